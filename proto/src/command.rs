@@ -1,0 +1,230 @@
+//! Commands: what a client may ask. Each gets exactly one [`Response`].
+
+use crate::cursor::Cursor;
+use crate::error::ErrorBody;
+use crate::ids::{MessageId, QueueId, RequestId, SessionId};
+use crate::input::InputAnswer;
+use crate::part::Part;
+use crate::session::Tier;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use ts_rs::TS;
+
+/// Longest `id` and `client_id`, in bytes.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// A command as a client sends it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[ts(optional_fields)]
+pub struct Command {
+    /// Correlates the response; chosen by the client, at most [`MAX_ID_BYTES`].
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Required on every command that changes something. The same id with the same payload has one effect and two
+    /// equal answers for 30 days; with another payload it is a `conflict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    #[serde(flatten)]
+    pub body: CommandBody,
+}
+
+/// What is asked, tagged by `cmd`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "cmd")]
+#[ts(optional_fields)]
+pub enum CommandBody {
+    #[serde(rename = "session.create")]
+    SessionCreate {
+        harness: String,
+        /// Absolute path, or a name below the default root.
+        workspace: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thinking_level: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tier: Option<Tier>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        profile: Option<String>,
+    },
+    /// Starts the harness of a stopped session again, with its conversation.
+    #[serde(rename = "session.resume")]
+    SessionResume {},
+    /// Stops the harness; the session stays and can be resumed.
+    #[serde(rename = "session.close")]
+    SessionClose {},
+    #[serde(rename = "session.delete")]
+    SessionDelete {},
+    /// A new session that goes on from before the given user message (the whole conversation where absent).
+    #[serde(rename = "session.fork")]
+    SessionFork {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message_id: Option<MessageId>,
+    },
+    #[serde(rename = "session.list")]
+    SessionList {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    },
+    #[serde(rename = "session.subscribe")]
+    SessionSubscribe {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cursor: Option<Cursor>,
+    },
+    #[serde(rename = "session.unsubscribe")]
+    SessionUnsubscribe {},
+    #[serde(rename = "prompt")]
+    Prompt { parts: Vec<Part> },
+    /// Joins the running turn where the session can; else waits in the queue.
+    #[serde(rename = "steer")]
+    Steer { parts: Vec<Part> },
+    /// Waits for the end of the turn, then starts one of its own.
+    #[serde(rename = "follow_up")]
+    FollowUp { parts: Vec<Part> },
+    #[serde(rename = "queue.edit")]
+    QueueEdit { entry_id: QueueId, parts: Vec<Part> },
+    /// Takes one entry out of the queue, or all.
+    #[serde(rename = "queue.clear")]
+    QueueClear {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry_id: Option<QueueId>,
+    },
+    /// Sends an uncertain entry again: the user's decision.
+    #[serde(rename = "queue.resend")]
+    QueueResend { entry_id: QueueId },
+    #[serde(rename = "abort")]
+    Abort {},
+    #[serde(rename = "input_response")]
+    InputResponse { request_id: RequestId, answer: InputAnswer },
+    /// `provider/model` as in the session's capabilities.
+    #[serde(rename = "set_model")]
+    SetModel { model: String },
+    #[serde(rename = "set_thinking_level")]
+    SetThinkingLevel { level: String },
+    #[serde(rename = "set_mode")]
+    SetMode { mode: String },
+    #[serde(rename = "compact")]
+    Compact {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+    },
+    #[serde(rename = "abort_retry")]
+    AbortRetry {},
+    #[serde(rename = "set_title")]
+    SetTitle { title: String },
+    #[serde(rename = "get_state")]
+    GetState {},
+    /// Pages backwards from the end; `cursor` comes from the page before.
+    #[serde(rename = "get_messages")]
+    GetMessages {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    },
+    #[serde(rename = "get_models")]
+    GetModels {},
+    #[serde(rename = "get_commands")]
+    GetCommands {},
+    #[serde(rename = "get_stats")]
+    GetStats {},
+    #[serde(rename = "harness.list")]
+    HarnessList {},
+    #[serde(rename = "workspace.list")]
+    WorkspaceList {},
+    /// Makes a folder below the default root.
+    #[serde(rename = "workspace.create")]
+    WorkspaceCreate { name: String },
+}
+
+impl CommandBody {
+    /// Whether it changes something, so that it needs a `client_id`.
+    pub const fn is_mutating(&self) -> bool {
+        !matches!(
+            self,
+            Self::SessionList { .. }
+                | Self::SessionSubscribe { .. }
+                | Self::SessionUnsubscribe {}
+                | Self::GetState {}
+                | Self::GetMessages { .. }
+                | Self::GetModels {}
+                | Self::GetCommands {}
+                | Self::GetStats {}
+                | Self::HarnessList {}
+                | Self::WorkspaceList {}
+        )
+    }
+
+    /// Whether it concerns one session, so that it needs a `session_id`.
+    pub const fn needs_session(&self) -> bool {
+        !matches!(
+            self,
+            Self::SessionCreate { .. }
+                | Self::SessionList { .. }
+                | Self::GetModels {}
+                | Self::HarnessList {}
+                | Self::WorkspaceList {}
+                | Self::WorkspaceCreate { .. }
+        )
+    }
+}
+
+/// The one answer to a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct Response {
+    pub id: String,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Success with its result, or an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    #[ts(type = "unknown")]
+    Ok(Value),
+    Error(ErrorBody),
+}
+
+impl Response {
+    /// A success.
+    pub fn ok(id: impl Into<String>, result: Value) -> Self {
+        Self { id: id.into(), outcome: Outcome::Ok(result) }
+    }
+
+    /// A failure.
+    pub fn error(id: impl Into<String>, error: ErrorBody) -> Self {
+        Self { id: id.into(), outcome: Outcome::Error(error) }
+    }
+}
+
+/// A harness as the picker shows it: result of `harness.list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[ts(optional_fields)]
+pub struct HarnessInfo {
+    pub name: String,
+    /// Name for people.
+    pub title: String,
+    pub description: String,
+    pub installed: bool,
+    /// The version that is installed, or else the pinned one.
+    pub version: String,
+    /// Why it cannot be used, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ErrorBody>,
+}
+
+/// A folder that sessions may work in: result of `workspace.list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct WorkspaceInfo {
+    /// Absolute path.
+    pub path: String,
+    pub name: String,
+    /// Open sessions that work in it.
+    pub sessions: Vec<SessionId>,
+}

@@ -1,0 +1,81 @@
+//! The TypeScript types of the browser, generated from the Rust types.
+
+use crate::{command, cursor, error, event, ids, input, message, part, relay, session};
+use std::fmt::Write as _;
+use ts_rs::{Config, TS};
+
+/// The whole generated module.
+pub fn render() -> String {
+    let config = Config::new().with_large_int("number");
+    let mut out = String::from(
+        "// Generated from the Rust types in `proto/` by `just gen-types`. Do not edit.\n/* eslint-disable */\n\n",
+    );
+    macro_rules! declare {
+        ($($ty:ty),* $(,)?) => { $( export::<$ty>(&config, &mut out); )* };
+    }
+    declare!(
+        ids::SessionId,
+        ids::TurnId,
+        ids::MessageId,
+        ids::ToolCallId,
+        ids::RequestId,
+        ids::QueueId,
+        cursor::Cursor,
+        error::ErrorCode,
+        error::ErrorBody,
+        part::BlobRef,
+        part::PlanStatus,
+        part::PlanEntry,
+        part::Part,
+        message::Role,
+        message::Sender,
+        message::StopReason,
+        message::Usage,
+        message::Message,
+        input::PermissionChoice,
+        input::SelectOption,
+        input::InputKind,
+        input::InputRequest,
+        input::InputAnswer,
+        session::SessionStatus,
+        session::Phase,
+        session::Tier,
+        session::ModelInfo,
+        session::ModeInfo,
+        session::CommandInfo,
+        session::Capabilities,
+        session::QueueState,
+        session::QueueEntry,
+        session::SessionInfo,
+        session::RunningTool,
+        session::SessionState,
+        session::MessageAnchor,
+        event::TurnOutcome,
+        event::NotifyLevel,
+        event::CompactReason,
+        event::EventBody,
+        event::Event,
+        command::CommandBody,
+        command::Command,
+        command::Outcome,
+        command::Response,
+        command::HarnessInfo,
+        command::WorkspaceInfo,
+        relay::Hello,
+        relay::ClientFrame,
+        relay::Verdict,
+        relay::ToClient,
+    );
+    let _ = writeln!(out, "export const PROTOCOL_VERSION = {};", relay::VERSION);
+    let codes: Vec<String> = error::ErrorCode::ALL.iter().map(|code| format!("\"{code}\"")).collect();
+    let _ = writeln!(out, "export const ERROR_CODES: readonly ErrorCode[] = [{}];", codes.join(", "));
+    out
+}
+
+fn export<T: TS + 'static>(config: &Config, out: &mut String) {
+    if let Some(docs) = T::docs() {
+        out.push_str(docs.trim_end());
+        out.push('\n');
+    }
+    let _ = writeln!(out, "export {}\n", T::decl(config));
+}

@@ -1,0 +1,170 @@
+//! Journal records as the fold sees them.
+
+use lodge_proto::command::CommandBody;
+use lodge_proto::ids::{QueueId, SessionId, TurnId};
+use lodge_proto::message::{Message, Sender};
+use lodge_proto::session::{ModelInfo, Tier};
+use lodge_proto::ErrorBody;
+use serde::{Deserialize, Serialize};
+
+/// Names one delivery: an input to the harness or an appended record. Known before the bytes are written, so
+/// that a repetition is recognised.
+pub type DeliveryId = [u8; 16];
+
+/// One record of a session's journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Gap-free from 1 over the life of the session.
+    pub seq: u64,
+    /// UTC milliseconds.
+    pub time_ms: u64,
+    pub body: RecordBody,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecordBody {
+    /// A shim took over the journal.
+    Generation { generation: u64 },
+    /// The guest runs and its harness was started.
+    Started,
+    /// The guest or its harness could not be started.
+    StartFailed { message: String },
+    /// One line of the harness's standard output, without its line feed.
+    Out(Vec<u8>),
+    /// One line of its standard error.
+    Err(Vec<u8>),
+    /// A line over the limit; it was dropped.
+    Oversize { stream: String, length: u64 },
+    /// An input is about to be written to the harness.
+    InBegin { id: DeliveryId, bytes: Vec<u8> },
+    /// It was written whole.
+    InDone { id: DeliveryId },
+    /// The harness ended.
+    Exit(Exit),
+    /// The shim died; the runner closes its generation.
+    Closed { reason: String },
+    /// A command of a client.
+    Cmd(Box<JournalCommand>),
+    /// A timer fired.
+    Timer(Timer),
+    /// A fact of the runner.
+    Note(Box<Note>),
+    /// A record of a later version.
+    Unknown(u8),
+}
+
+/// How the harness ended. Unknown never reads as success.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Exit {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub reason: Option<String>,
+}
+
+impl Exit {
+    /// For people: "exited with status 1", "was killed by signal 9".
+    pub fn describe(&self) -> String {
+        let how = match (self.code, self.signal) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended, how is not known".to_owned(),
+        };
+        match &self.reason {
+            Some(reason) if !reason.is_empty() => format!("{how} ({reason})"),
+            _ => how,
+        }
+    }
+}
+
+/// A command as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalCommand {
+    pub sender: Sender,
+    pub client_id: String,
+    pub body: CommandBody,
+}
+
+/// Timers of a session. A timer is part of the fold's state; the record says that it fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "timer", rename_all = "snake_case")]
+pub enum Timer {
+    /// The harness had its time to settle after an abort.
+    AbortDeadline { turn: TurnId },
+    /// The harness had its time to answer its first request.
+    StartDeadline { generation: u64 },
+}
+
+/// Facts that the runner adds to the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+pub enum Note {
+    /// The session began. First record of every journal.
+    Created(Box<Created>),
+    /// The harness is about to be started with these.
+    Launch(Box<Launch>),
+    /// History has stored a turn.
+    HistoryAck { turn: TurnId, message_version: u64 },
+    /// Another session works in the same workspace, or no longer does.
+    WorkspaceShared { with: Vec<SessionId> },
+    /// The harness was asked to stop, by the user or for good.
+    Stopping { reason: String },
+}
+
+/// What a session began as.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    pub session: SessionId,
+    pub harness: String,
+    pub workspace: String,
+    pub title: Option<String>,
+    pub model: Option<String>,
+    pub thinking_level: Option<String>,
+    pub tier: Tier,
+    /// The session this one was forked from, with the messages it took over.
+    pub fork: Option<Fork>,
+}
+
+/// What a fork took over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fork {
+    pub parent: SessionId,
+    /// User messages that were kept; the harness is to go on from before the next one. `None`: all.
+    pub keep_user_messages: Option<u32>,
+    /// Messages that history already holds for the new session.
+    pub message_count: u64,
+    /// The newest of them.
+    pub messages: Vec<Message>,
+}
+
+/// With what a harness is started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    pub harness_version: String,
+    pub models: Vec<ModelInfo>,
+    /// Whether a conversation of this session is there to be resumed.
+    pub resume: bool,
+}
+
+/// A prompt that waits, or that was given to the harness.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queued {
+    pub entry: lodge_proto::session::QueueEntry,
+    pub sender: Sender,
+}
+
+impl Queued {
+    /// The entry's id.
+    pub fn id(&self) -> QueueId {
+        self.entry.id
+    }
+}
+
+/// The answer to a command, and how to find who asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    pub account: String,
+    pub client_id: String,
+    pub result: Result<serde_json::Value, ErrorBody>,
+}

@@ -1,0 +1,68 @@
+//! What a harness needs to be started: arguments, environment, files of its private home.
+
+use super::install::InstalledHarness;
+use lodge_proto::control::{Dialect, Model};
+use lodge_proto::session::ModelInfo;
+use lodge_proto::SessionId;
+use std::path::PathBuf;
+
+/// Port on which guest init forwards to the gateway, inside the guest.
+pub const GATEWAY_PORT: u16 = 8377;
+/// Name of the environment variable that holds the session's virtual key.
+pub const KEY_VARIABLE: &str = "LODGE_API_KEY";
+/// The private home as the guest sees it.
+pub const GUEST_HOME: &str = "/home/guest";
+
+/// With what a harness is started.
+#[derive(Debug, Clone)]
+pub struct LaunchContext {
+    pub session: SessionId,
+    pub installed: InstalledHarness,
+    /// The harness's own name for the conversation to resume.
+    pub native_session: Option<String>,
+    /// Models that the gateway allows this session.
+    pub models: Vec<Model>,
+    pub model: Option<String>,
+    pub thinking_level: Option<String>,
+    /// Ask before each tool runs.
+    pub ask_permissions: bool,
+    /// A file of a copied conversation (path below the home) to go on from.
+    pub forked_from: Option<String>,
+}
+
+/// A file of the private home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeFile {
+    /// Path below the home.
+    pub path: PathBuf,
+    pub contents: String,
+}
+
+/// How to start a harness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HarnessLaunch {
+    pub argv: Vec<String>,
+    /// Environment besides what every guest has.
+    pub env: Vec<(String, String)>,
+    /// Written anew at each start.
+    pub files: Vec<HomeFile>,
+}
+
+/// Models of the gateway as a session offers them.
+pub fn model_infos(models: &[Model]) -> Vec<ModelInfo> {
+    models
+        .iter()
+        .map(|model| ModelInfo {
+            id: format!("{}/{}", model.provider, model.id),
+            name: model.name.clone(),
+            provider: model.provider.clone(),
+            context_window: (model.context_window > 0).then_some(model.context_window),
+            reasoning: model.reasoning,
+        })
+        .collect()
+}
+
+/// The dialects of a model, best first; unknown ones left out.
+pub fn dialects(model: &Model) -> Vec<Dialect> {
+    model.dialects.iter().filter_map(|dialect| Dialect::try_from(*dialect).ok()).collect()
+}

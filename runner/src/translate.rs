@@ -1,0 +1,134 @@
+//! Recorded transcripts through an adapter: for debugging, and for tests.
+
+use crate::fold::{Created, Exit, Note, Output, Record, RecordBody, SessionFold};
+use crate::harness::AnyAdapter;
+use lodge_proto::session::Tier;
+use lodge_proto::{Event, SessionId};
+use serde::Deserialize;
+use std::io::BufRead;
+
+/// The session id that every translated transcript has.
+pub const SESSION: SessionId = SessionId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+
+/// A transcript that could not be translated.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    #[error("no adapter is named `{name}`; there are: {}", AnyAdapter::NAMES.join(", "))]
+    UnknownHarness { name: String },
+    #[error("reading line {line}")]
+    Read { line: u64, source: std::io::Error },
+    #[error("line {line} is no record of a transcript")]
+    Malformed { line: u64, source: serde_json::Error },
+}
+
+/// One line of a transcript.
+#[derive(Debug, Deserialize)]
+struct Line {
+    t: u64,
+    dir: Direction,
+    line: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Direction {
+    In,
+    Out,
+    Err,
+    Meta,
+    HttpIn,
+    HttpOut,
+    Sse,
+    #[serde(other)]
+    Other,
+}
+
+/// Folds a transcript (one JSON object a line: `t` in milliseconds, `dir`, `line`) into canonical events.
+///
+/// `ts` of an event is the `t` of its line. History acknowledges each turn at once. At the end of the transcript
+/// the harness is taken to be gone, so that everything that was open is closed.
+pub fn transcript(
+    harness: &str,
+    reader: impl BufRead,
+    mut event: impl FnMut(&Event),
+) -> Result<(), TranslateError> {
+    let mut translation = Translation::new(harness)?;
+    for (number, line) in (1u64..).zip(reader.lines()) {
+        let line = line.map_err(|source| TranslateError::Read { line: number, source })?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line =
+            serde_json::from_str(&line).map_err(|source| TranslateError::Malformed { line: number, source })?;
+        translation.line(line, &mut event);
+    }
+    translation.finish(&mut event);
+    Ok(())
+}
+
+/// A translation under way.
+struct Translation {
+    fold: SessionFold,
+    out: Output,
+    seq: u64,
+    time_ms: u64,
+}
+
+impl Translation {
+    fn new(harness: &str) -> Result<Self, TranslateError> {
+        let adapter = AnyAdapter::new(harness)
+            .ok_or_else(|| TranslateError::UnknownHarness { name: harness.to_owned() })?;
+        let mut fold = SessionFold::new(SESSION, adapter);
+        fold.read_transcript();
+        let mut translation = Self { fold, out: Output::new(), seq: 0, time_ms: 0 };
+        let created = Created {
+            session: SESSION,
+            harness: harness.to_owned(),
+            workspace: "/workspace".to_owned(),
+            title: None,
+            model: None,
+            thinking_level: None,
+            tier: Tier::Process,
+            fork: None,
+        };
+        translation.apply(RecordBody::Note(Box::new(Note::Created(Box::new(created)))));
+        translation.apply(RecordBody::Generation { generation: 1 });
+        translation.apply(RecordBody::Started);
+        Ok(translation)
+    }
+
+    fn line(&mut self, line: Line, event: &mut impl FnMut(&Event)) {
+        self.time_ms = self.time_ms.max(line.t);
+        let bytes = line.line.into_bytes();
+        match line.dir {
+            Direction::In => {
+                let id = u128::from(self.seq).to_le_bytes();
+                self.apply(RecordBody::InBegin { id, bytes });
+            }
+            Direction::Out => self.apply(RecordBody::Out(bytes)),
+            Direction::Err => self.apply(RecordBody::Err(bytes)),
+            Direction::Meta | Direction::HttpIn | Direction::HttpOut | Direction::Sse | Direction::Other => {}
+        }
+        self.flush(event);
+    }
+
+    fn finish(&mut self, event: &mut impl FnMut(&Event)) {
+        self.apply(RecordBody::Exit(Exit { code: None, signal: None, reason: Some("end of the transcript".into()) }));
+        self.flush(event);
+    }
+
+    fn apply(&mut self, body: RecordBody) {
+        self.seq += 1;
+        let record = Record { seq: self.seq, time_ms: self.time_ms, body };
+        self.fold.apply(&record, &mut self.out);
+        if let Some(turn) = self.fold.wants().persist.map(|record| record.id) {
+            let message_version = self.fold.info().message_count;
+            self.apply(RecordBody::Note(Box::new(Note::HistoryAck { turn, message_version })));
+        }
+    }
+
+    fn flush(&mut self, event: &mut impl FnMut(&Event)) {
+        self.out.events.iter().for_each(event);
+        self.out.clear();
+    }
+}
