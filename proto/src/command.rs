@@ -100,7 +100,10 @@ pub enum CommandBody {
     #[serde(rename = "abort")]
     Abort {},
     #[serde(rename = "input_response")]
-    InputResponse { request_id: RequestId, answer: InputAnswer },
+    InputResponse {
+        request_id: RequestId,
+        answer: InputAnswer,
+    },
     /// `provider/model` as in the session's capabilities.
     #[serde(rename = "set_model")]
     SetModel { model: String },
@@ -194,12 +197,18 @@ pub enum Outcome {
 impl Response {
     /// A success.
     pub fn ok(id: impl Into<String>, result: Value) -> Self {
-        Self { id: id.into(), outcome: Outcome::Ok(result) }
+        Self {
+            id: id.into(),
+            outcome: Outcome::Ok(result),
+        }
     }
 
     /// A failure.
     pub fn error(id: impl Into<String>, error: ErrorBody) -> Self {
-        Self { id: id.into(), outcome: Outcome::Error(error) }
+        Self {
+            id: id.into(),
+            outcome: Outcome::Error(error),
+        }
     }
 }
 

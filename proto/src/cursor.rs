@@ -30,7 +30,10 @@ impl FromStr for Cursor {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidCursor(s.chars().take(64).collect());
         let (epoch, seq) = s.split_once('.').ok_or_else(invalid)?;
-        Ok(Self { epoch: epoch.parse().map_err(|_| invalid())?, seq: seq.parse().map_err(|_| invalid())? })
+        Ok(Self {
+            epoch: epoch.parse().map_err(|_| invalid())?,
+            seq: seq.parse().map_err(|_| invalid())?,
+        })
     }
 }
 

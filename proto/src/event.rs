@@ -242,6 +242,9 @@ impl EventBody {
     /// State events may follow a turn's end; all others belong inside their turn.
     pub fn is_state(&self) -> bool {
         let tag = self.tag();
-        !(tag.starts_with("stream.") || tag.starts_with("tool.") || tag.starts_with("turn.") || tag.starts_with("retry."))
+        !(tag.starts_with("stream.")
+            || tag.starts_with("tool.")
+            || tag.starts_with("turn.")
+            || tag.starts_with("retry."))
     }
 }

@@ -79,7 +79,14 @@ pub struct Header {
 impl Header {
     /// A header with all but the kind at zero.
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, flags: 0, channel: 0, session: 0, seq: 0, epoch: 0 }
+        Self {
+            kind,
+            flags: 0,
+            channel: 0,
+            session: 0,
+            seq: 0,
+            epoch: 0,
+        }
     }
 
     /// The same with a channel.
@@ -126,7 +133,10 @@ pub fn encode(header: &Header, payload: &[u8], out: &mut Vec<u8>) -> Result<(), 
 
 /// The header bytes for a payload of `len` bytes.
 pub fn encode_header(header: &Header, len: usize) -> Result<[u8; HEADER_LEN], FrameError> {
-    let length = u32::try_from(len).ok().filter(|_| len <= MAX_PAYLOAD).ok_or(FrameError::Oversized(len))?;
+    let length = u32::try_from(len)
+        .ok()
+        .filter(|_| len <= MAX_PAYLOAD)
+        .ok_or(FrameError::Oversized(len))?;
     let mut bytes = [0u8; HEADER_LEN];
     bytes[0..4].copy_from_slice(&length.to_le_bytes());
     bytes[4] = VERSION;
@@ -186,7 +196,9 @@ impl Decoder {
     /// The next whole frame, if there is one. The payload borrows from the decoder.
     pub fn next_frame(&mut self) -> Result<Option<(Header, &[u8])>, FrameError> {
         let rest = &self.buffer[self.start..];
-        let Some(head) = rest.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let Some(head) = rest.first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
         let (header, length) = decode_header(head)?;
         if rest.len() < HEADER_LEN + length {
             return Ok(None);
@@ -196,13 +208,26 @@ impl Decoder {
         Ok(Some((header, &self.buffer[payload_at..payload_at + length])))
     }
 
+    /// Bytes held: of a frame that is under way, and what came with it.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// What the end of the stream means: nothing, or a torn frame.
     pub fn finish(&self) -> Result<(), FrameError> {
         let rest = &self.buffer[self.start..];
         let Some(head) = rest.first_chunk::<HEADER_LEN>() else {
-            return if rest.is_empty() { Ok(()) } else { Err(FrameError::Torn { missing: HEADER_LEN - rest.len() }) };
+            return if rest.is_empty() {
+                Ok(())
+            } else {
+                Err(FrameError::Torn {
+                    missing: HEADER_LEN - rest.len(),
+                })
+            };
         };
         let (_, length) = decode_header(head)?;
-        Err(FrameError::Torn { missing: (HEADER_LEN + length).saturating_sub(rest.len()) })
+        Err(FrameError::Torn {
+            missing: (HEADER_LEN + length).saturating_sub(rest.len()),
+        })
     }
 }

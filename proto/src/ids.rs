@@ -100,12 +100,26 @@ mod tests {
 
     #[test]
     fn derived_ids_are_version_7_repeatable_and_distinct() {
-        let origin = Origin { session: SessionId::new(), generation: 1, record: 9, time_ms: 1_700_000_000_000 };
+        let origin = Origin {
+            session: SessionId::new(),
+            generation: 1,
+            record: 9,
+            time_ms: 1_700_000_000_000,
+        };
         let id = derive_id(&origin, 0);
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(id, derive_id(&origin, 0));
         assert_ne!(id, derive_id(&origin, 1));
         assert_ne!(id, derive_id(&Origin { record: 10, ..origin }, 0));
-        assert_ne!(id, derive_id(&Origin { generation: 2, ..origin }, 0));
+        assert_ne!(
+            id,
+            derive_id(
+                &Origin {
+                    generation: 2,
+                    ..origin
+                },
+                0
+            )
+        );
     }
 }

@@ -49,7 +49,10 @@ impl Checker {
 
     /// A checker that joins a log after event `seq`, between turns.
     pub fn after(seq: u64) -> Self {
-        Self { seq, ..Self::default() }
+        Self {
+            seq,
+            ..Self::default()
+        }
     }
 
     /// Checks the next event.
@@ -117,17 +120,38 @@ impl Checker {
         match &event.body {
             EventBody::StreamMessageStart { message_id, .. } => {
                 let closed = self.closed_messages.contains(message_id);
-                if closed || self.open_messages.insert(*message_id, OpenMessage::default()).is_some() {
+                if closed
+                    || self
+                        .open_messages
+                        .insert(*message_id, OpenMessage::default())
+                        .is_some()
+                {
                     return Err(format!("message id {message_id} is used twice"));
                 }
                 Ok(())
             }
-            EventBody::StreamTextDelta { message_id, part_index, delta } => {
-                self.open(message_id)?.text.entry(*part_index).or_default().push_str(delta);
+            EventBody::StreamTextDelta {
+                message_id,
+                part_index,
+                delta,
+            } => {
+                self.open(message_id)?
+                    .text
+                    .entry(*part_index)
+                    .or_default()
+                    .push_str(delta);
                 Ok(())
             }
-            EventBody::StreamThinkingDelta { message_id, part_index, delta } => {
-                self.open(message_id)?.thinking.entry(*part_index).or_default().push_str(delta);
+            EventBody::StreamThinkingDelta {
+                message_id,
+                part_index,
+                delta,
+            } => {
+                self.open(message_id)?
+                    .thinking
+                    .entry(*part_index)
+                    .or_default()
+                    .push_str(delta);
                 Ok(())
             }
             EventBody::StreamMessageEnd { message } => {
@@ -147,7 +171,9 @@ impl Checker {
     }
 
     fn open(&mut self, id: &MessageId) -> Result<&mut OpenMessage, String> {
-        self.open_messages.get_mut(id).ok_or_else(|| format!("message {id} does not stream"))
+        self.open_messages
+            .get_mut(id)
+            .ok_or_else(|| format!("message {id} does not stream"))
     }
 
     fn tools(&mut self, event: &Event) -> Check {
@@ -182,13 +208,20 @@ fn ended_message(message: &Message, open: &OpenMessage) -> Check {
     if text != streamed {
         return Err(format!("text of message {} differs from its deltas", message.id));
     }
-    let thinking: String = message.parts.iter().filter_map(|part| match part {
-        Part::Thinking { text, .. } => Some(text.as_str()),
-        _ => None,
-    }).collect();
+    let thinking: String = message
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Thinking { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
     let streamed: String = open.thinking.values().map(String::as_str).collect();
     if thinking != streamed {
-        return Err(format!("thinking of message {} differs from its deltas", message.id));
+        return Err(format!(
+            "thinking of message {} differs from its deltas",
+            message.id
+        ));
     }
     Ok(())
 }

@@ -25,16 +25,20 @@ impl<K: Known> Opaque<K> {
     /// Wraps `fields`; `None` where the tag is missing, no string, or one that this build knows.
     pub fn new(fields: Map<String, Value>) -> Option<Self> {
         match fields.get(K::TAG) {
-            Some(Value::String(tag)) if !K::TAGS.contains(&tag.as_str()) => {
-                Some(Self { fields, known: PhantomData })
-            }
+            Some(Value::String(tag)) if !K::TAGS.contains(&tag.as_str()) => Some(Self {
+                fields,
+                known: PhantomData,
+            }),
             _ => None,
         }
     }
 
     /// The tag.
     pub fn tag(&self) -> &str {
-        self.fields.get(K::TAG).and_then(Value::as_str).unwrap_or_default()
+        self.fields
+            .get(K::TAG)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// All fields, the tag among them.
@@ -45,7 +49,10 @@ impl<K: Known> Opaque<K> {
 
 impl<K> Clone for Opaque<K> {
     fn clone(&self) -> Self {
-        Self { fields: self.fields.clone(), known: PhantomData }
+        Self {
+            fields: self.fields.clone(),
+            known: PhantomData,
+        }
     }
 }
 
@@ -65,7 +72,10 @@ impl<'de, K: Known> Deserialize<'de> for Opaque<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Map::deserialize(deserializer)?;
         Self::new(fields).ok_or_else(|| {
-            serde::de::Error::custom(format_args!("field `{}` is missing, or a known variant is malformed", K::TAG))
+            serde::de::Error::custom(format_args!(
+                "field `{}` is missing, or a known variant is malformed",
+                K::TAG
+            ))
         })
     }
 }

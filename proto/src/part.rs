@@ -114,8 +114,18 @@ pub struct PartTags;
 impl Known for PartTags {
     const TAG: &'static str = "type";
     const TAGS: &'static [&'static str] = &[
-        "text", "thinking", "tool_call", "tool_result", "image", "audio", "video", "file_ref", "attachment", "diff",
-        "plan", "error",
+        "text",
+        "thinking",
+        "tool_call",
+        "tool_result",
+        "image",
+        "audio",
+        "video",
+        "file_ref",
+        "attachment",
+        "diff",
+        "plan",
+        "error",
     ];
 }
 

@@ -50,7 +50,10 @@ pub enum Verdict {
     /// The state at `cursor` replaces what the client has.
     Snapshot { state: Box<SessionState> },
     /// The client's numbers are of another epoch or lie ahead; the state replaces what it has.
-    Gap { reason: String, state: Box<SessionState> },
+    Gap {
+        reason: String,
+        state: Box<SessionState>,
+    },
 }
 
 /// Controls that a client sees.
@@ -59,7 +62,11 @@ pub enum Verdict {
 #[ts(optional_fields)]
 pub enum ToClient {
     /// The server's first frame.
-    Welcome { version: u32, account: String, name: String },
+    Welcome {
+        version: u32,
+        account: String,
+        name: String,
+    },
     /// Binds the frame's session handle to `session_id`. `cursor` is where the following events begin.
     Subscribed {
         session_id: SessionId,
@@ -68,16 +75,27 @@ pub enum ToClient {
         verdict: Verdict,
     },
     /// A subscription failed.
-    SubscribeFailed { session_id: SessionId, error: ErrorBody },
+    SubscribeFailed {
+        session_id: SessionId,
+        error: ErrorBody,
+    },
     /// The session's row in the list changed; sent for every session of the account.
-    SessionChanged { session: Box<crate::session::SessionInfo> },
-    SessionRemoved { session_id: SessionId },
+    SessionChanged {
+        session: Box<crate::session::SessionInfo>,
+    },
+    SessionRemoved {
+        session_id: SessionId,
+    },
     /// The runner went away; the relay looks for it again.
-    RunnerLost { error: ErrorBody },
+    RunnerLost {
+        error: ErrorBody,
+    },
     /// The runner is there: send `hello` with your cursors, and unanswered commands again under their old ids.
     RunnerReady {},
     /// A frame of the client could not be read.
-    Rejected { error: ErrorBody },
+    Rejected {
+        error: ErrorBody,
+    },
 }
 
 /// Who acts, as authenticated by the backend.
@@ -118,7 +136,9 @@ pub enum ToRunner {
     /// The client of the frame's channel is gone.
     Detach {},
     /// Cursors of the client on the frame's channel.
-    Subscribe { cursors: BTreeMap<SessionId, Option<Cursor>> },
+    Subscribe {
+        cursors: BTreeMap<SessionId, Option<Cursor>>,
+    },
     /// The client on the frame's channel fell behind the relay's tail of this session: a snapshot, please.
     Resync { session_id: SessionId },
 }

@@ -33,11 +33,15 @@ pub enum SockError {
 /// Opens the directory of `path`; the returned short path is good while the descriptor lives.
 fn through_directory(path: &Path) -> Result<(OwnedFd, PathBuf), SockError> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(SockError::NoName { path: path.to_owned() });
+        return Err(SockError::NoName {
+            path: path.to_owned(),
+        });
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(directory, flags, Mode::empty())
-        .map_err(|e| SockError::Directory { path: path.to_owned(), source: e.into() })?;
+    let fd = rustix::fs::open(directory, flags, Mode::empty()).map_err(|e| SockError::Directory {
+        path: path.to_owned(),
+        source: e.into(),
+    })?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())).join(name);
     Ok((fd, short))
 }
@@ -49,34 +53,50 @@ pub fn bind(path: &Path) -> Result<UnixListener, SockError> {
     let (_directory, short) = through_directory(path)?;
     match std::fs::remove_file(&short) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            return Err(SockError::RemoveStale { path: path.to_owned(), source });
+            return Err(SockError::RemoveStale {
+                path: path.to_owned(),
+                source,
+            });
         }
         _ => {}
     }
-    let listener =
-        UnixListener::bind(&short).map_err(|source| SockError::Bind { path: path.to_owned(), source })?;
-    std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o600))
-        .map_err(|source| SockError::Mode { path: path.to_owned(), source })?;
+    let listener = UnixListener::bind(&short).map_err(|source| SockError::Bind {
+        path: path.to_owned(),
+        source,
+    })?;
+    std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o600)).map_err(|source| {
+        SockError::Mode {
+            path: path.to_owned(),
+            source,
+        }
+    })?;
     Ok(listener)
 }
 
 /// Connects to the socket at `path`.
 pub fn connect(path: &Path) -> Result<UnixStream, SockError> {
     let (_directory, short) = through_directory(path)?;
-    UnixStream::connect(&short).map_err(|source| SockError::Connect { path: path.to_owned(), source })
+    UnixStream::connect(&short).map_err(|source| SockError::Connect {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The uid at the other end of a connected Unix socket.
 pub fn peer_uid(socket: impl AsFd) -> Result<u32, SockError> {
-    let credentials =
-        rustix::net::sockopt::socket_peercred(socket).map_err(|e| SockError::Credentials { source: e.into() })?;
+    let credentials = rustix::net::sockopt::socket_peercred(socket)
+        .map_err(|e| SockError::Credentials { source: e.into() })?;
     Ok(credentials.uid.as_raw())
 }
 
 /// Refuses a peer of another uid than `expected`.
 pub fn require_peer(socket: impl AsFd, expected: u32) -> Result<(), SockError> {
     let found = peer_uid(socket)?;
-    if found == expected { Ok(()) } else { Err(SockError::Peer { found, expected }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(SockError::Peer { found, expected })
+    }
 }
 
 /// The uid of this process.
@@ -104,7 +124,10 @@ mod tests {
         let mut byte = [0];
         server.read_exact(&mut byte).unwrap();
         require_peer(&server, own_uid()).unwrap();
-        assert!(matches!(require_peer(&server, own_uid() + 1), Err(SockError::Peer { .. })));
+        assert!(matches!(
+            require_peer(&server, own_uid() + 1),
+            Err(SockError::Peer { .. })
+        ));
     }
 
     #[test]

@@ -67,8 +67,15 @@ pub fn render() -> String {
         relay::ToClient,
     );
     let _ = writeln!(out, "export const PROTOCOL_VERSION = {};", relay::VERSION);
-    let codes: Vec<String> = error::ErrorCode::ALL.iter().map(|code| format!("\"{code}\"")).collect();
-    let _ = writeln!(out, "export const ERROR_CODES: readonly ErrorCode[] = [{}];", codes.join(", "));
+    let codes: Vec<String> = error::ErrorCode::ALL
+        .iter()
+        .map(|code| format!("\"{code}\""))
+        .collect();
+    let _ = writeln!(
+        out,
+        "export const ERROR_CODES: readonly ErrorCode[] = [{}];",
+        codes.join(", ")
+    );
     out
 }
 

@@ -11,5 +11,9 @@ fn generated_types_are_current() {
         std::fs::write(&path, &rendered).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == rendered, "{} is stale: run `just gen-types`", path.display());
+    assert!(
+        committed == rendered,
+        "{} is stale: run `just gen-types`",
+        path.display()
+    );
 }

@@ -2,8 +2,27 @@
 //!
 //! - [`fold`]: the pure heart: journal records in, canonical events out
 //! - [`harness`]: adapters, installation and start of each harness
+//! - [`session`]: the task that owns one session, its shim and its journal
+//! - [`hub`]: the task that knows all sessions and all relays
+//! - [`launcher`]: the sandbox of a session
+//! - [`lease`] and [`history`]: the runner's side of the gateway and of the history service
+//! - [`store`]: the runner's database
+//! - [`serve`]: the process
 //! - [`translate`]: recorded transcripts through an adapter
 
+pub mod config;
+pub mod conns;
 pub mod fold;
 pub mod harness;
+pub mod history;
+pub mod hub;
+pub mod launcher;
+pub mod lease;
+mod serve;
+pub mod session;
+pub mod shared;
+pub mod store;
 pub mod translate;
+
+pub use config::Config;
+pub use serve::{Error, serve};

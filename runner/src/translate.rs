@@ -26,7 +26,8 @@ pub enum TranslateError {
 struct Line {
     t: u64,
     dir: Direction,
-    line: String,
+    #[serde(rename = "line")]
+    text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -58,8 +59,8 @@ pub fn transcript(
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line =
-            serde_json::from_str(&line).map_err(|source| TranslateError::Malformed { line: number, source })?;
+        let line: Line = serde_json::from_str(&line)
+            .map_err(|source| TranslateError::Malformed { line: number, source })?;
         translation.line(line, &mut event);
     }
     translation.finish(&mut event);
@@ -76,11 +77,17 @@ struct Translation {
 
 impl Translation {
     fn new(harness: &str) -> Result<Self, TranslateError> {
-        let adapter = AnyAdapter::new(harness)
-            .ok_or_else(|| TranslateError::UnknownHarness { name: harness.to_owned() })?;
+        let adapter = AnyAdapter::new(harness).ok_or_else(|| TranslateError::UnknownHarness {
+            name: harness.to_owned(),
+        })?;
         let mut fold = SessionFold::new(SESSION, adapter);
         fold.read_transcript();
-        let mut translation = Self { fold, out: Output::new(), seq: 0, time_ms: 0 };
+        let mut translation = Self {
+            fold,
+            out: Output::new(),
+            seq: 0,
+            time_ms: 0,
+        };
         let created = Created {
             session: SESSION,
             harness: harness.to_owned(),
@@ -99,7 +106,7 @@ impl Translation {
 
     fn line(&mut self, line: Line, event: &mut impl FnMut(&Event)) {
         self.time_ms = self.time_ms.max(line.t);
-        let bytes = line.line.into_bytes();
+        let bytes = line.text.into_bytes();
         match line.dir {
             Direction::In => {
                 let id = u128::from(self.seq).to_le_bytes();
@@ -113,17 +120,28 @@ impl Translation {
     }
 
     fn finish(&mut self, event: &mut impl FnMut(&Event)) {
-        self.apply(RecordBody::Exit(Exit { code: None, signal: None, reason: Some("end of the transcript".into()) }));
+        self.apply(RecordBody::Exit(Exit {
+            code: None,
+            signal: None,
+            reason: Some("end of the transcript".into()),
+        }));
         self.flush(event);
     }
 
     fn apply(&mut self, body: RecordBody) {
         self.seq += 1;
-        let record = Record { seq: self.seq, time_ms: self.time_ms, body };
+        let record = Record {
+            seq: self.seq,
+            time_ms: self.time_ms,
+            body,
+        };
         self.fold.apply(&record, &mut self.out);
         if let Some(turn) = self.fold.wants().persist.map(|record| record.id) {
             let message_version = self.fold.info().message_count;
-            self.apply(RecordBody::Note(Box::new(Note::HistoryAck { turn, message_version })));
+            self.apply(RecordBody::Note(Box::new(Note::HistoryAck {
+                turn,
+                message_version,
+            })));
         }
     }
 

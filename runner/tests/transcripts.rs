@@ -1,12 +1,16 @@
 //! Every recorded transcript of a real harness, folded: the events as snapshots, the invariants checked.
 
-use lodge_proto::invariants::Checker;
+#![allow(clippy::unwrap_used)] // A test that panics has failed.
+
 use lodge_proto::Event;
+use lodge_proto::invariants::Checker;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn fixtures(harness: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(harness);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(harness);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -30,7 +34,9 @@ fn check(name: &str, events: &[Event]) {
             panic!("{name}: {violation}\n{event:#?}");
         }
     }
-    checker.finish().unwrap_or_else(|violation| panic!("{name}: {violation}"));
+    checker
+        .finish()
+        .unwrap_or_else(|violation| panic!("{name}: {violation}"));
 }
 
 /// One line an event, deltas of one part joined, so that a snapshot can be read.
@@ -87,7 +93,12 @@ fn pi_transcripts_fold_to_their_snapshots() {
 fn folding_twice_gives_the_same_events() {
     for path in fixtures("pi") {
         let transcript = std::fs::read(&path).unwrap();
-        assert_eq!(fold("pi", &transcript), fold("pi", &transcript), "{}", path.display());
+        assert_eq!(
+            fold("pi", &transcript),
+            fold("pi", &transcript),
+            "{}",
+            path.display()
+        );
     }
 }
 

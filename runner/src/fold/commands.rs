@@ -12,12 +12,15 @@ use lodge_proto::message::Sender;
 use lodge_proto::part::Part;
 use lodge_proto::session::{QueueState, SessionStatus};
 use lodge_proto::{ErrorBody, ErrorCode};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 type Handled = Result<Answer, ErrorBody>;
 
 pub(super) fn apply(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &JournalCommand) {
-    let reply_to = ReplyTo { account: command.sender.account.clone(), client_id: command.client_id.clone() };
+    let reply_to = ReplyTo {
+        account: command.sender.account.clone(),
+        client_id: command.client_id.clone(),
+    };
     let result = match handle(cx, adapter, command) {
         Ok(Answer::Now(value)) => Ok(value),
         Ok(Answer::Later(native_id)) => {
@@ -26,13 +29,24 @@ pub(super) fn apply(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &Journal
         }
         Err(error) => Err(error),
     };
-    cx.out.replies.push(Reply { account: reply_to.account, client_id: reply_to.client_id, result });
+    cx.out.replies.push(Reply {
+        account: reply_to.account,
+        client_id: reply_to.client_id,
+        result,
+    });
 }
 
 /// A command that was read from the inputs of a recorded transcript: nobody waits for its answer.
 pub(super) fn apply_foreign(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, body: CommandBody) {
-    let sender = Sender { account: "transcript".to_owned(), name: "transcript".to_owned() };
-    let command = JournalCommand { sender, client_id: String::new(), body };
+    let sender = Sender {
+        account: "transcript".to_owned(),
+        name: "transcript".to_owned(),
+    };
+    let command = JournalCommand {
+        sender,
+        client_id: String::new(),
+        body,
+    };
     if let Err(error) = handle(cx, adapter, &command) {
         cx.warn(error.message);
     }
@@ -41,7 +55,9 @@ pub(super) fn apply_foreign(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, body: Com
 fn handle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &JournalCommand) -> Handled {
     let sender = &command.sender;
     match &command.body {
-        CommandBody::Prompt { parts } | CommandBody::Steer { parts } => prompt(cx, adapter, parts, sender, true),
+        CommandBody::Prompt { parts } | CommandBody::Steer { parts } => {
+            prompt(cx, adapter, parts, sender, true)
+        }
         CommandBody::FollowUp { parts } => prompt(cx, adapter, parts, sender, false),
         CommandBody::QueueEdit { entry_id, parts } => queue_edit(cx, *entry_id, parts),
         CommandBody::QueueClear { entry_id } => queue_clear(cx, adapter, *entry_id),
@@ -75,17 +91,27 @@ fn handle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &JournalCommand) -
         }
         other => Err(ErrorBody::new(
             ErrorCode::InvalidArgument,
-            format!("`{}` does not belong into a session's journal", command_name(other)),
+            format!(
+                "`{}` does not belong into a session's journal",
+                command_name(other)
+            ),
         )),
     }
 }
 
-#[allow(clippy::unnecessary_wraps)] // The arms of `handle` share one type.
+#[expect(clippy::unnecessary_wraps, reason = "the arms of `handle` share one type")]
 fn done() -> Handled {
     Ok(Answer::Now(json!({})))
 }
 
-fn prompt(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, parts: &[Part], sender: &Sender, steer: bool) -> Handled {
+#[expect(clippy::unnecessary_wraps, reason = "the arms of `handle` share one type")]
+fn prompt(
+    cx: &mut Cx<'_>,
+    adapter: &mut AnyAdapter,
+    parts: &[Part],
+    sender: &Sender,
+    steer: bool,
+) -> Handled {
     if cx.can_begin() {
         let id = QueueId(cx.new_id());
         let entry = lodge_proto::session::QueueEntry {
@@ -94,8 +120,17 @@ fn prompt(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, parts: &[Part], sender: &Se
             parts: parts.to_vec(),
             created_at: cx.now(),
         };
-        turn::begin(cx, adapter, Queued { entry, sender: sender.clone() });
-        return Ok(Answer::Now(json!({ "disposition": "started", "turn_id": cx.turn() })));
+        turn::begin(
+            cx,
+            adapter,
+            Queued {
+                entry,
+                sender: sender.clone(),
+            },
+        );
+        return Ok(Answer::Now(
+            json!({ "disposition": "started", "turn_id": cx.turn() }),
+        ));
     }
     let working = cx.core.status == SessionStatus::Working && cx.core.persisting.is_none();
     if steer && working && cx.core.capabilities.steer {
@@ -109,15 +144,25 @@ fn prompt(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, parts: &[Part], sender: &Se
 }
 
 fn find_entry<'a>(cx: &'a mut Cx<'_>, id: QueueId) -> Result<&'a mut Queued, ErrorBody> {
-    cx.core.queue.iter_mut().find(|queued| queued.id() == id).ok_or_else(|| {
-        ErrorBody::new(ErrorCode::NotFound, format!("no entry {id} waits in the queue; it may have been sent"))
-    })
+    cx.core
+        .queue
+        .iter_mut()
+        .find(|queued| queued.id() == id)
+        .ok_or_else(|| {
+            ErrorBody::new(
+                ErrorCode::NotFound,
+                format!("no entry {id} waits in the queue; it may have been sent"),
+            )
+        })
 }
 
 fn queue_edit(cx: &mut Cx<'_>, id: QueueId, parts: &[Part]) -> Handled {
     let queued = find_entry(cx, id)?;
     if queued.entry.state == QueueState::Steering {
-        return Err(ErrorBody::new(ErrorCode::Conflict, "this entry was already given to the agent"));
+        return Err(ErrorBody::new(
+            ErrorCode::Conflict,
+            "this entry was already given to the agent",
+        ));
     }
     queued.entry.parts = parts.to_vec();
     cx.queue_changed();
@@ -128,11 +173,19 @@ fn queue_clear(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: Option<QueueId>) -
     if let Some(id) = id {
         let state = find_entry(cx, id)?.entry.state;
         if state == QueueState::Steering {
-            return Err(ErrorBody::new(ErrorCode::Conflict, "this entry was already given to the agent"));
+            return Err(ErrorBody::new(
+                ErrorCode::Conflict,
+                "this entry was already given to the agent",
+            ));
         }
         cx.core.queue.retain(|queued| queued.id() != id);
     } else {
-        if cx.core.queue.iter().any(|queued| queued.entry.state == QueueState::Steering) {
+        if cx
+            .core
+            .queue
+            .iter()
+            .any(|queued| queued.entry.state == QueueState::Steering)
+        {
             adapter.clear_steering(cx);
         }
         cx.core.queue.clear();
@@ -145,7 +198,10 @@ fn queue_resend(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: QueueId) -> Handl
     let can_begin = cx.can_begin();
     let queued = find_entry(cx, id)?;
     if queued.entry.state == QueueState::Steering {
-        return Err(ErrorBody::new(ErrorCode::Conflict, "this entry was already given to the agent"));
+        return Err(ErrorBody::new(
+            ErrorCode::Conflict,
+            "this entry was already given to the agent",
+        ));
     }
     queued.entry.state = QueueState::Waiting;
     let queued = queued.clone();
@@ -163,15 +219,26 @@ fn queue_resend(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: QueueId) -> Handl
 
 fn answer_request(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: RequestId, answer: &InputAnswer) -> Handled {
     let Some(at) = cx.core.requests.iter().position(|open| open.request.id == id) else {
-        return Err(ErrorBody::new(ErrorCode::Conflict, "this question was already answered or withdrawn"));
+        return Err(ErrorBody::new(
+            ErrorCode::Conflict,
+            "this question was already answered or withdrawn",
+        ));
     };
     if !fits(&cx.core.requests[at].request.kind, answer) {
-        return Err(ErrorBody::new(ErrorCode::InvalidArgument, "the answer is not of the kind the question asks for"));
+        return Err(ErrorBody::new(
+            ErrorCode::InvalidArgument,
+            "the answer is not of the kind the question asks for",
+        ));
     }
     let open = cx.core.requests.remove(at);
     adapter.answer(cx, &open.native, &open.request, answer);
     cx.resolved(id, answer.clone());
-    if matches!(answer, InputAnswer::Permission { choice: lodge_proto::input::PermissionChoice::DenyAndStop }) {
+    if matches!(
+        answer,
+        InputAnswer::Permission {
+            choice: lodge_proto::input::PermissionChoice::DenyAndStop
+        }
+    ) {
         turn::abort(cx, adapter);
     }
     done()
@@ -182,10 +249,14 @@ fn fits(kind: &InputKind, answer: &InputAnswer) -> bool {
         (_, InputAnswer::Cancelled {})
         | (InputKind::Confirm {}, InputAnswer::Confirmed { .. })
         | (InputKind::Input { .. } | InputKind::Editor { .. }, InputAnswer::Text { .. }) => true,
-        (InputKind::Permission { choices, .. }, InputAnswer::Permission { choice }) => choices.contains(choice),
+        (InputKind::Permission { choices, .. }, InputAnswer::Permission { choice }) => {
+            choices.contains(choice)
+        }
         (InputKind::Select { options, multiple }, InputAnswer::Selected { values }) => {
             (*multiple || values.len() == 1)
-                && values.iter().all(|value| options.iter().any(|option| option.value == *value))
+                && values
+                    .iter()
+                    .all(|value| options.iter().any(|option| option.value == *value))
         }
         _ => false,
     }
@@ -193,10 +264,19 @@ fn fits(kind: &InputKind, answer: &InputAnswer) -> bool {
 
 fn set_model(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, model: &str) -> Handled {
     if !cx.core.capabilities.models.iter().any(|known| known.id == model) {
-        let known: Vec<&str> = cx.core.capabilities.models.iter().map(|model| model.id.as_str()).collect();
+        let known: Vec<&str> = cx
+            .core
+            .capabilities
+            .models
+            .iter()
+            .map(|model| model.id.as_str())
+            .collect();
         return Err(ErrorBody::new(
             ErrorCode::NotFound,
-            format!("this session has no model `{model}`; it has: {}", known.join(", ")),
+            format!(
+                "this session has no model `{model}`; it has: {}",
+                known.join(", ")
+            ),
         ));
     }
     adapter.set_model(cx, model)
@@ -220,15 +300,24 @@ fn require(cx: &Cx<'_>, can: bool, what: &str) -> Result<(), ErrorBody> {
 }
 
 fn unsupported(cx: &Cx<'_>, what: &str) -> ErrorBody {
-    ErrorBody::new(ErrorCode::UnsupportedByHarness, format!("{} has no {what}", cx.core.harness()))
+    ErrorBody::new(
+        ErrorCode::UnsupportedByHarness,
+        format!("{} has no {what}", cx.core.harness()),
+    )
 }
 
 fn require_idle(cx: &Cx<'_>) -> Result<(), ErrorBody> {
     if cx.core.persisting.is_some() {
-        return Err(ErrorBody::new(ErrorCode::Persisting, "the last turn is being stored; try again in a moment"));
+        return Err(ErrorBody::new(
+            ErrorCode::Persisting,
+            "the last turn is being stored; try again in a moment",
+        ));
     }
     if cx.core.turn.is_some() {
-        return Err(ErrorBody::new(ErrorCode::Busy, "a turn is running: wait for its end or abort it first"));
+        return Err(ErrorBody::new(
+            ErrorCode::Busy,
+            "a turn is running: wait for its end or abort it first",
+        ));
     }
     Ok(())
 }

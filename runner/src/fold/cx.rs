@@ -4,7 +4,7 @@ use super::output::Output;
 use super::record::{DeliveryId, Launch, Record, Reply, Timer};
 use super::state::{Core, OpenRequest, PendingInput, ReplyTo};
 use lodge_proto::event::{EventBody, NotifyLevel};
-use lodge_proto::ids::{derive_id, Origin, RequestId, TurnId};
+use lodge_proto::ids::{Origin, RequestId, TurnId, derive_id};
 use lodge_proto::input::{InputAnswer, InputKind, InputRequest};
 use lodge_proto::message::Usage;
 use lodge_proto::part::PlanEntry;
@@ -30,7 +30,12 @@ impl<'a> Cx<'a> {
             record: record.seq,
             time_ms: record.time_ms,
         };
-        Self { core, out, origin, next_id: 0 }
+        Self {
+            core,
+            out,
+            origin,
+            next_id: 0,
+        }
     }
 
     /// Time of the record, UTC milliseconds.
@@ -51,7 +56,10 @@ impl<'a> Cx<'a> {
 
     /// Path of the workspace.
     pub fn workspace(&self) -> &str {
-        self.core.created.as_ref().map_or("", |created| created.workspace.as_str())
+        self.core
+            .created
+            .as_ref()
+            .map_or("", |created| created.workspace.as_str())
     }
 
     /// User messages to keep where this session is a fork; `None` when all, or when it is no fork.
@@ -71,12 +79,18 @@ impl<'a> Cx<'a> {
 
     /// Whether the session offers this model.
     pub fn offers(&self, model: &str) -> bool {
-        self.core.launch.as_ref().is_some_and(|launch| launch.models.iter().any(|known| known.id == model))
+        self.core
+            .launch
+            .as_ref()
+            .is_some_and(|launch| launch.models.iter().any(|known| known.id == model))
     }
 
     /// Whether prompts were given to the running turn that it has not taken up.
     pub fn has_steering(&self) -> bool {
-        self.core.queue.iter().any(|queued| queued.entry.state == QueueState::Steering)
+        self.core
+            .queue
+            .iter()
+            .any(|queued| queued.entry.state == QueueState::Steering)
     }
 
     /// The turn under way.
@@ -93,18 +107,31 @@ impl<'a> Cx<'a> {
     pub fn emit(&mut self, body: EventBody) {
         self.core.seq += 1;
         let turn_id = self.turn();
-        let event = Event { session_id: self.core.session, seq: self.core.seq, ts: self.now(), turn_id, body };
+        let event = Event {
+            session_id: self.core.session,
+            seq: self.core.seq,
+            ts: self.now(),
+            turn_id,
+            body,
+        };
         self.out.events.push(event);
     }
 
     /// A notice for the user.
     pub fn notify(&mut self, level: NotifyLevel, message: impl Into<String>) {
-        self.emit(EventBody::Notify { level, message: message.into() });
+        self.emit(EventBody::Notify {
+            level,
+            message: message.into(),
+        });
     }
 
     /// An error of the agent that did not by itself end the turn.
     pub fn agent_error(&mut self, code: ErrorCode, message: impl Into<String>, recoverable: bool) {
-        self.emit(EventBody::AgentError { code, message: message.into(), recoverable });
+        self.emit(EventBody::AgentError {
+            code,
+            message: message.into(),
+            recoverable,
+        });
     }
 
     /// Says what the agent is doing, if that changed.
@@ -119,14 +146,22 @@ impl<'a> Cx<'a> {
         if self.core.status != status {
             self.core.status = status;
             let persisting = self.core.persisting.is_some();
-            self.emit(EventBody::Status { status, text: None, persisting });
+            self.emit(EventBody::Status {
+                status,
+                text: None,
+                persisting,
+            });
         }
     }
 
     /// A line of status text of the harness.
     pub fn status_text(&mut self, text: impl Into<String>) {
         let persisting = self.core.persisting.is_some();
-        self.emit(EventBody::Status { status: self.core.status, text: Some(text.into()), persisting });
+        self.emit(EventBody::Status {
+            status: self.core.status,
+            text: Some(text.into()),
+            persisting,
+        });
     }
 
     /// The harness answers: it is ready for prompts.
@@ -208,7 +243,10 @@ impl<'a> Cx<'a> {
         }
         self.core.context_tokens = context_tokens.or(self.core.context_tokens);
         let usage = self.core.usage;
-        self.emit(EventBody::UsageUpdated { usage, context_tokens: self.core.context_tokens });
+        self.emit(EventBody::UsageUpdated {
+            usage,
+            context_tokens: self.core.context_tokens,
+        });
     }
 
     /// Gives the harness one line. It is delivered once, in order.
@@ -217,7 +255,11 @@ impl<'a> Cx<'a> {
         bytes.push(b'\n');
         let id = self.new_id().into_bytes();
         if !self.core.transcript {
-            self.core.inputs.push(PendingInput { id, bytes, begun: false });
+            self.core.inputs.push(PendingInput {
+                id,
+                bytes,
+                begun: false,
+            });
         }
         id
     }
@@ -228,10 +270,25 @@ impl<'a> Cx<'a> {
     }
 
     /// Puts a question of the harness to the user. `native` is what the adapter needs for the answer.
-    pub fn ask(&mut self, native: Value, title: impl Into<String>, message: Option<String>, kind: InputKind) -> RequestId {
+    pub fn ask(
+        &mut self,
+        native: Value,
+        title: impl Into<String>,
+        message: Option<String>,
+        kind: InputKind,
+    ) -> RequestId {
         let id = RequestId(self.new_id());
-        let request = InputRequest { id, title: title.into(), message, expires_at: None, kind };
-        self.core.requests.push(OpenRequest { request: request.clone(), native });
+        let request = InputRequest {
+            id,
+            title: title.into(),
+            message,
+            expires_at: None,
+            kind,
+        };
+        self.core.requests.push(OpenRequest {
+            request: request.clone(),
+            native,
+        });
         self.phase(Phase::WaitingForInput);
         self.emit(EventBody::AgentInputNeeded { request });
         id
@@ -239,7 +296,9 @@ impl<'a> Cx<'a> {
 
     /// Takes back the questions whose native part matches: the harness answered them itself.
     pub fn withdraw(&mut self, mut matches: impl FnMut(&Value) -> bool) {
-        let (gone, kept) = std::mem::take(&mut self.core.requests).into_iter().partition(|open| matches(&open.native));
+        let (gone, kept) = std::mem::take(&mut self.core.requests)
+            .into_iter()
+            .partition(|open| matches(&open.native));
         self.core.requests = kept;
         let gone: Vec<OpenRequest> = gone;
         for open in gone {
@@ -258,7 +317,11 @@ impl<'a> Cx<'a> {
     pub(super) fn resolved(&mut self, request_id: RequestId, answer: InputAnswer) {
         self.emit(EventBody::AgentInputResolved { request_id, answer });
         if self.core.requests.is_empty() && self.core.phase == Some(Phase::WaitingForInput) {
-            let phase = if self.core.tools.is_empty() { Phase::Generating } else { Phase::ToolRunning };
+            let phase = if self.core.tools.is_empty() {
+                Phase::Generating
+            } else {
+                Phase::ToolRunning
+            };
             self.phase(phase);
         }
     }
@@ -266,7 +329,11 @@ impl<'a> Cx<'a> {
     /// Answers the command that waits under the harness's own request id, if one does.
     pub fn resolve(&mut self, native_id: &str, result: Result<Value, ErrorBody>) {
         if let Some(ReplyTo { account, client_id }) = self.core.deferred.remove(native_id) {
-            self.out.replies.push(Reply { account, client_id, result });
+            self.out.replies.push(Reply {
+                account,
+                client_id,
+                result,
+            });
         }
     }
 

@@ -24,7 +24,9 @@ pub(super) fn apply(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, record: &Record) 
         RecordBody::Out(line) => adapter.line(cx, line),
         RecordBody::Err(line) => stderr(cx, line),
         RecordBody::Oversize { stream, length } => {
-            let message = format!("the harness wrote a line of {length} bytes to {stream}; lines over 16 MiB are dropped");
+            let message = format!(
+                "the harness wrote a line of {length} bytes to {stream}; lines over 16 MiB are dropped"
+            );
             cx.agent_error(ErrorCode::HarnessCrashed, message, true);
         }
         RecordBody::InBegin { id, bytes } => in_begin(cx, adapter, id, bytes),
@@ -34,7 +36,10 @@ pub(super) fn apply(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, record: &Record) 
         RecordBody::Cmd(command) => commands::apply(cx, adapter, command),
         RecordBody::Timer(timer) => fired(cx, *timer),
         RecordBody::Note(note) => noted(cx, note),
-        RecordBody::Unknown(kind) => cx.warn(format!("journal record {} has the unknown kind {kind}", record.seq)),
+        RecordBody::Unknown(kind) => cx.warn(format!(
+            "journal record {} has the unknown kind {kind}",
+            record.seq
+        )),
     }
 }
 
@@ -45,14 +50,24 @@ fn noted(cx: &mut Cx<'_>, note: &Note) {
             cx.core.launch = Some((**launch).clone());
             cx.core.stopping = None;
         }
-        Note::HistoryAck { turn, message_version } => turn::acknowledged(cx, *turn, *message_version),
+        Note::LaunchFailed { error } => {
+            cx.agent_error(error.code, error.message.clone(), true);
+            cx.core.last_error = Some(error.clone());
+            cx.status(SessionStatus::Failed);
+        }
+        Note::HistoryAck {
+            turn,
+            message_version,
+        } => turn::acknowledged(cx, *turn, *message_version),
         Note::WorkspaceShared { with } => {
             cx.core.shares_workspace_with.clone_from(with);
             if !with.is_empty() {
                 let others = with.len();
                 cx.notify(
                     NotifyLevel::Warning,
-                    format!("{others} other open session(s) work in this workspace: both may change its files"),
+                    format!(
+                        "{others} other open session(s) work in this workspace: both may change its files"
+                    ),
                 );
             }
         }
@@ -107,7 +122,10 @@ fn started(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
 }
 
 fn start_failed(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, message: &str) {
-    let error = ErrorBody::new(ErrorCode::SandboxUnavailable, format!("the sandbox could not be started: {message}"));
+    let error = ErrorBody::new(
+        ErrorCode::SandboxUnavailable,
+        format!("the sandbox could not be started: {message}"),
+    );
     end_process(cx, adapter, TurnOutcome::Failed, error, SessionStatus::Failed);
 }
 
@@ -136,9 +154,19 @@ fn in_begin(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: &[u8; 16], bytes: &[u
 fn exited(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, exit: &Exit) {
     let asked = cx.core.stopping.is_some() || cx.core.kill;
     let how = exit.describe();
-    if asked || (exit.code == Some(0) && cx.core.turn.is_none() && cx.core.status != SessionStatus::Starting) {
-        let error = ErrorBody::new(ErrorCode::HarnessCrashed, format!("the harness was stopped ({how})"));
-        end_process(cx, adapter, TurnOutcome::Interrupted, error, SessionStatus::Stopped);
+    if asked || (exit.code == Some(0) && cx.core.turn.is_none() && cx.core.status != SessionStatus::Starting)
+    {
+        let error = ErrorBody::new(
+            ErrorCode::HarnessCrashed,
+            format!("the harness was stopped ({how})"),
+        );
+        end_process(
+            cx,
+            adapter,
+            TurnOutcome::Interrupted,
+            error,
+            SessionStatus::Stopped,
+        );
     } else {
         gone(cx, adapter, &how);
     }
@@ -147,7 +175,11 @@ fn exited(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, exit: &Exit) {
 /// The harness is gone without having been asked to go.
 fn gone(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, how: &str) {
     let was_starting = cx.core.status == SessionStatus::Starting && cx.core.turn.is_none();
-    let status = if was_starting { SessionStatus::Failed } else { SessionStatus::Stopped };
+    let status = if was_starting {
+        SessionStatus::Failed
+    } else {
+        SessionStatus::Stopped
+    };
     let error = turn::crash_error(cx, how);
     if cx.core.turn.is_none() && cx.core.running {
         cx.agent_error(error.code, error.message.clone(), true);
@@ -157,9 +189,17 @@ fn gone(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, how: &str) {
 }
 
 /// Everything that ends with a harness process.
-fn end_process(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, outcome: TurnOutcome, error: ErrorBody, status: SessionStatus) {
+fn end_process(
+    cx: &mut Cx<'_>,
+    adapter: &mut AnyAdapter,
+    outcome: TurnOutcome,
+    error: ErrorBody,
+    status: SessionStatus,
+) {
     cx.core.running = false;
     cx.core.kill = false;
+    // What waits does not start a harness again by itself: one that dies at once would do so for ever.
+    cx.core.queue_held = true;
     for (_, reply) in std::mem::take(&mut cx.core.deferred) {
         cx.out.replies.push(super::Reply {
             account: reply.account,
@@ -202,11 +242,17 @@ fn fired(cx: &mut Cx<'_>, timer: Timer) {
     }
     match timer {
         Timer::AbortDeadline { turn } if cx.turn() == Some(turn) && cx.core.persisting.is_none() => {
-            cx.notify(NotifyLevel::Warning, "the harness did not stop when asked and was killed; the next prompt resumes it");
+            cx.notify(
+                NotifyLevel::Warning,
+                "the harness did not stop when asked and was killed; the next prompt resumes it",
+            );
             cx.core.kill = true;
         }
         Timer::StartDeadline { generation } if generation == cx.core.generation => {
-            cx.notify(NotifyLevel::Error, "the harness did not answer within a minute and was killed");
+            cx.notify(
+                NotifyLevel::Error,
+                "the harness did not answer within a minute and was killed",
+            );
             cx.core.kill = true;
         }
         Timer::AbortDeadline { .. } | Timer::StartDeadline { .. } => {}

@@ -53,7 +53,10 @@ pub struct SessionFold {
 impl SessionFold {
     /// A session before its first record.
     pub fn new(session: lodge_proto::SessionId, adapter: AnyAdapter) -> Self {
-        Self { core: Core::new(session), adapter }
+        Self {
+            core: Core::new(session),
+            adapter,
+        }
     }
 
     /// Applies the next record.

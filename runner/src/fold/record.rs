@@ -1,10 +1,10 @@
 //! Journal records as the fold sees them.
 
+use lodge_proto::ErrorBody;
 use lodge_proto::command::CommandBody;
 use lodge_proto::ids::{QueueId, SessionId, TurnId};
 use lodge_proto::message::{Message, Sender};
 use lodge_proto::session::{ModelInfo, Tier};
-use lodge_proto::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 /// Names one delivery: an input to the harness or an appended record. Known before the bytes are written, so
@@ -108,6 +108,8 @@ pub enum Note {
     HistoryAck { turn: TurnId, message_version: u64 },
     /// Another session works in the same workspace, or no longer does.
     WorkspaceShared { with: Vec<SessionId> },
+    /// The harness could not be started.
+    LaunchFailed { error: ErrorBody },
     /// The harness was asked to stop, by the user or for good.
     Stopping { reason: String },
 }
@@ -122,14 +124,15 @@ pub struct Created {
     pub model: Option<String>,
     pub thinking_level: Option<String>,
     pub tier: Tier,
-    /// The session this one was forked from, with the messages it took over.
+    /// What history already holds for this session: it is a fork, or its journal was lost.
     pub fork: Option<Fork>,
 }
 
-/// What a fork took over.
+/// A conversation that was taken over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fork {
-    pub parent: SessionId,
+    /// The session this one was forked from.
+    pub parent: Option<SessionId>,
     /// User messages that were kept; the harness is to go on from before the next one. `None`: all.
     pub keep_user_messages: Option<u32>,
     /// Messages that history already holds for the new session.

@@ -2,13 +2,13 @@
 
 use super::record::{Created, DeliveryId, Launch, Queued, Timer};
 use super::stream::{KnownTool, OpenMessage, OpenTool};
+use lodge_proto::ErrorBody;
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::ids::{SessionId, TurnId};
 use lodge_proto::input::InputRequest;
 use lodge_proto::message::{Message, Usage};
 use lodge_proto::part::PlanEntry;
 use lodge_proto::session::{Capabilities, CommandInfo, Phase, SessionStatus};
-use lodge_proto::ErrorBody;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -82,8 +82,6 @@ pub struct Wants<'a> {
     pub persist: Option<&'a TurnRecord>,
     /// The harness did not settle in time and is to be killed.
     pub kill: bool,
-    /// A queued prompt waits although no harness runs.
-    pub launch: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -183,7 +181,9 @@ impl Core {
     }
 
     pub(super) fn harness(&self) -> &str {
-        self.created.as_ref().map_or("", |created| created.harness.as_str())
+        self.created
+            .as_ref()
+            .map_or("", |created| created.harness.as_str())
     }
 
     /// Keeps a finished message for the turn's record and for snapshots.

@@ -92,7 +92,11 @@ impl Cx<'_> {
     }
 
     fn open_part(&mut self, id: MessageId, index: u32, new: impl FnOnce() -> Part) -> Option<&mut Part> {
-        let open = self.core.open_messages.iter_mut().find(|open| open.id == id && open.held.is_none())?;
+        let open = self
+            .core
+            .open_messages
+            .iter_mut()
+            .find(|open| open.id == id && open.held.is_none())?;
         Some(open.parts.entry(index).or_insert_with(new))
     }
 
@@ -103,10 +107,19 @@ impl Cx<'_> {
         }
         if let Some(Part::Text { text }) = self.open_part(id, part_index, || Part::text("")) {
             text.push_str(delta);
-            if self.core.open_messages.iter().any(|open| open.id == id && open.role == Role::Assistant) {
+            if self
+                .core
+                .open_messages
+                .iter()
+                .any(|open| open.id == id && open.role == Role::Assistant)
+            {
                 self.phase(Phase::Generating);
             }
-            self.emit(EventBody::StreamTextDelta { message_id: id, part_index, delta: delta.to_owned() });
+            self.emit(EventBody::StreamTextDelta {
+                message_id: id,
+                part_index,
+                delta: delta.to_owned(),
+            });
         }
     }
 
@@ -115,11 +128,18 @@ impl Cx<'_> {
         if delta.is_empty() {
             return;
         }
-        let new = || Part::Thinking { text: String::new(), redacted: false };
+        let new = || Part::Thinking {
+            text: String::new(),
+            redacted: false,
+        };
         if let Some(Part::Thinking { text, .. }) = self.open_part(id, part_index, new) {
             text.push_str(delta);
             self.phase(Phase::Thinking);
-            self.emit(EventBody::StreamThinkingDelta { message_id: id, part_index, delta: delta.to_owned() });
+            self.emit(EventBody::StreamThinkingDelta {
+                message_id: id,
+                part_index,
+                delta: delta.to_owned(),
+            });
         }
     }
 
@@ -130,7 +150,11 @@ impl Cx<'_> {
             return;
         }
         let tool_call_id = self.beginning_tool_id(native);
-        let part = Part::ToolCall { tool_call_id, name: name.to_owned(), input: Value::Null };
+        let part = Part::ToolCall {
+            tool_call_id,
+            name: name.to_owned(),
+            input: Value::Null,
+        };
         if let Some(open) = self.core.open_messages.iter_mut().find(|open| open.id == id) {
             open.parts.insert(part_index, part);
         }
@@ -144,7 +168,12 @@ impl Cx<'_> {
 
     /// Arguments of a tool call stream.
     pub fn tool_call_delta(&mut self, id: MessageId, part_index: u32, delta: &str) {
-        let call = self.core.open_messages.iter().find(|open| open.id == id).and_then(|open| open.parts.get(&part_index));
+        let call = self
+            .core
+            .open_messages
+            .iter()
+            .find(|open| open.id == id)
+            .and_then(|open| open.parts.get(&part_index));
         if let (Some(Part::ToolCall { tool_call_id, .. }), false) = (call, delta.is_empty()) {
             let tool_call_id = *tool_call_id;
             self.emit(EventBody::StreamToolCallDelta {
@@ -160,7 +189,11 @@ impl Cx<'_> {
     pub fn tool_call_end(&mut self, id: MessageId, part_index: u32, native: &str, name: &str, input: &Value) {
         self.tool_call_start(id, part_index, native, name);
         let tool_call_id = self.tool_id(native);
-        let part = Part::ToolCall { tool_call_id, name: name.to_owned(), input: input.clone() };
+        let part = Part::ToolCall {
+            tool_call_id,
+            name: name.to_owned(),
+            input: input.clone(),
+        };
         let open = self.core.open_messages.iter_mut().find(|open| open.id == id);
         match open.and_then(|open| open.parts.get_mut(&part_index)) {
             Some(known @ Part::ToolCall { .. }) if *known != part => *known = part,
@@ -179,7 +212,9 @@ impl Cx<'_> {
     /// A message is complete. What its deltas lack is sent as deltas first; where they contradict the end, the
     /// message is discarded and comes again under a new id. An assistant's message without parts is discarded.
     pub fn message_end(&mut self, id: MessageId, end: Final) {
-        let Some(at) = self.core.open_messages.iter().position(|open| open.id == id) else { return };
+        let Some(at) = self.core.open_messages.iter().position(|open| open.id == id) else {
+            return;
+        };
         if end.parts.is_empty() && self.core.open_messages[at].role == Role::Assistant {
             return self.discard(id);
         }
@@ -189,12 +224,18 @@ impl Cx<'_> {
 
     /// Closes a message whose deltas are known to join to its parts.
     fn finish_message(&mut self, id: MessageId, end: Final) {
-        let Some(at) = self.core.open_messages.iter().position(|open| open.id == id) else { return };
+        let Some(at) = self.core.open_messages.iter().position(|open| open.id == id) else {
+            return;
+        };
         let open = self.core.open_messages.remove(at);
         let message = Message {
             id,
             session_id: self.core.session,
-            turn_id: self.core.turn.as_ref().map_or_else(Default::default, |turn| turn.id),
+            turn_id: self
+                .core
+                .turn
+                .as_ref()
+                .map_or_else(Default::default, |turn| turn.id),
             index: self.core.message_count,
             role: open.role,
             sender: end.sender,
@@ -223,8 +264,13 @@ impl Cx<'_> {
 
     /// The harness tries again: failed attempts come to nothing.
     pub fn discard_failed(&mut self) {
-        let failed: Vec<MessageId> =
-            self.core.open_messages.iter().filter(|open| open.held.is_some()).map(|open| open.id).collect();
+        let failed: Vec<MessageId> = self
+            .core
+            .open_messages
+            .iter()
+            .filter(|open| open.held.is_some())
+            .map(|open| open.id)
+            .collect();
         for id in failed {
             self.discard(id);
         }
@@ -232,7 +278,12 @@ impl Cx<'_> {
 
     /// The harness does not try again: failed attempts count.
     pub fn commit_held(&mut self) {
-        while let Some(open) = self.core.open_messages.iter_mut().find(|open| open.held.is_some()) {
+        while let Some(open) = self
+            .core
+            .open_messages
+            .iter_mut()
+            .find(|open| open.held.is_some())
+        {
             let id = open.id;
             if let Some(end) = open.held.take() {
                 self.message_end(id, *end);
@@ -251,8 +302,14 @@ impl Cx<'_> {
 
     /// Makes what was streamed equal to `parts`; returns the id under which it now is.
     fn reconcile(&mut self, id: MessageId, parts: &[Part]) -> MessageId {
-        let Some(open) = self.core.open_messages.iter().find(|open| open.id == id) else { return id };
-        let id = if extends(&open.parts, parts) { id } else { self.restart(id) };
+        let Some(open) = self.core.open_messages.iter().find(|open| open.id == id) else {
+            return id;
+        };
+        let id = if extends(&open.parts, parts) {
+            id
+        } else {
+            self.restart(id)
+        };
         for (index, part) in (0u32..).zip(parts) {
             match part {
                 Part::Text { text } => {
@@ -278,11 +335,18 @@ impl Cx<'_> {
     }
 
     fn restart(&mut self, id: MessageId) -> MessageId {
-        let Some(open) = self.core.open_messages.iter().find(|open| open.id == id).cloned() else { return id };
+        let Some(open) = self.core.open_messages.iter().find(|open| open.id == id).cloned() else {
+            return id;
+        };
         self.discard(id);
         let id = MessageId(self.new_id());
         let role = open.role;
-        self.core.open_messages.push(OpenMessage { id, parts: BTreeMap::new(), held: None, ..open });
+        self.core.open_messages.push(OpenMessage {
+            id,
+            parts: BTreeMap::new(),
+            held: None,
+            ..open
+        });
         self.emit(EventBody::StreamMessageStart { message_id: id, role });
         id
     }
@@ -300,7 +364,9 @@ impl Cx<'_> {
             return known.id;
         }
         let id = ToolCallId(self.new_id());
-        self.core.tool_ids.insert(native.to_owned(), KnownTool { id, ended: false });
+        self.core
+            .tool_ids
+            .insert(native.to_owned(), KnownTool { id, ended: false });
         id
     }
 
@@ -314,7 +380,11 @@ impl Cx<'_> {
 
     /// With what the running tool was called.
     pub fn tool_input(&self, native: &str) -> Option<&Value> {
-        self.core.tools.iter().find(|tool| tool.native == native).map(|tool| &tool.input)
+        self.core
+            .tools
+            .iter()
+            .find(|tool| tool.native == native)
+            .map(|tool| &tool.input)
     }
 
     /// A tool starts to run.
@@ -335,12 +405,18 @@ impl Cx<'_> {
             started_at: self.now(),
         });
         self.phase(Phase::ToolRunning);
-        self.emit(EventBody::ToolStart { tool_call_id: id, name: name.to_owned(), input: input.clone() });
+        self.emit(EventBody::ToolStart {
+            tool_call_id: id,
+            name: name.to_owned(),
+            input: input.clone(),
+        });
     }
 
     /// The whole text output of a running tool so far.
     pub fn tool_output(&mut self, native: &str, whole: &str) {
-        let Some(tool) = self.core.tools.iter_mut().find(|tool| tool.native == native) else { return };
+        let Some(tool) = self.core.tools.iter_mut().find(|tool| tool.native == native) else {
+            return;
+        };
         if tool.output == whole {
             return;
         }
@@ -348,20 +424,42 @@ impl Cx<'_> {
         tool.output.clear();
         tool.output.push_str(tail_of(whole, KEPT_TOOL_OUTPUT));
         let (tool_call_id, name) = (tool.id, tool.name.clone());
-        let output = added.is_none().then(|| vec![Part::text(tail_of(whole, KEPT_TOOL_OUTPUT))]);
-        self.emit(EventBody::ToolProgress { tool_call_id, name, delta: added, output });
+        let output = added
+            .is_none()
+            .then(|| vec![Part::text(tail_of(whole, KEPT_TOOL_OUTPUT))]);
+        self.emit(EventBody::ToolProgress {
+            tool_call_id,
+            name,
+            delta: added,
+            output,
+        });
     }
 
     /// A tool ended. One that was never seen to start has started now.
-    pub fn tool_end(&mut self, native: &str, name: &str, output: Vec<Part>, is_error: bool, duration_ms: Option<u64>) {
+    pub fn tool_end(
+        &mut self,
+        native: &str,
+        name: &str,
+        output: Vec<Part>,
+        is_error: bool,
+        duration_ms: Option<u64>,
+    ) {
         self.tool_start(native, name, &Value::Null);
-        let Some(at) = self.core.tools.iter().position(|tool| tool.native == native) else { return };
+        let Some(at) = self.core.tools.iter().position(|tool| tool.native == native) else {
+            return;
+        };
         let tool = self.core.tools.remove(at);
         if let Some(known) = self.core.tool_ids.get_mut(native) {
             known.ended = true;
         }
         let duration_ms = duration_ms.or_else(|| self.now().checked_sub(tool.started_at));
-        self.emit(EventBody::ToolEnd { tool_call_id: tool.id, name: tool.name, output, is_error, duration_ms });
+        self.emit(EventBody::ToolEnd {
+            tool_call_id: tool.id,
+            name: tool.name,
+            output,
+            is_error,
+            duration_ms,
+        });
     }
 
     /// Closes what is open: partial messages are kept with `stop_reason`, tools end as errors with `why`.
@@ -369,11 +467,23 @@ impl Cx<'_> {
         self.commit_held();
         while let Some(open) = self.core.open_messages.first() {
             let id = open.id;
-            let parts: Vec<Part> = open.parts.values().filter(|part| !is_blank(part)).cloned().collect();
+            let parts: Vec<Part> = open
+                .parts
+                .values()
+                .filter(|part| !is_blank(part))
+                .cloned()
+                .collect();
             if parts.is_empty() {
                 self.discard(id);
             } else {
-                self.finish_message(id, Final { parts, stop_reason: Some(stop_reason), ..Final::default() });
+                self.finish_message(
+                    id,
+                    Final {
+                        parts,
+                        stop_reason: Some(stop_reason),
+                        ..Final::default()
+                    },
+                );
             }
         }
         while let Some(tool) = self.core.tools.first() {
@@ -403,10 +513,12 @@ fn extends(streamed: &BTreeMap<u32, Part>, parts: &[Part]) -> bool {
     streamed.iter().all(|(index, sent)| {
         let whole = parts.get(*index as usize);
         match (sent, whole) {
-            (Part::Text { text: sent }, Some(Part::Text { text })) => text.starts_with(sent.as_str()),
-            (Part::Thinking { text: sent, .. }, Some(Part::Thinking { text, .. })) => text.starts_with(sent.as_str()),
-            (Part::Text { text } | Part::Thinking { text, .. }, _) => text.is_empty(),
-            (_, Some(Part::Text { text } | Part::Thinking { text, .. })) => text.is_empty(),
+            (Part::Text { text: sent }, Some(Part::Text { text }))
+            | (Part::Thinking { text: sent, .. }, Some(Part::Thinking { text, .. })) => {
+                text.starts_with(sent.as_str())
+            }
+            (Part::Text { text } | Part::Thinking { text, .. }, _)
+            | (_, Some(Part::Text { text } | Part::Thinking { text, .. })) => text.is_empty(),
             _ => true,
         }
     })

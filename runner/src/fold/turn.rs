@@ -9,7 +9,7 @@ use lodge_proto::event::{EventBody, TurnOutcome};
 use lodge_proto::ids::{QueueId, TurnId};
 use lodge_proto::input::InputAnswer;
 use lodge_proto::message::{Role, Sender, StopReason, Usage};
-use lodge_proto::part::{plain_text, Part};
+use lodge_proto::part::{Part, plain_text};
 use lodge_proto::session::{Phase, QueueEntry, QueueState, SessionStatus};
 use lodge_proto::{ErrorBody, ErrorCode};
 
@@ -48,7 +48,14 @@ impl Cx<'_> {
                 self.title(title);
             }
         }
-        self.whole_message(Role::User, Final { parts, sender, ..Final::default() });
+        self.whole_message(
+            Role::User,
+            Final {
+                parts,
+                sender,
+                ..Final::default()
+            },
+        );
     }
 
     /// The harness is done with the turn, retries and all.
@@ -63,7 +70,8 @@ impl Cx<'_> {
     /// The steered prompt that the harness has now taken up, if `text` is one: it leaves the queue.
     pub fn take_steered(&mut self, text: &str) -> Option<Queued> {
         let at = self.core.queue.iter().position(|queued| {
-            queued.entry.state == QueueState::Steering && plain_text(&queued.entry.parts).trim() == text.trim()
+            queued.entry.state == QueueState::Steering
+                && plain_text(&queued.entry.parts).trim() == text.trim()
         })?;
         let queued = self.core.queue.remove(at);
         self.queue_changed();
@@ -85,13 +93,23 @@ impl Cx<'_> {
     }
 
     pub(super) fn queue_changed(&mut self) {
-        let entries = self.core.queue.iter().map(|queued| queued.entry.clone()).collect();
+        let entries = self
+            .core
+            .queue
+            .iter()
+            .map(|queued| queued.entry.clone())
+            .collect();
         self.emit(EventBody::QueueUpdated { entries });
     }
 
     pub(super) fn enqueue(&mut self, parts: Vec<Part>, sender: Sender, state: QueueState) -> QueueId {
         let id = QueueId(self.new_id());
-        let entry = QueueEntry { id, state, parts, created_at: self.now() };
+        let entry = QueueEntry {
+            id,
+            state,
+            parts,
+            created_at: self.now(),
+        };
         self.core.queue.push(Queued { entry, sender });
         self.queue_changed();
         id
@@ -145,7 +163,11 @@ pub(super) fn settle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
     if cx.can_begin()
         && !cx.core.queue_held
         && cx.core.status == SessionStatus::Idle
-        && let Some(at) = cx.core.queue.iter().position(|queued| queued.entry.state == QueueState::Waiting)
+        && let Some(at) = cx
+            .core
+            .queue
+            .iter()
+            .position(|queued| queued.entry.state == QueueState::Waiting)
     {
         let queued = cx.core.queue.remove(at);
         cx.queue_changed();
@@ -157,8 +179,13 @@ pub(super) fn settle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
 fn close(cx: &mut Cx<'_>, outcome: TurnOutcome, error: Option<ErrorBody>) {
     let (stop, why) = match outcome {
         TurnOutcome::Aborted => (StopReason::Aborted, "aborted"),
-        TurnOutcome::Interrupted => (StopReason::Interrupted, "interrupted: the harness ended before the tool did"),
-        TurnOutcome::Completed | TurnOutcome::Failed => (StopReason::Error, "the turn ended before the tool did"),
+        TurnOutcome::Interrupted => (
+            StopReason::Interrupted,
+            "interrupted: the harness ended before the tool did",
+        ),
+        TurnOutcome::Completed | TurnOutcome::Failed => {
+            (StopReason::Error, "the turn ended before the tool did")
+        }
     };
     cx.close_open(stop, why);
     cx.withdraw(|_| true);
@@ -186,7 +213,11 @@ fn close(cx: &mut Cx<'_>, outcome: TurnOutcome, error: Option<ErrorBody>) {
     });
     cx.core.phase = None;
     let status = cx.core.status;
-    cx.emit(EventBody::Status { status, text: None, persisting: true });
+    cx.emit(EventBody::Status {
+        status,
+        text: None,
+        persisting: true,
+    });
 }
 
 /// History has the turn: it is over.
@@ -194,8 +225,14 @@ pub(super) fn acknowledged(cx: &mut Cx<'_>, turn: TurnId, message_version: u64) 
     if cx.core.persisting.as_ref().is_none_or(|record| record.id != turn) {
         return;
     }
-    let Some(record) = cx.core.persisting.take() else { return };
-    cx.emit(EventBody::TurnEnded { outcome: record.outcome, usage: record.usage, error: record.error });
+    let Some(record) = cx.core.persisting.take() else {
+        return;
+    };
+    cx.emit(EventBody::TurnEnded {
+        outcome: record.outcome,
+        usage: record.usage,
+        error: record.error,
+    });
     cx.core.turn = None;
     cx.core.updated_at = cx.now();
     let next = match (cx.core.running, cx.core.stopping.is_some()) {
@@ -205,12 +242,18 @@ pub(super) fn acknowledged(cx: &mut Cx<'_>, turn: TurnId, message_version: u64) 
     };
     cx.emit(EventBody::AgentIdle { message_version });
     cx.core.status = next;
-    cx.emit(EventBody::Status { status: next, text: None, persisting: false });
+    cx.emit(EventBody::Status {
+        status: next,
+        text: None,
+        persisting: false,
+    });
 }
 
 /// The prompt of a turn whose harness died: did it arrive? Never sent again by itself.
 pub(super) fn prompt_uncertain(cx: &mut Cx<'_>) {
-    let Some((id, mut queued)) = cx.core.turn.as_mut().and_then(|turn| turn.prompt.take()) else { return };
+    let Some((id, mut queued)) = cx.core.turn.as_mut().and_then(|turn| turn.prompt.take()) else {
+        return;
+    };
     let pending = cx.core.inputs.iter().any(|input| input.id == id);
     if pending {
         queued.entry.state = QueueState::Uncertain;
@@ -224,14 +267,29 @@ pub(super) fn crash_error(cx: &Cx<'_>, how: &str) -> ErrorBody {
     let mut message = format!("the harness {} {how}", cx.core.harness());
     if !cx.core.stderr.is_empty() {
         message.push_str("; its last words: ");
-        message.push_str(&cx.core.stderr.iter().map(String::as_str).collect::<Vec<_>>().join(" / "));
+        message.push_str(
+            &cx.core
+                .stderr
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(" / "),
+        );
     }
     ErrorBody::new(ErrorCode::HarnessCrashed, message)
 }
 
 fn title_from(text: &str) -> String {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let mut title: String = line.chars().filter(|c| !c.is_control()).take(TITLE_CHARS).collect();
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
+    let mut title: String = line
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(TITLE_CHARS)
+        .collect();
     if line.chars().count() > TITLE_CHARS {
         title.push('…');
     }

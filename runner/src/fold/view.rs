@@ -1,11 +1,11 @@
 //! Looking at the state: snapshots for clients, and what is to be done.
 
 use super::state::{Core, Wants};
-use super::{SessionFold, SNAPSHOT_VERSION};
+use super::{SNAPSHOT_VERSION, SessionFold};
 use crate::harness::AnyAdapter;
 use lodge_proto::message::{Message, Role};
 use lodge_proto::part::Part;
-use lodge_proto::session::{QueueState, RunningTool, SessionInfo, SessionState, SessionStatus};
+use lodge_proto::session::{RunningTool, SessionInfo, SessionState, SessionStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,7 +19,10 @@ struct Stored {
 impl SessionFold {
     /// The state as bytes, for the store.
     pub fn to_snapshot(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&Stored { version: SNAPSHOT_VERSION, fold: self.clone() })
+        serde_json::to_vec(&Stored {
+            version: SNAPSHOT_VERSION,
+            fold: self.clone(),
+        })
     }
 
     /// A stored state; `None` where another version wrote it.
@@ -31,13 +34,11 @@ impl SessionFold {
     /// What is to be done for this session.
     pub fn wants(&self) -> Wants<'_> {
         let core = &self.core;
-        let waiting = core.queue.iter().any(|queued| queued.entry.state == QueueState::Waiting);
         Wants {
             inputs: if core.running { &core.inputs } else { &[] },
             timers: &core.timers,
             persist: core.persisting.as_ref(),
             kill: core.kill && core.running,
-            launch: waiting && !core.queue_held && !core.running && core.status == SessionStatus::Stopped,
         }
     }
 
@@ -49,7 +50,10 @@ impl SessionFold {
     /// Everything a client needs to show the session now.
     pub fn state(&self) -> SessionState {
         let core = &self.core;
-        let first = core.tail.front().map_or(core.message_count, |message| message.index);
+        let first = core
+            .tail
+            .front()
+            .map_or(core.message_count, |message| message.index);
         SessionState {
             session: core.info(),
             capabilities: core.capabilities.clone(),
@@ -66,7 +70,11 @@ impl SessionFold {
                     tool_call_id: tool.id,
                     name: tool.name.clone(),
                     input: tool.input.clone(),
-                    output: if tool.output.is_empty() { vec![] } else { vec![Part::text(tool.output.clone())] },
+                    output: if tool.output.is_empty() {
+                        vec![]
+                    } else {
+                        vec![Part::text(tool.output.clone())]
+                    },
                     started_at: tool.started_at,
                 })
                 .collect(),
@@ -115,7 +123,9 @@ impl SessionFold {
 /// Parts at the indices the harness gave them, so that later deltas find theirs.
 fn aligned(parts: &BTreeMap<u32, Part>) -> Vec<Part> {
     let end = parts.keys().next_back().map_or(0, |last| last + 1);
-    (0..end).map(|index| parts.get(&index).cloned().unwrap_or_else(|| Part::text(""))).collect()
+    (0..end)
+        .map(|index| parts.get(&index).cloned().unwrap_or_else(|| Part::text("")))
+        .collect()
 }
 
 impl Core {
@@ -149,12 +159,16 @@ impl Core {
             title: self.title.clone(),
             harness: self.harness().to_owned(),
             harness_version: self.launch.as_ref().map(|launch| launch.harness_version.clone()),
-            workspace: created.map(|created| created.workspace.clone()).unwrap_or_default(),
+            workspace: created
+                .map(|created| created.workspace.clone())
+                .unwrap_or_default(),
             tier: created.map(|created| created.tier).unwrap_or_default(),
             status: self.status,
             model: self.model.clone(),
             thinking_level: self.thinking_level.clone(),
-            parent: created.and_then(|created| created.fork.as_ref()).map(|fork| fork.parent),
+            parent: created
+                .and_then(|created| created.fork.as_ref())
+                .and_then(|fork| fork.parent),
             shares_workspace_with: self.shares_workspace_with.clone(),
             needs_input: !self.requests.is_empty(),
             created_at: self.created_at,

@@ -1,9 +1,9 @@
 //! What a harness needs to be started: arguments, environment, files of its private home.
 
 use super::install::InstalledHarness;
+use lodge_proto::SessionId;
 use lodge_proto::control::{Dialect, Model};
 use lodge_proto::session::ModelInfo;
-use lodge_proto::SessionId;
 use std::path::PathBuf;
 
 /// Port on which guest init forwards to the gateway, inside the guest.
@@ -64,5 +64,9 @@ pub fn model_infos(models: &[Model]) -> Vec<ModelInfo> {
 
 /// The dialects of a model, best first; unknown ones left out.
 pub fn dialects(model: &Model) -> Vec<Dialect> {
-    model.dialects.iter().filter_map(|dialect| Dialect::try_from(*dialect).ok()).collect()
+    model
+        .dialects
+        .iter()
+        .filter_map(|dialect| Dialect::try_from(*dialect).ok())
+        .collect()
 }

@@ -49,7 +49,10 @@ pub trait Adapter: std::fmt::Debug {
     fn set_thinking_level(&mut self, cx: &mut Cx<'_>, level: &str) -> Result<Answer, ErrorBody>;
     /// Use another mode, one of the session's capabilities.
     fn set_mode(&mut self, _cx: &mut Cx<'_>, _mode: &str) -> Result<Answer, ErrorBody> {
-        Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, "this harness has no modes"))
+        Err(ErrorBody::new(
+            ErrorCode::UnsupportedByHarness,
+            "this harness has no modes",
+        ))
     }
     /// Summarise the context now.
     fn compact(&mut self, cx: &mut Cx<'_>, instructions: Option<&str>) -> Result<Answer, ErrorBody>;

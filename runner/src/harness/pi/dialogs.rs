@@ -3,13 +3,19 @@
 use crate::fold::Cx;
 use lodge_proto::event::NotifyLevel;
 use lodge_proto::input::{InputAnswer, InputKind, PermissionChoice, SelectOption};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// Begins the title of a dialog of Lodge's permission extension; a JSON object follows.
 pub(super) const PERMISSION_PREFIX: &str = "lodge-permission:";
 
 pub(super) fn request(cx: &mut Cx<'_>, request: &Value) {
-    let text = |field: &str| request.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |field: &str| {
+        request
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let title = text("title");
     let message = Some(text("message")).filter(|message| !message.is_empty());
     let kind = match text("method").as_str() {
@@ -18,11 +24,18 @@ pub(super) fn request(cx: &mut Cx<'_>, request: &Value) {
                 cx.ask(native(request), title, None, kind);
                 return;
             }
-            None => InputKind::Select { options: options(request), multiple: false },
+            None => InputKind::Select {
+                options: options(request),
+                multiple: false,
+            },
         },
         "confirm" => InputKind::Confirm {},
-        "input" => InputKind::Input { placeholder: Some(text("placeholder")).filter(|text| !text.is_empty()) },
-        "editor" => InputKind::Editor { text: text("prefill") },
+        "input" => InputKind::Input {
+            placeholder: Some(text("placeholder")).filter(|text| !text.is_empty()),
+        },
+        "editor" => InputKind::Editor {
+            text: text("prefill"),
+        },
         "notify" => {
             let level = match text("notifyType").as_str() {
                 "error" => NotifyLevel::Error,
@@ -43,10 +56,18 @@ fn native(request: &Value) -> Value {
 }
 
 fn options(request: &Value) -> Vec<SelectOption> {
-    let list = request.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let list = request
+        .get("options")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     list.iter()
         .filter_map(Value::as_str)
-        .map(|option| SelectOption { value: option.to_owned(), label: option.to_owned(), description: None })
+        .map(|option| SelectOption {
+            value: option.to_owned(),
+            label: option.to_owned(),
+            description: None,
+        })
         .collect()
 }
 
@@ -87,7 +108,9 @@ pub(super) fn answer(cx: &mut Cx<'_>, native: &Value, answer: &InputAnswer) {
 pub(super) fn read_answer(response: &Value) -> InputAnswer {
     let text = response.get("value").and_then(Value::as_str);
     match (text, response.get("confirmed").and_then(Value::as_bool)) {
-        (Some(text), _) => InputAnswer::Text { text: text.to_owned() },
+        (Some(text), _) => InputAnswer::Text {
+            text: text.to_owned(),
+        },
         (None, Some(yes)) => InputAnswer::Confirmed { yes },
         (None, None) => InputAnswer::Cancelled {},
     }

@@ -1,9 +1,11 @@
 //! How pi is started: arguments, `models.json` and `settings.json`.
 
 use super::wire::PROVIDER_PREFIX;
-use crate::harness::launch::{dialects, HarnessLaunch, HomeFile, LaunchContext, GATEWAY_PORT, GUEST_HOME, KEY_VARIABLE};
+use crate::harness::launch::{
+    GATEWAY_PORT, GUEST_HOME, HarnessLaunch, HomeFile, KEY_VARIABLE, LaunchContext, dialects,
+};
 use lodge_proto::control::{Dialect, Model};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 /// Where pi keeps its files, below the private home.
@@ -18,8 +20,12 @@ const PERMISSION_EXTENSION: &str = include_str!("permissions.ts");
 /// Arguments, environment and files for pi.
 pub fn launch(context: &LaunchContext) -> HarnessLaunch {
     let agent_dir = format!("{GUEST_HOME}/{AGENT_DIR}");
-    let mut argv: Vec<String> =
-        context.installed.argv0.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let mut argv: Vec<String> = context
+        .installed
+        .argv0
+        .iter()
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
     // A workspace's own extensions and settings are code of a stranger: never trusted by default.
     argv.extend(["--mode", "rpc", "--no-approve"].map(str::to_owned));
     match (&context.native_session, &context.forked_from) {
@@ -47,13 +53,19 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
 }
 
 fn file(name: &str, contents: &Value) -> HomeFile {
-    HomeFile { path: PathBuf::from(AGENT_DIR).join(name), contents: format!("{contents:#}\n") }
+    HomeFile {
+        path: PathBuf::from(AGENT_DIR).join(name),
+        contents: format!("{contents:#}\n"),
+    }
 }
 
 fn settings(context: &LaunchContext) -> Value {
     let mut settings = json!({ "enableInstallTelemetry": false });
     let wanted = context.model.clone().or_else(|| {
-        context.models.first().map(|model| format!("{}/{}", model.provider, model.id))
+        context
+            .models
+            .first()
+            .map(|model| format!("{}/{}", model.provider, model.id))
     });
     if let Some((provider, id)) = wanted.as_deref().and_then(|model| model.split_once('/')) {
         settings["defaultProvider"] = format!("{PROVIDER_PREFIX}{provider}").into();
@@ -68,7 +80,9 @@ fn settings(context: &LaunchContext) -> Value {
 fn providers(models: &[Model]) -> Map<String, Value> {
     let mut providers = Map::new();
     for model in models {
-        let Some((api, base)) = dialects(model).into_iter().find_map(wire_of) else { continue };
+        let Some((api, base)) = dialects(model).into_iter().find_map(wire_of) else {
+            continue;
+        };
         let name = format!("{PROVIDER_PREFIX}{}", model.provider);
         let entry = providers.entry(name).or_insert_with(|| {
             json!({

@@ -1,7 +1,7 @@
 //! `message_start`, `message_update`, `message_end`.
 
-use super::wire::{canonical_model, Block, Delta, KnownBlock, Message};
-use super::{tools, Pi};
+use super::wire::{Block, Delta, KnownBlock, Message, canonical_model};
+use super::{Pi, tools};
 use crate::fold::{Cx, Final};
 use lodge_proto::ids::MessageId;
 use lodge_proto::message::{Role, StopReason};
@@ -43,14 +43,28 @@ impl Pi {
         }
         let id = self.streaming(cx);
         match delta {
-            Delta::TextDelta { content_index, delta } => cx.text_delta(id, *content_index, delta),
-            Delta::ThinkingDelta { content_index, delta } => cx.thinking_delta(id, *content_index, delta),
-            Delta::ToolcallStart { content_index, id: native, tool_name } => {
+            Delta::Text { content_index, delta } => cx.text_delta(id, *content_index, delta),
+            Delta::Thinking { content_index, delta } => cx.thinking_delta(id, *content_index, delta),
+            Delta::ToolcallStart {
+                content_index,
+                id: native,
+                tool_name,
+            } => {
                 cx.tool_call_start(id, *content_index, native, tool_name);
             }
-            Delta::ToolcallDelta { content_index, delta } => cx.tool_call_delta(id, *content_index, delta),
-            Delta::ToolcallEnd { content_index, tool_call } => {
-                if let KnownBlock::ToolCall { id: native, name, arguments } = tool_call {
+            Delta::ToolcallArguments { content_index, delta } => {
+                cx.tool_call_delta(id, *content_index, delta);
+            }
+            Delta::ToolcallEnd {
+                content_index,
+                tool_call,
+            } => {
+                if let KnownBlock::ToolCall {
+                    id: native,
+                    name,
+                    arguments,
+                } = tool_call
+                {
                     cx.tool_call_end(id, *content_index, native, name, arguments);
                 }
             }
@@ -69,7 +83,13 @@ impl Pi {
                     ("text".to_owned(), Value::from(message.content.text())),
                 ]);
                 if let Some(part) = Part::extension("x-pi-message", fields) {
-                    cx.whole_message(Role::System, Final { parts: vec![part], ..Final::default() });
+                    cx.whole_message(
+                        Role::System,
+                        Final {
+                            parts: vec![part],
+                            ..Final::default()
+                        },
+                    );
                 }
             }
         }
@@ -79,11 +99,15 @@ impl Pi {
         let id = self.streaming(cx);
         self.message = None;
         let usage = message.usage.as_ref().map(super::wire::Usage::canonical);
-        let context = message.usage.as_ref().map(|usage| usage.total_tokens).filter(|tokens| *tokens > 0);
+        let context = message
+            .usage
+            .as_ref()
+            .map(|usage| usage.total_tokens)
+            .filter(|tokens| *tokens > 0);
         let stop_reason = message.stop_reason.as_deref().and_then(stop_reason);
         let failed = stop_reason == Some(StopReason::Error);
         self.last_stop.clone_from(&message.stop_reason);
-        self.last_error.clone_from(&message.error_message);
+        self.last_error.clone_from(&message.error);
         let model = model_of(&message);
         let provider = message.provider.clone();
         let mut parts = Vec::new();
@@ -93,7 +117,14 @@ impl Pi {
         while parts.last().is_some_and(is_empty_text) {
             parts.pop();
         }
-        let end = Final { parts, model, provider, stop_reason, usage, sender: None };
+        let end = Final {
+            parts,
+            model,
+            provider,
+            stop_reason,
+            usage,
+            sender: None,
+        };
         if failed {
             cx.message_failed(id, end);
         } else {
@@ -112,14 +143,28 @@ fn is_empty_text(part: &Part) -> bool {
 fn assistant_part(cx: &mut Cx<'_>, id: MessageId, index: u32, block: Block) -> Part {
     match block {
         Block::Known(KnownBlock::Text { text }) => Part::Text { text },
-        Block::Known(KnownBlock::Thinking { thinking, redacted }) => Part::Thinking { text: thinking, redacted },
-        Block::Known(KnownBlock::ToolCall { id: native, name, arguments }) => {
+        Block::Known(KnownBlock::Thinking { thinking, redacted }) => Part::Thinking {
+            text: thinking,
+            redacted,
+        },
+        Block::Known(KnownBlock::ToolCall {
+            id: native,
+            name,
+            arguments,
+        }) => {
             cx.tool_call_end(id, index, &native, &name, &arguments);
-            Part::ToolCall { tool_call_id: cx.tool_id(&native), name, input: arguments }
+            Part::ToolCall {
+                tool_call_id: cx.tool_id(&native),
+                name,
+                input: arguments,
+            }
         }
         Block::Known(KnownBlock::Image { mime_type, data }) => {
             // Binary content is not carried inline; images of the assistant have no blob yet.
-            extension("x-pi-image", &serde_json::json!({ "media_type": mime_type, "base64_length": data.len() }))
+            extension(
+                "x-pi-image",
+                &serde_json::json!({ "media_type": mime_type, "base64_length": data.len() }),
+            )
         }
         Block::Other(value) => extension("x-pi-block", &serde_json::json!({ "block": value })),
     }
@@ -131,7 +176,10 @@ fn extension(name: &str, fields: &Value) -> Part {
 }
 
 fn model_of(message: &Message) -> Option<String> {
-    Some(canonical_model(message.provider.as_deref()?, message.model.as_deref()?))
+    Some(canonical_model(
+        message.provider.as_deref()?,
+        message.model.as_deref()?,
+    ))
 }
 
 fn stop_reason(native: &str) -> Option<StopReason> {

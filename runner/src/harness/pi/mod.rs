@@ -20,7 +20,7 @@ use lodge_proto::part::Part;
 use lodge_proto::session::Phase;
 use lodge_proto::{ErrorBody, ErrorCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use wire::Incoming;
 
 /// Lines that are no JSON and were told to the user, per process.
@@ -67,26 +67,55 @@ impl Pi {
             }
             Incoming::AgentSettled {} => self.settled(cx),
             Incoming::MessageStart { message } => self.message_start(cx, &message),
-            Incoming::MessageUpdate { assistant_message_event: delta } => self.message_update(cx, &delta),
+            Incoming::MessageUpdate {
+                assistant_message_event: delta,
+            } => self.message_update(cx, &delta),
             Incoming::MessageEnd { message } => self.message_end(cx, message),
-            Incoming::ToolExecutionStart { tool_call_id, tool_name, args } => {
+            Incoming::ToolExecutionStart {
+                tool_call_id,
+                tool_name,
+                args,
+            } => {
                 cx.tool_start(&tool_call_id, &tool_name, &args);
             }
-            Incoming::ToolExecutionUpdate { tool_call_id, partial_result } => {
+            Incoming::ToolExecutionUpdate {
+                tool_call_id,
+                partial_result,
+            } => {
                 cx.tool_output(&tool_call_id, &partial_result.text());
             }
-            Incoming::ToolExecutionEnd { tool_call_id, tool_name, result, is_error, duration_ms } => {
+            Incoming::ToolExecutionEnd {
+                tool_call_id,
+                tool_name,
+                result,
+                is_error,
+                duration_ms,
+            } => {
                 tools::end(cx, &tool_call_id, &tool_name, &result, is_error, duration_ms);
             }
-            Incoming::AutoRetryStart { attempt, max_attempts, delay_ms, error_message } => {
+            Incoming::AutoRetryStart {
+                attempt,
+                max_attempts,
+                delay_ms,
+                error_message,
+            } => {
                 cx.discard_failed();
                 cx.phase(Phase::Retrying);
                 let error = provider_error(&error_message);
-                cx.emit(EventBody::RetryStart { attempt, max_attempts, delay_ms, error });
+                cx.emit(EventBody::RetryStart {
+                    attempt,
+                    max_attempts,
+                    delay_ms,
+                    error,
+                });
             }
             Incoming::AutoRetryEnd { success, attempt } => cx.emit(EventBody::RetryEnd { success, attempt }),
             Incoming::CompactionStart { reason } => compaction_start(cx, &reason),
-            Incoming::CompactionEnd { result, error_message, aborted } => {
+            Incoming::CompactionEnd {
+                result,
+                error_message,
+                aborted,
+            } => {
                 let error = error_message.or_else(|| aborted.then(|| "compaction was aborted".to_owned()));
                 cx.emit(EventBody::CompactEnd {
                     success: error.is_none(),
@@ -102,7 +131,10 @@ impl Pi {
             }
             Incoming::ExtensionUiRequest(request) => dialogs::request(cx, &request),
             Incoming::ExtensionError { error } => {
-                cx.notify(NotifyLevel::Warning, format!("an extension of pi failed: {error}"));
+                cx.notify(
+                    NotifyLevel::Warning,
+                    format!("an extension of pi failed: {error}"),
+                );
             }
             Incoming::Quiet {} => {}
         }
@@ -116,9 +148,12 @@ impl Pi {
         let stop = self.last_stop.take();
         let error = self.last_error.take();
         let (outcome, error) = match stop.as_deref() {
-            Some("error") => {
-                (TurnOutcome::Failed, Some(provider_error(error.as_deref().unwrap_or("the model call failed"))))
-            }
+            Some("error") => (
+                TurnOutcome::Failed,
+                Some(provider_error(
+                    error.as_deref().unwrap_or("the model call failed"),
+                )),
+            ),
             Some("aborted") => (TurnOutcome::Aborted, None),
             _ => (TurnOutcome::Completed, None),
         };
@@ -133,8 +168,11 @@ impl Pi {
         if self.garbage > TOLD_GARBAGE {
             return;
         }
-        let shown: String =
-            String::from_utf8_lossy(line).chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shown: String = String::from_utf8_lossy(line)
+            .chars()
+            .take(80)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         cx.agent_error(
             ErrorCode::HarnessCrashed,
             format!("pi wrote a line that is none of its protocol ({why}): {shown}"),
@@ -151,7 +189,12 @@ impl Adapter for Pi {
             self.fork_keep = Some(keep);
             Self::request(cx, json!({ "type": "get_fork_messages" }));
         }
-        for probe in ["get_state", "get_available_models", "get_available_thinking_levels", "get_commands"] {
+        for probe in [
+            "get_state",
+            "get_available_models",
+            "get_available_thinking_levels",
+            "get_commands",
+        ] {
             Self::request(cx, json!({ "type": probe }));
         }
         cx.capabilities(|can| {
@@ -171,10 +214,14 @@ impl Adapter for Pi {
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
-        let Ok(text) = std::str::from_utf8(line) else { return self.garbage(cx, line, "not UTF-8") };
+        let Ok(text) = std::str::from_utf8(line) else {
+            return self.garbage(cx, line, "not UTF-8");
+        };
         match wire::parse(text) {
             Ok(incoming) => self.event(cx, incoming),
-            Err(wire::Malformed::Unknown(kind)) => cx.warn(format!("pi sent an event of the unknown type `{kind}`")),
+            Err(wire::Malformed::Unknown(kind)) => {
+                cx.warn(format!("pi sent an event of the unknown type `{kind}`"));
+            }
             Err(wire::Malformed::NotJson) => self.garbage(cx, line, "not JSON"),
             Err(wire::Malformed::Shape(why)) => self.garbage(cx, line, &why),
         }
@@ -221,14 +268,20 @@ impl Adapter for Pi {
 
     fn set_model(&mut self, cx: &mut Cx<'_>, model: &str) -> Result<Answer, ErrorBody> {
         let (provider, model_id) = wire::native_model(model).ok_or_else(|| {
-            ErrorBody::new(ErrorCode::InvalidArgument, format!("`{model}` is not of the form provider/model"))
+            ErrorBody::new(
+                ErrorCode::InvalidArgument,
+                format!("`{model}` is not of the form provider/model"),
+            )
         })?;
         let body = json!({ "type": "set_model", "provider": provider, "modelId": model_id });
         Ok(Answer::Later(Self::request(cx, body)))
     }
 
     fn set_thinking_level(&mut self, cx: &mut Cx<'_>, level: &str) -> Result<Answer, ErrorBody> {
-        Ok(Answer::Later(Self::request(cx, json!({ "type": "set_thinking_level", "level": level }))))
+        Ok(Answer::Later(Self::request(
+            cx,
+            json!({ "type": "set_thinking_level", "level": level }),
+        )))
     }
 
     fn compact(&mut self, cx: &mut Cx<'_>, instructions: Option<&str>) -> Result<Answer, ErrorBody> {
@@ -261,7 +314,10 @@ impl Adapter for Pi {
             ("abort", true) => Some(CommandBody::Abort {}),
             ("extension_ui_response", _) => {
                 let id = input.get("id").cloned().unwrap_or_default();
-                cx.answered(|native| native.get("id") == Some(&id), dialogs::read_answer(&input));
+                cx.answered(
+                    |native| native.get("id") == Some(&id),
+                    dialogs::read_answer(&input),
+                );
                 None
             }
             _ => None,
@@ -294,7 +350,10 @@ fn prompt_text(parts: &[Part]) -> String {
         .filter_map(|part| match part {
             Part::Text { text } => Some(text.clone()),
             Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef { path, lines: Some((first, last)) } => Some(format!("@{path} (lines {first} to {last})")),
+            Part::FileRef {
+                path,
+                lines: Some((first, last)),
+            } => Some(format!("@{path} (lines {first} to {last})")),
             _ => None,
         })
         .collect();
@@ -303,7 +362,9 @@ fn prompt_text(parts: &[Part]) -> String {
 
 /// The provider's error in words, with the code that its status means.
 fn provider_error(message: &str) -> ErrorBody {
-    let status = message.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() == 3);
+    let status = message
+        .split(|c: char| !c.is_ascii_digit())
+        .find(|digits| digits.len() == 3);
     let code = match status {
         Some("402") => ErrorCode::BudgetExceeded,
         Some("429") if message.contains("insufficient_quota") => ErrorCode::BudgetExceeded,

@@ -1,12 +1,12 @@
 //! Answers to our own requests.
 
-use super::wire::{canonical_model, Response};
-use super::{provider_error, Pi};
+use super::wire::{Response, canonical_model};
+use super::{Pi, provider_error};
 use crate::fold::Cx;
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::session::{CommandInfo, ModelInfo};
 use lodge_proto::{ErrorBody, ErrorCode};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 impl Pi {
     pub(super) fn response(&mut self, cx: &mut Cx<'_>, response: &Response) {
@@ -14,7 +14,10 @@ impl Pi {
             let result = if response.success {
                 Ok(json!({}))
             } else {
-                let message = response.error.clone().unwrap_or_else(|| format!("pi refused `{}`", response.command));
+                let message = response
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| format!("pi refused `{}`", response.command));
                 Err(ErrorBody::new(ErrorCode::InvalidArgument, message))
             };
             cx.resolve(id, result);
@@ -50,10 +53,17 @@ impl Pi {
             // Only a prompt that was to begin the turn ends it: one during a run is refused without harm.
             "prompt" if self.expect_echo => {
                 self.expect_echo = false;
-                cx.turn_done(TurnOutcome::Failed, Some(provider_error(&format!("pi refused the prompt: {message}"))));
+                cx.turn_done(
+                    TurnOutcome::Failed,
+                    Some(provider_error(&format!("pi refused the prompt: {message}"))),
+                );
             }
             "fork" | "get_fork_messages" => {
-                cx.agent_error(ErrorCode::HarnessCrashed, format!("pi could not fork its session: {message}"), true);
+                cx.agent_error(
+                    ErrorCode::HarnessCrashed,
+                    format!("pi could not fork its session: {message}"),
+                    true,
+                );
             }
             _ => {}
         }
@@ -68,7 +78,10 @@ impl Pi {
         match (wanted, current) {
             (Some(wanted), current) if current.as_ref() != Some(&wanted) && cx.offers(&wanted) => {
                 if let Some((provider, id)) = super::wire::native_model(&wanted) {
-                    Self::request(cx, json!({ "type": "set_model", "provider": provider, "modelId": id }));
+                    Self::request(
+                        cx,
+                        json!({ "type": "set_model", "provider": provider, "modelId": id }),
+                    );
                 }
             }
             (_, Some(current)) => cx.model(current),
@@ -86,7 +99,11 @@ impl Pi {
     }
 
     fn commands(&mut self, cx: &mut Cx<'_>, data: &Value) {
-        let list = data.get("commands").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let list = data
+            .get("commands")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
         self.extension_commands = list
             .iter()
@@ -96,7 +113,10 @@ impl Pi {
         let commands = list
             .iter()
             .filter_map(|command| {
-                Some(CommandInfo { name: text(command, "name")?, description: text(command, "description") })
+                Some(CommandInfo {
+                    name: text(command, "name")?,
+                    description: text(command, "description"),
+                })
             })
             .collect();
         cx.commands(commands);
@@ -104,8 +124,14 @@ impl Pi {
 
     /// A command of an extension begins no run: its acceptance is all there is.
     fn prompt_accepted(&mut self, cx: &mut Cx<'_>) {
-        let Some(text) = self.command_prompt.take() else { return };
-        let name = text.trim_start_matches('/').split_whitespace().next().unwrap_or_default();
+        let Some(text) = self.command_prompt.take() else {
+            return;
+        };
+        let name = text
+            .trim_start_matches('/')
+            .split_whitespace()
+            .next()
+            .unwrap_or_default();
         if self.extension_commands.iter().any(|known| known == name) {
             self.expect_echo = false;
             cx.turn_done(TurnOutcome::Completed, None);
@@ -131,7 +157,11 @@ impl Pi {
 }
 
 fn models(cx: &mut Cx<'_>, data: &Value) {
-    let list = data.get("models").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let list = data
+        .get("models")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let models: Vec<ModelInfo> = list
         .iter()
         .filter_map(|model| {
@@ -139,10 +169,17 @@ fn models(cx: &mut Cx<'_>, data: &Value) {
             let id = canonical_model(provider, model.get("id")?.as_str()?);
             let provider = id.split('/').next().unwrap_or_default().to_owned();
             Some(ModelInfo {
-                name: model.get("name").and_then(Value::as_str).unwrap_or(&id).to_owned(),
+                name: model
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .unwrap_or(&id)
+                    .to_owned(),
                 provider,
                 context_window: model.get("contextWindow").and_then(Value::as_u64),
-                reasoning: model.get("reasoning").and_then(Value::as_bool).unwrap_or_default(),
+                reasoning: model
+                    .get("reasoning")
+                    .and_then(Value::as_bool)
+                    .unwrap_or_default(),
                 id,
             })
         })
@@ -151,8 +188,15 @@ fn models(cx: &mut Cx<'_>, data: &Value) {
 }
 
 fn thinking_levels(cx: &mut Cx<'_>, data: &Value) {
-    let list = data.get("levels").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let levels: Vec<String> = list.iter().filter_map(|level| level.as_str().map(str::to_owned)).collect();
+    let list = data
+        .get("levels")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let levels: Vec<String> = list
+        .iter()
+        .filter_map(|level| level.as_str().map(str::to_owned))
+        .collect();
     cx.capabilities(|can| can.thinking_levels = levels);
 }
 

@@ -15,7 +15,11 @@ pub(super) fn end(
     is_error: bool,
     duration_ms: Option<u64>,
 ) {
-    let path = cx.tool_input(native).and_then(|input| input.get("path")).and_then(Value::as_str).unwrap_or_default();
+    let path = cx
+        .tool_input(native)
+        .and_then(|input| input.get("path"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let diff = diff(path, result.details.as_ref());
     let mut output = vec![Part::text(result.text())];
     output.extend(diff);
@@ -29,8 +33,19 @@ pub(super) fn result_message(cx: &mut Cx<'_>, message: Message) {
     let tool_call_id = cx.tool_id(&native);
     let mut output: Vec<Part> = message.content.blocks().into_iter().map(result_part).collect();
     output.extend(diff("", message.details.as_ref()));
-    let part = Part::ToolResult { tool_call_id, name, output, is_error: message.is_error };
-    cx.whole_message(Role::Tool, Final { parts: vec![part], ..Final::default() });
+    let part = Part::ToolResult {
+        tool_call_id,
+        name,
+        output,
+        is_error: message.is_error,
+    };
+    cx.whole_message(
+        Role::Tool,
+        Final {
+            parts: vec![part],
+            ..Final::default()
+        },
+    );
 }
 
 fn result_part(block: Block) -> Part {
@@ -46,7 +61,13 @@ fn result_part(block: Block) -> Part {
 /// The change of a file that an edit reports.
 fn diff(path: &str, details: Option<&Value>) -> Option<Part> {
     let patch = details?.get("patch")?.as_str()?;
-    let named = patch.lines().find_map(|line| line.strip_prefix("+++ ")).unwrap_or_default();
+    let named = patch
+        .lines()
+        .find_map(|line| line.strip_prefix("+++ "))
+        .unwrap_or_default();
     let path = if path.is_empty() { named } else { path };
-    Some(Part::Diff { path: path.to_owned(), patch: patch.to_owned() })
+    Some(Part::Diff {
+        path: path.to_owned(),
+        patch: patch.to_owned(),
+    })
 }

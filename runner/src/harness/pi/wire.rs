@@ -14,7 +14,10 @@ pub(super) fn native_model(model: &str) -> Option<(String, &str)> {
 
 /// `provider/model` of what pi names.
 pub(super) fn canonical_model(provider: &str, id: &str) -> String {
-    format!("{}/{id}", provider.strip_prefix(PROVIDER_PREFIX).unwrap_or(provider))
+    format!(
+        "{}/{id}",
+        provider.strip_prefix(PROVIDER_PREFIX).unwrap_or(provider)
+    )
 }
 
 /// Why a line was not understood.
@@ -112,9 +115,22 @@ pub(super) enum Incoming {
 
 /// Events whose type is known, so that a wrong shape is not taken for an unknown event.
 const KNOWN: &[&str] = &[
-    "response", "agent_start", "agent_settled", "message_start", "message_update", "message_end",
-    "tool_execution_start", "tool_execution_update", "tool_execution_end", "auto_retry_start", "auto_retry_end",
-    "compaction_start", "compaction_end", "thinking_level_changed", "session_info_changed", "extension_ui_request",
+    "response",
+    "agent_start",
+    "agent_settled",
+    "message_start",
+    "message_update",
+    "message_end",
+    "tool_execution_start",
+    "tool_execution_update",
+    "tool_execution_end",
+    "auto_retry_start",
+    "auto_retry_end",
+    "compaction_start",
+    "compaction_end",
+    "thinking_level_changed",
+    "session_info_changed",
+    "extension_ui_request",
     "extension_error",
 ];
 
@@ -124,7 +140,9 @@ pub(super) fn parse(text: &str) -> Result<Incoming, Malformed> {
         Err(error) => {
             let value: Value = serde_json::from_str(text).map_err(|_| Malformed::NotJson)?;
             match value.get("type").and_then(Value::as_str) {
-                Some(kind) if !KNOWN.contains(&kind) => Err(Malformed::Unknown(kind.chars().take(40).collect())),
+                Some(kind) if !KNOWN.contains(&kind) => {
+                    Err(Malformed::Unknown(kind.chars().take(40).collect()))
+                }
                 Some(_) => Err(Malformed::Shape(error.to_string())),
                 None => Err(Malformed::Shape("it has no `type`".to_owned())),
             }
@@ -155,7 +173,8 @@ pub(super) struct Message {
     pub(super) provider: Option<String>,
     pub(super) model: Option<String>,
     pub(super) stop_reason: Option<String>,
-    pub(super) error_message: Option<String>,
+    #[serde(rename = "errorMessage")]
+    pub(super) error: Option<String>,
     pub(super) usage: Option<Usage>,
     pub(super) tool_call_id: Option<String>,
     pub(super) tool_name: Option<String>,
@@ -277,14 +296,10 @@ impl Usage {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(super) enum Delta {
-    TextDelta {
-        content_index: u32,
-        delta: String,
-    },
-    ThinkingDelta {
-        content_index: u32,
-        delta: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { content_index: u32, delta: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { content_index: u32, delta: String },
     ToolcallStart {
         content_index: u32,
         #[serde(default)]
@@ -292,10 +307,8 @@ pub(super) enum Delta {
         #[serde(default)]
         tool_name: String,
     },
-    ToolcallDelta {
-        content_index: u32,
-        delta: String,
-    },
+    #[serde(rename = "toolcall_delta")]
+    ToolcallArguments { content_index: u32, delta: String },
     ToolcallEnd {
         content_index: u32,
         tool_call: KnownBlock,

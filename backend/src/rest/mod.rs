@@ -1,0 +1,36 @@
+//! REST under `/api/v1`: the same commands as over the WebSocket, one request each.
+//!
+//! - `error`, `body`: how requests fail, and how bodies are read
+//! - `command`: a request as a command on the relay's internal channel
+//! - `sessions`, `harnesses`, `workspaces`: what the runner answers
+//! - `providers`: models and providers, which the gateway answers
+//! - `gateway`: the client of the gateway's administration
+//! - `health`: is the backend there, and are the others
+//! - `schema`: the protocol's types as OpenAPI
+//! - [`openapi`]: the description of it all
+
+pub(crate) mod body;
+pub(crate) mod command;
+pub(crate) mod error;
+pub(crate) mod gateway;
+pub(crate) mod harnesses;
+pub(crate) mod health;
+pub mod openapi;
+pub(crate) mod providers;
+pub(crate) mod schema;
+pub(crate) mod sessions;
+pub(crate) mod workspaces;
+
+use crate::server::Shared;
+use axum::Router;
+
+/// All REST routes.
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .merge(sessions::routes())
+        .merge(harnesses::routes())
+        .merge(workspaces::routes())
+        .merge(providers::routes())
+        .merge(health::routes())
+        .merge(openapi::routes())
+}

@@ -1,0 +1,57 @@
+//! The description of the REST API.
+
+use super::{harnesses, health, providers, sessions, workspaces};
+use crate::auth;
+use crate::server::Shared;
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Lodge",
+        description = "The same commands as over the WebSocket `/api/v1/ws`, one request each. A browser's session is \
+            the cookie `lodge_session`. Requests that change something carry the exact `Origin` of the page."
+    ),
+    paths(
+        auth::routes::login,
+        auth::routes::logout,
+        auth::routes::me,
+        auth::routes::page_token,
+        sessions::list,
+        sessions::create,
+        sessions::state,
+        sessions::delete,
+        sessions::prompt,
+        sessions::abort,
+        sessions::close,
+        sessions::resume,
+        sessions::title,
+        sessions::messages,
+        harnesses::list,
+        workspaces::list,
+        workspaces::create,
+        providers::models,
+        providers::providers,
+        providers::set_key,
+        providers::remove_key,
+        health::healthz,
+        health::readyz,
+    )
+)]
+struct Document;
+
+/// The OpenAPI document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+async fn serve() -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
+}
+
+/// The routes of this module.
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new().route("/api/v1/openapi.json", get(serve))
+}

@@ -1,0 +1,99 @@
+//! A gateway's administration played by a test.
+
+use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
+use lodge_proto::control::{
+    HealthRequest, HealthResponse, ListModelsRequest, ListModelsResponse, ListProvidersRequest,
+    ListProvidersResponse, Model, Provider, RemoveProviderKeyRequest, RemoveProviderKeyResponse,
+    SetProviderKeyRequest, SetProviderKeyResponse,
+};
+use lodge_proto::sock;
+use std::path::Path;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+struct Fake;
+
+fn model() -> Model {
+    Model {
+        id: "m/1".into(),
+        name: "M".into(),
+        provider: "demo".into(),
+        context_window: 8,
+        ..Model::default()
+    }
+}
+
+#[tonic::async_trait]
+impl GatewayAdmin for Fake {
+    async fn list_providers(
+        &self,
+        _: Request<ListProvidersRequest>,
+    ) -> Result<Response<ListProvidersResponse>, Status> {
+        let provider = Provider {
+            name: "demo".into(),
+            models: vec![model()],
+            ..Provider::default()
+        };
+        Ok(Response::new(ListProvidersResponse {
+            providers: vec![provider],
+        }))
+    }
+
+    async fn set_provider_key(
+        &self,
+        request: Request<SetProviderKeyRequest>,
+    ) -> Result<Response<SetProviderKeyResponse>, Status> {
+        let request = request.into_inner();
+        if request.key.is_empty() {
+            return Err(Status::invalid_argument("the key is empty"));
+        }
+        let provider = Provider {
+            name: request.name,
+            kind: request.kind,
+            has_key: true,
+            ..Provider::default()
+        };
+        Ok(Response::new(SetProviderKeyResponse {
+            provider: Some(provider),
+        }))
+    }
+
+    async fn remove_provider_key(
+        &self,
+        request: Request<RemoveProviderKeyRequest>,
+    ) -> Result<Response<RemoveProviderKeyResponse>, Status> {
+        match request.into_inner().name.as_str() {
+            "demo" => Ok(Response::new(RemoveProviderKeyResponse {})),
+            name => Err(Status::not_found(format!("provider `{name}` does not exist"))),
+        }
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        Ok(Response::new(ListModelsResponse {
+            models: vec![model()],
+        }))
+    }
+
+    async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
+        Ok(Response::new(HealthResponse::default()))
+    }
+}
+
+/// Serves until the test ends.
+pub(crate) fn start(data: &Path) {
+    let run = data.join("run");
+    std::fs::create_dir_all(&run).unwrap();
+    let listener = sock::bind(&run.join("gateway-admin.sock")).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let incoming = UnixListenerStream::new(UnixListener::from_std(listener).unwrap());
+    tokio::spawn(
+        Server::builder()
+            .add_service(GatewayAdminServer::new(Fake))
+            .serve_with_incoming(incoming),
+    );
+}

@@ -1,0 +1,21 @@
+//! The backend as a whole, with a runner, a gateway and a history service played by the tests.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+mod browser_rules;
+mod fake_gateway;
+mod fake_runner;
+mod health;
+mod hostile_runner;
+mod login;
+mod openapi;
+mod ordering;
+mod relaying;
+mod rest;
+mod slow_client;
+mod stop;
+mod support;
+mod ui;

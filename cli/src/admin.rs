@@ -1,0 +1,230 @@
+//! `lodgectl`: administration of the gateway over its Unix socket.
+
+use crate::commands::wait;
+use crate::data::DataDir;
+use crate::failure::Failure;
+use crate::table;
+use crate::terminal::{print_json, println};
+use clap::{Parser, Subcommand};
+use hyper_util::rt::TokioIo;
+use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
+use lodge_proto::control::{
+    HealthRequest, ListProvidersRequest, Provider, RemoveProviderKeyRequest, SetProviderKeyRequest,
+};
+use lodge_proto::{ErrorBody, ErrorCode, sock};
+use serde_json::json;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use tonic::transport::{Channel, Endpoint, Uri};
+
+const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provider list --json\n  \
+    lodgectl provider add anthropic < key-file\n  \
+    lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:8000/v1 < key-file\n  \
+    lodgectl provider remove anthropic";
+
+/// Longest key, bytes.
+const MAX_KEY: u64 = 16 * 1024;
+
+/// Administer a running Lodge.
+#[derive(Debug, Parser)]
+#[command(name = "lodgectl", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// Data directory of the Lodge [default: lodge in the XDG data directory].
+    #[arg(long, global = true, value_name = "DIR", env = "LODGE_DATA")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The gateway itself.
+    #[command(subcommand)]
+    Gateway(Gateway),
+    /// Providers of models and their keys.
+    #[command(subcommand)]
+    Provider(ProviderCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum Gateway {
+    /// Where it listens for administration.
+    Address,
+    /// Whether it serves, and how many sessions hold a lease.
+    Health {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ProviderCommand {
+    /// The providers, and where each one's key comes from.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Store a provider's key, sealed. The key is read from standard input, never from the command line.
+    Add {
+        name: String,
+        /// `anthropic`, `openai`, `openai_compatible` or `gemini` [default: NAME].
+        #[arg(long)]
+        kind: Option<String>,
+        /// Needed for `openai_compatible`.
+        #[arg(long, default_value = "")]
+        base_url: String,
+    },
+    /// Forget a stored key.
+    Remove { name: String },
+}
+
+/// Runs a command.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    let data = DataDir::resolve(cli.data.as_deref())?;
+    let socket = data.admin_socket();
+    match &cli.command {
+        Command::Gateway(Gateway::Address) => {
+            println(&format!("unix:{}", socket.display()));
+            Ok(())
+        }
+        Command::Gateway(Gateway::Health { json }) => wait(health(&socket, *json)),
+        Command::Provider(ProviderCommand::List { json }) => wait(list(&socket, *json)),
+        Command::Provider(ProviderCommand::Add { name, kind, base_url }) => {
+            let request = SetProviderKeyRequest {
+                name: name.clone(),
+                kind: kind.clone().unwrap_or_else(|| name.clone()),
+                key: read_key()?,
+                base_url: base_url.clone(),
+            };
+            wait(add(&socket, request))
+        }
+        Command::Provider(ProviderCommand::Remove { name }) => wait(remove(&socket, name)),
+    }
+}
+
+async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
+    let path = socket.to_owned();
+    // The name is needed for form; the connector knows where to go.
+    let endpoint = Endpoint::from_static("http://gateway");
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move {
+            let stream = sock::connect(&path).map_err(std::io::Error::other)?;
+            sock::require_peer(&stream, sock::own_uid()).map_err(std::io::Error::other)?;
+            stream.set_nonblocking(true)?;
+            std::io::Result::Ok(TokioIo::new(tokio::net::UnixStream::from_std(stream)?))
+        }
+    });
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|_| {
+        Failure::new(ErrorCode::Unavailable, "the gateway does not answer")
+            .at(socket.display().to_string())
+            .mend("lodge up")
+    })?;
+    Ok(GatewayAdminClient::new(channel))
+}
+
+/// The code of a gRPC status: the first of ours that maps to it.
+fn refused(status: &tonic::Status) -> anyhow::Error {
+    let code = ErrorCode::ALL
+        .iter()
+        .copied()
+        .find(|code| code.grpc_code() == status.code());
+    ErrorBody::new(code.unwrap_or(ErrorCode::Internal), status.message()).into()
+}
+
+async fn health(socket: &Path, as_json: bool) -> anyhow::Result<()> {
+    let answer = connect(socket)
+        .await?
+        .health(HealthRequest {})
+        .await
+        .map_err(|status| refused(&status))?
+        .into_inner();
+    if as_json {
+        return print_json(&json!({ "version": answer.version, "open_leases": answer.open_leases }));
+    }
+    println(&format!(
+        "gateway {} serves {} sessions",
+        answer.version, answer.open_leases
+    ));
+    Ok(())
+}
+
+async fn list(socket: &Path, as_json: bool) -> anyhow::Result<()> {
+    let answer = connect(socket)
+        .await?
+        .list_providers(ListProvidersRequest {})
+        .await;
+    let providers = answer.map_err(|status| refused(&status))?.into_inner().providers;
+    if as_json {
+        return print_json(&providers.iter().map(as_value).collect::<Vec<_>>());
+    }
+    let row = |provider: &Provider| {
+        let key = if provider.has_key {
+            provider.key_source.clone()
+        } else {
+            "none".to_owned()
+        };
+        [
+            provider.name.clone(),
+            provider.kind.clone(),
+            key,
+            provider.models.len().to_string(),
+            provider.base_url.clone(),
+        ]
+    };
+    let rows: Vec<_> = providers.iter().map(row).collect();
+    table::print(["NAME", "KIND", "KEY", "MODELS", "BASE URL"], &rows);
+    Ok(())
+}
+
+fn as_value(provider: &Provider) -> serde_json::Value {
+    let models: Vec<_> = provider.models.iter().map(|model| model.id.as_str()).collect();
+    json!({
+        "name": provider.name, "kind": provider.kind, "base_url": provider.base_url, "has_key": provider.has_key,
+        "key_source": provider.key_source, "models": models,
+    })
+}
+
+async fn add(socket: &Path, request: SetProviderKeyRequest) -> anyhow::Result<()> {
+    let name = request.name.clone();
+    connect(socket)
+        .await?
+        .set_provider_key(request)
+        .await
+        .map_err(|status| refused(&status))?;
+    println(&format!("the key of {name} is stored, sealed"));
+    Ok(())
+}
+
+async fn remove(socket: &Path, name: &str) -> anyhow::Result<()> {
+    let request = RemoveProviderKeyRequest {
+        name: name.to_owned(),
+    };
+    connect(socket)
+        .await?
+        .remove_provider_key(request)
+        .await
+        .map_err(|status| refused(&status))?;
+    println(&format!("the key of {name} is forgotten"));
+    Ok(())
+}
+
+fn read_key() -> anyhow::Result<String> {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        eprintln!("Type the key, then Ctrl-D:");
+    }
+    let mut key = String::new();
+    input.lock().take(MAX_KEY).read_to_string(&mut key)?;
+    let key = key.trim();
+    if key.is_empty() {
+        return Err(
+            Failure::new(ErrorCode::InvalidArgument, "no key was given on standard input")
+                .mend("lodgectl provider add NAME < FILE")
+                .into(),
+        );
+    }
+    Ok(key.to_owned())
+}

@@ -1,0 +1,153 @@
+//! `lodge harness`
+
+use crate::data::DataDir;
+use crate::table;
+use crate::terminal::{print_json, println};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use lodge_proto::ErrorBody;
+use lodge_runner::harness::install::{InstallError, Installer, Progress, Source, Step};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Install, list and remove agents.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lodge harness list\n  lodge harness install pi\n\n\
+    For a machine without network:\n  lodge harness install pi --cache ./packages     here, with network\n  \
+    lodge harness install pi --from ./packages      there"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// The agents this Lodge knows, and which are installed.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Install the pinned version of an agent and its runtime into the data directory.
+    Install {
+        name: String,
+        /// Take the packages from this directory; no network and no npm is used.
+        #[arg(long, value_name = "DIR", conflicts_with = "cache")]
+        from: Option<PathBuf>,
+        /// Keep what is downloaded in this directory, for --from on another machine.
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Remove every version of an agent, and runtimes that no other one needs.
+    Remove { name: String },
+}
+
+pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
+    let installer = Installer::new(data.path()).map_err(|error| body(&error))?;
+    match &args.action {
+        Action::List { json } => list(&installer, *json)?,
+        Action::Install { name, from, cache } => {
+            data.create()?;
+            let source = match from {
+                Some(directory) => Source::Directory(directory.clone()),
+                None => Source::Registry { cache: cache.clone() },
+            };
+            let mut progress = Bar::new();
+            let installed = installer.install(name, &source, &mut progress);
+            progress.finish();
+            let installed = installed.map_err(|error| body(&error))?;
+            println(&format!("{} {} is installed.", installed.name, installed.version));
+        }
+        Action::Remove { name } => {
+            installer.remove(name).map_err(|error| body(&error))?;
+            println(&format!("{name} is removed."));
+        }
+    }
+    Ok(0)
+}
+
+/// As a person and the exit status need it; the message says what to do.
+fn body(error: &InstallError) -> anyhow::Error {
+    let code = error.code();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    ErrorBody::new(code, text).into()
+}
+
+fn list(installer: &Installer, json: bool) -> anyhow::Result<()> {
+    let harnesses = installer.list();
+    if json {
+        return print_json(&harnesses);
+    }
+    let rows: Vec<_> = harnesses
+        .iter()
+        .map(|harness| {
+            let state = match (&harness.problem, harness.installed) {
+                (_, true) => "installed".to_owned(),
+                (Some(problem), false) => problem.message.clone(),
+                (None, false) => "not installed".to_owned(),
+            };
+            [
+                harness.name.clone(),
+                harness.version.clone(),
+                state,
+                harness.description.clone(),
+            ]
+        })
+        .collect();
+    table::print(["NAME", "VERSION", "STATE", "DESCRIPTION"], &rows);
+    Ok(())
+}
+
+/// A bar at a terminal, a line a step elsewhere.
+struct Bar {
+    bar: Option<ProgressBar>,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Bar {
+    fn step(&mut self, step: &Step) {
+        match &self.bar {
+            Some(bar) => bar.set_message(step.to_string()),
+            None => eprintln!("{step}"),
+        }
+    }
+
+    fn packages(&mut self, done: usize, total: usize) {
+        let Some(bar) = &self.bar else { return };
+        if bar.length() != Some(total as u64)
+            && let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {pos}/{len}")
+        {
+            bar.set_style(style);
+            bar.set_length(total as u64);
+        }
+        bar.set_position(done as u64);
+    }
+}

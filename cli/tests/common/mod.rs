@@ -1,0 +1,164 @@
+//! A Lodge of its own for a test: a data directory, commands on it, and nothing left behind.
+
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const LODGE: &str = env!("CARGO_BIN_EXE_lodge");
+/// No step of a test takes longer on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+pub struct Lodge {
+    root: tempfile::TempDir,
+}
+
+impl Lodge {
+    pub fn new() -> Self {
+        let base = repository().join("target/tests");
+        std::fs::create_dir_all(&base).unwrap();
+        Self {
+            root: tempfile::Builder::new().prefix("cli-").tempdir_in(base).unwrap(),
+        }
+    }
+
+    /// The same with pi installed: the tree that all tests share.
+    pub fn with_pi() -> Self {
+        let lodge = Self::new();
+        let cache = repository().join("target/test-data/harness-cache");
+        lodge_runner::harness::install::testing::share(&cache, &lodge.data(), "pi").unwrap();
+        lodge
+    }
+
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// A directory outside the data directory.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.root.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(LODGE);
+        command
+            .args(args)
+            .env("LODGE_DATA", self.data())
+            .env("CI", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// `lodge up` on a free port, ready.
+    pub fn up(&self, args: &[&str]) -> Up {
+        let mut all = vec!["up", "--no-open", "--listen", "127.0.0.1:0", "--seconds", "300"];
+        all.extend(args);
+        let mut child = self
+            .command(&all)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let url = lines.find_map(|line| line.strip_prefix("Lodge is ready: ").map(str::to_owned));
+        Up {
+            child,
+            url: url.expect("`lodge up` ended before it was ready"),
+        }
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_slice(&self.run(&["status", "--json"]).stdout).unwrap()
+    }
+
+    /// The processes whose command line names this data directory.
+    pub fn processes(&self) -> Vec<String> {
+        let needle = self.root.path().to_str().unwrap().as_bytes().to_vec();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
+                continue;
+            };
+            if line.windows(needle.len()).any(|window| window == needle) {
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                found.push(format!("{} {line}", entry.file_name().to_string_lossy()));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Lodge {
+    fn drop(&mut self) {
+        let _ = self.run(&["down"]);
+    }
+}
+
+/// A running `lodge up`.
+pub struct Up {
+    pub child: Child,
+    pub url: String,
+}
+
+impl Up {
+    pub fn address(&self) -> String {
+        self.url
+            .strip_prefix("http://")
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Waits for its end and returns the exit status.
+    pub fn wait(&mut self) -> Option<i32> {
+        eventually("`lodge up` ends", || self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Asks again and again until there is an answer.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

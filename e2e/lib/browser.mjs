@@ -1,0 +1,165 @@
+/** The browser, and Lodge's page in it. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import { REPOSITORY, eventually } from "./lodge.mjs";
+
+const SHOTS = join(REPOSITORY, "artifacts/e2e");
+/** No answer of the page takes longer on a loaded machine, milliseconds. */
+const PATIENCE = 60_000;
+
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+export class LodgePage {
+  /** What the page complained about: a test that ends with any has failed. */
+  complaints = [];
+
+  /** A page with cookies and storage of its own. */
+  static async open(browser) {
+    const lodge = new LodgePage();
+    lodge.context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+    lodge.page = await lodge.context.newPage();
+    lodge.page.setDefaultTimeout(PATIENCE);
+    lodge.page.on("pageerror", (error) => lodge.complaints.push(`error: ${error.message}`));
+    lodge.page.on("console", (message) => {
+      if (message.text().includes("Content Security Policy")) lodge.complaints.push(message.text());
+    });
+    return lodge;
+  }
+
+  at(id) {
+    return this.page.getByTestId(id);
+  }
+
+  async login(link) {
+    await this.page.goto(link);
+    await this.at("login-ok").waitFor();
+    await this.connected();
+  }
+
+  async connected() {
+    await this.page.locator('[data-testid=connection][data-state=connected]').waitFor({ state: "attached" });
+  }
+
+  async newSession(workspace, harness = "pi") {
+    const before = this.page.url();
+    await this.at("new-session").first().click();
+    await this.at(`harness-${harness}`).click();
+    await this.at("workspace-input").fill(workspace);
+    await this.at("create-session").click();
+    await this.page.waitForURL((url) => url.toString() !== before);
+    await this.at("composer").waitFor();
+    await this.idle();
+  }
+
+  /** Sends a prompt; resolves when its turn has begun, or is over already. */
+  async send(text) {
+    const users = async () => (await this.visible()).filter((row) => row.role === "user").map((row) => row.id);
+    const before = new Set(await users());
+    await this.at("composer").fill(text);
+    await this.at("send").click();
+    const isThere = async () => (await users()).some((id) => !before.has(id));
+    await eventually("the prompt is in the transcript", isThere, PATIENCE);
+  }
+
+  async state() {
+    const status = this.at("turn-status").first();
+    return {
+      status: await status.getAttribute("data-status"),
+      persisting: (await status.getAttribute("data-persisting")) !== null,
+    };
+  }
+
+  /** Resolves when no turn runs and all is stored. */
+  async idle(within = PATIENCE) {
+    await eventually(
+      "the session is idle",
+      async () => {
+        const { status, persisting } = await this.state();
+        return ["idle", "stopped", "failed"].includes(status) && !persisting;
+      },
+      within,
+    );
+  }
+
+  async ask(text) {
+    await this.send(text);
+    await this.idle();
+  }
+
+  /** Resolves when the answer streams: so many of its characters are there. */
+  async streams(characters) {
+    await eventually("the answer streams", async () => {
+      const last = (await this.visible()).findLast((row) => row.role === "assistant");
+      return last !== undefined && last.streaming && last.text.length >= characters;
+    }, PATIENCE);
+  }
+
+  /** The rows that the page has drawn now. */
+  visible() {
+    return this.page.locator("[data-testid^=message-][data-message-id]").evaluateAll((elements) =>
+      elements
+        .filter((element) => element.matches("article"))
+        .map((element) => ({
+          id: element.dataset.messageId,
+          role: element.dataset.testid.slice("message-".length),
+          streaming: element.dataset.streaming !== undefined,
+          text: element.innerText.replace(/\s+/g, " ").trim(),
+        })),
+    );
+  }
+
+  /** Every row of the transcript: the list draws only what is in view, so it is scrolled through. */
+  async rows() {
+    const scroller = this.at("transcript");
+    const found = new Map();
+    const collect = async () => {
+      for (const row of await this.visible()) found.set(row.id, row);
+    };
+    await scroller.evaluate((element) => element.scrollTo({ top: 0, behavior: "instant" }));
+    for (let ended = false; !ended; ) {
+      await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      await collect();
+      ended = await scroller.evaluate((element) => {
+        const top = element.scrollTop;
+        element.scrollBy({ top: element.clientHeight / 2, behavior: "instant" });
+        return element.scrollTop <= top;
+      });
+    }
+    return [...found.values()];
+  }
+
+  /** What a reader sees, without ids. */
+  async transcript() {
+    return (await this.rows()).map(({ role, text }) => ({ role, text }));
+  }
+
+  async reload() {
+    await this.page.reload();
+    await this.at("composer").waitFor();
+    await this.connected();
+  }
+
+  async shot(name) {
+    mkdirSync(SHOTS, { recursive: true });
+    await this.page.screenshot({ path: join(SHOTS, `${name}.png`) });
+  }
+
+  async close() {
+    await this.context.close();
+  }
+}

@@ -1,0 +1,27 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { Root } from "./app/Root";
+import { applyTheme } from "./app/theme";
+import { load } from "./lib/storage";
+import { ErrorBoundary, PageFailed } from "./ui/ErrorBoundary";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/layout.css";
+import "./styles/controls.css";
+import "./styles/transcript.css";
+import "./styles/tools.css";
+import "./styles/composer.css";
+import "./styles/dialogs.css";
+
+const theme = load("theme");
+if (theme === "light" || theme === "dark") applyTheme(theme);
+
+const root = document.getElementById("root");
+if (!root) throw new Error("index.html has no #root");
+createRoot(root).render(
+  <StrictMode>
+    <ErrorBoundary fallback={(error) => <PageFailed error={error} />}>
+      <Root />
+    </ErrorBoundary>
+  </StrictMode>,
+);

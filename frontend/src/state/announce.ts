@@ -1,0 +1,35 @@
+/** Which events are worth saying aloud or showing as a notice. */
+import type { Event } from "../protocol/generated";
+import { explain } from "../lib/errors";
+import type { Toast } from "./app-state";
+import type { SessionModel } from "./model";
+
+/** What a screen reader says: only that a turn is over or that the agent needs somebody. */
+export function announcementFor(event: Event, model: SessionModel): string | undefined {
+  switch (event.event) {
+    case "turn.ended":
+      if (event.outcome === "completed") return `${model.info.title || "The agent"}: finished.`;
+      return `${model.info.title || "The agent"}: turn ${event.outcome}.`;
+    case "agent.input_needed":
+      return `The agent needs your answer: ${event.request.title}`;
+    default:
+      return undefined;
+  }
+}
+
+export function toastFor(event: Event): Omit<Toast, "id"> | undefined {
+  switch (event.event) {
+    case "notify":
+      return { level: event.level, message: event.message, sessionId: event.session_id };
+    case "agent.error": {
+      const level = event.recoverable ? "warning" : "error";
+      const { hint } = explain(event.code);
+      return { level, message: event.message, code: event.code, hint, sessionId: event.session_id };
+    }
+    case "compact.end":
+      if (event.success) return { level: "info", message: "The context was compacted." };
+      return { level: "error", message: event.error?.message ?? "The context could not be compacted.", code: event.error?.code };
+    default:
+      return undefined;
+  }
+}

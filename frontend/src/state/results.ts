@@ -1,0 +1,50 @@
+/** Results of commands, read leniently: a list may come bare or under its name. */
+import type { HarnessInfo, Message, ModelInfo, SessionInfo, WorkspaceInfo } from "../protocol/generated";
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+function list(value: unknown, name: string): readonly unknown[] {
+  const found = Array.isArray(value) ? (value as unknown) : field(value, name);
+  return Array.isArray(found) ? (found as readonly unknown[]) : [];
+}
+
+function nextCursor(value: unknown): string | undefined {
+  const cursor = field(value, "next_cursor");
+  return typeof cursor === "string" && cursor !== "" ? cursor : undefined;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next?: string | undefined;
+}
+
+export const readSessions = (value: unknown): Page<SessionInfo> => ({
+  items: list(value, "sessions") as readonly SessionInfo[],
+  next: nextCursor(value),
+});
+
+export const readMessages = (value: unknown): Page<Message> => ({
+  items: list(value, "messages") as readonly Message[],
+  next: nextCursor(value),
+});
+
+export const readHarnesses = (value: unknown): readonly HarnessInfo[] =>
+  list(value, "harnesses") as readonly HarnessInfo[];
+export const readWorkspaces = (value: unknown): readonly WorkspaceInfo[] =>
+  list(value, "workspaces") as readonly WorkspaceInfo[];
+export const readModels = (value: unknown): readonly ModelInfo[] =>
+  list(value, "models") as readonly ModelInfo[];
+
+/** The session that a `session.create` or `session.fork` made. */
+export function readSession(value: unknown): SessionInfo | undefined {
+  const candidate = field(value, "session") ?? value;
+  return typeof field(candidate, "id") === "string" ? (candidate as SessionInfo) : undefined;
+}
+
+/** The path of a workspace that was made. */
+export function readWorkspacePath(value: unknown): string | undefined {
+  const path = field(field(value, "workspace") ?? value, "path");
+  return typeof path === "string" ? path : undefined;
+}

@@ -1,0 +1,44 @@
+/** A store outside React: changes apply at once, listeners hear of them at most once a frame when batched. */
+import { useSyncExternalStore } from "react";
+
+export type Unsubscribe = () => void;
+
+export class Store<S> {
+  private readonly listeners = new Set<() => void>();
+  private scheduled = false;
+
+  constructor(private state: S) {}
+
+  readonly get = (): S => this.state;
+
+  readonly subscribe = (listener: () => void): Unsubscribe => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  /** Applies a change and tells everyone now. */
+  set(change: (state: S) => S): void {
+    this.state = change(this.state);
+    this.notify();
+  }
+
+  /** Applies a change and tells everyone with the next frame: for streams of events. */
+  setBatched(change: (state: S) => S): void {
+    this.state = change(this.state);
+    if (this.scheduled) return;
+    this.scheduled = true;
+    // A hidden page gets no animation frames, but its title and live regions must still follow.
+    if (document.visibilityState === "visible") requestAnimationFrame(() => this.notify());
+    else setTimeout(() => this.notify(), 100);
+  }
+
+  private notify(): void {
+    this.scheduled = false;
+    for (const listener of [...this.listeners]) listener();
+  }
+}
+
+/** The selected slice of a store; the component renders again when the slice is another object. */
+export function useStore<S, T>(store: Store<S>, select: (state: S) => T): T {
+  return useSyncExternalStore(store.subscribe, () => select(store.get()));
+}

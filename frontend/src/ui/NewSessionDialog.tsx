@@ -1,0 +1,154 @@
+/** Which agent, in which folder, with which model. */
+import { LoaderCircle } from "lucide-react";
+import { useEffect, useState, type SubmitEvent } from "react";
+import { useClient } from "../app/context";
+import { navigate, sessionHref } from "../app/route";
+import { load, save } from "../lib/storage";
+import { errorBody } from "../protocol/wire";
+import type { CommandBody, ErrorBody, HarnessInfo, ModelInfo, WorkspaceInfo } from "../protocol/generated";
+import type { Client } from "../state/client";
+import { readHarnesses, readModels, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
+import { Dialog } from "./Dialog";
+import { HarnessPicker } from "./HarnessPicker";
+import { ErrorNote } from "./OtherPart";
+import { modelOptions } from "./SessionHeader";
+import { WorkspacePicker } from "./WorkspacePicker";
+
+interface Offer {
+  readonly harnesses: readonly HarnessInfo[];
+  readonly workspaces: readonly WorkspaceInfo[];
+  readonly models: readonly ModelInfo[];
+}
+
+async function fetchOffer(client: Client): Promise<Offer> {
+  const [harnesses, workspaces, models] = await Promise.all([
+    client.send({ cmd: "harness.list" }),
+    client.send({ cmd: "workspace.list" }),
+    // Without the list of models one works with the harness's own default.
+    client.send({ cmd: "get_models" }).catch(() => undefined),
+  ]);
+  return { harnesses: readHarnesses(harnesses), workspaces: readWorkspaces(workspaces), models: readModels(models) };
+}
+
+function useOffer(client: Client) {
+  const [offer, setOffer] = useState<Offer>();
+  const [error, setError] = useState<ErrorBody>();
+  useEffect(() => {
+    let live = true;
+    fetchOffer(client)
+      .then((found) => live && setOffer(found))
+      .catch((failure: unknown) => live && setError(errorBody(failure)));
+    return () => {
+      live = false;
+    };
+  }, [client]);
+  return { offer, error };
+}
+
+/** The folder's path: of a known workspace, as typed where absolute, else of a new folder below the default root. */
+async function resolveWorkspace(client: Client, typed: string, known: readonly WorkspaceInfo[]): Promise<string> {
+  const match = known.find((workspace) => workspace.path === typed || workspace.name === typed);
+  if (match) return match.path;
+  if (typed.startsWith("/")) return typed;
+  return readWorkspacePath(await client.send({ cmd: "workspace.create", name: typed })) ?? typed;
+}
+
+interface FormProps {
+  readonly offer: Offer;
+  readonly onClose: () => void;
+}
+
+function firstHarness(harnesses: readonly HarnessInfo[]): string {
+  const last = load("last-harness");
+  const usable = harnesses.filter((harness) => harness.installed && !harness.problem);
+  return (usable.find((harness) => harness.name === last) ?? usable[0])?.name ?? "";
+}
+
+function useCreate(client: Client, onClose: () => void) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<ErrorBody>();
+  const create = async (harness: string, typed: string, model: string, known: readonly WorkspaceInfo[]) => {
+    setBusy(true);
+    setError(undefined);
+    try {
+      const workspace = await resolveWorkspace(client, typed, known);
+      const body: CommandBody = { cmd: "session.create", harness, workspace, ...(model === "" ? {} : { model }) };
+      const session = readSession(await client.send(body));
+      save("last-harness", harness);
+      save("last-workspace", typed);
+      if (session) {
+        client.addSession(session);
+        navigate(sessionHref(session.id));
+      }
+      onClose();
+    } catch (failure) {
+      setError(errorBody(failure));
+      setBusy(false);
+    }
+  };
+  return { busy, error, create };
+}
+
+function NewSessionForm({ offer, onClose }: FormProps) {
+  const client = useClient();
+  const [harness, setHarness] = useState(() => firstHarness(offer.harnesses));
+  const [workspace, setWorkspace] = useState(() => load("last-workspace") ?? offer.workspaces[0]?.name ?? "my-project");
+  const [model, setModel] = useState("");
+  const { busy, error, create } = useCreate(client, onClose);
+  const ready = harness !== "" && workspace.trim() !== "" && !busy;
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    if (ready) void create(harness, workspace.trim(), model, offer.workspaces);
+  };
+  return (
+    <form onSubmit={submit}>
+      <div className="dialog-body">
+        <HarnessPicker harnesses={offer.harnesses} value={harness} onChange={setHarness} />
+        <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
+        {offer.models.length > 0 && (
+          <label className="labelled">
+            <span>Model</span>
+            <select className="field" value={model} data-testid="new-model" onChange={(event) => setModel(event.target.value)}>
+              <option value="">The agent’s default</option>
+              {modelOptions(offer.models).map((option) => (
+                <option key={option.value} value={option.value}>
+                  {option.label}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
+        {error && <ErrorNote code={error.code} message={error.message} />}
+      </div>
+      <footer className="dialog-actions">
+        <button type="button" className="button" onClick={onClose}>
+          Cancel
+        </button>
+        <button type="submit" className="button primary" data-testid="create-session" disabled={!ready}>
+          {busy && <LoaderCircle size={14} className="spin" aria-hidden />}
+          {busy ? "Starting…" : "Start session"}
+        </button>
+      </footer>
+    </form>
+  );
+}
+
+export function NewSessionDialog({ onClose }: { onClose: () => void }) {
+  const client = useClient();
+  const { offer, error } = useOffer(client);
+  return (
+    <Dialog title="New session" onClose={onClose} size="large" testId="dialog-new-session">
+      {error && (
+        <div className="dialog-body">
+          <ErrorNote code={error.code} message={error.message} />
+        </div>
+      )}
+      {!offer && !error && (
+        <p className="dialog-body dialog-loading" role="status">
+          <LoaderCircle size={16} className="spin" aria-hidden /> Looking for agents and workspaces
+        </p>
+      )}
+      {offer && <NewSessionForm offer={offer} onClose={onClose} />}
+    </Dialog>
+  );
+}

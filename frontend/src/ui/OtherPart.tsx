@@ -1,0 +1,76 @@
+/** Parts that are neither text nor tool calls; unknown ones are shown as what they are. */
+import { CircleCheck, Circle, CircleDot, FileIcon, Paperclip } from "lucide-react";
+import { parsePatch } from "../lib/diff";
+import { explain } from "../lib/errors";
+import type { BlobRef, Part, PlanEntry } from "../protocol/generated";
+import { DiffView } from "./DiffView";
+
+const PLAN_ICONS = { pending: Circle, in_progress: CircleDot, completed: CircleCheck } as const;
+
+export function PlanList({ entries }: { entries: readonly PlanEntry[] }) {
+  return (
+    <ul className="plan">
+      {entries.map((entry, index) => {
+        const Icon = PLAN_ICONS[entry.status] ?? Circle;
+        return (
+          <li key={index} className={`plan-${entry.status}`}>
+            <Icon size={14} aria-label={entry.status.replace("_", " ")} />
+            {entry.content}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+function Blob({ blob, alt }: { blob: BlobRef; alt?: string | undefined }) {
+  const name = alt ?? blob.name ?? blob.media_type;
+  return (
+    <span className="chip">
+      <Paperclip size={12} aria-hidden /> {name}
+    </span>
+  );
+}
+
+export function ErrorNote({ code, message }: { code: string; message: string }) {
+  const { title, hint } = explain(code);
+  return (
+    <div className="error-note" role="note">
+      <strong>{title}</strong> <code>{code}</code>
+      <p>{message}</p>
+      <p className="error-hint">{hint}</p>
+    </div>
+  );
+}
+
+export function OtherPart({ part }: { part: Part }) {
+  switch (part.type) {
+    case "plan":
+      return <PlanList entries={part.entries} />;
+    case "image":
+      return <Blob blob={part.blob} alt={part.alt} />;
+    case "audio":
+    case "video":
+    case "attachment":
+      return <Blob blob={part.blob} />;
+    case "file_ref":
+      return (
+        <span className="chip">
+          <FileIcon size={12} aria-hidden /> {part.path}
+        </span>
+      );
+    case "diff":
+      return <DiffView lines={parsePatch(part.patch)} />;
+    case "error":
+      return <ErrorNote code={part.code} message={part.message} />;
+    default:
+      return (
+        <details className="opaque">
+          <summary>
+            <code>{part.type}</code>
+          </summary>
+          <pre>{JSON.stringify(part, undefined, 2)}</pre>
+        </details>
+      );
+  }
+}

@@ -1,0 +1,190 @@
+/** What the agent asks: a permission, a choice, a yes or no, a line, a text. */
+import { useState, type SubmitEvent, type ReactNode } from "react";
+import { useClient } from "../app/context";
+import { diffLines } from "../lib/diff";
+import { cleanTerminal } from "../lib/terminal";
+import { toolView } from "../lib/tools";
+import type { InputAnswer, InputRequest, PermissionChoice, SelectOption } from "../protocol/generated";
+import { Dialog } from "./Dialog";
+import { DiffView } from "./DiffView";
+import { ToolInput } from "./ToolBody";
+import { useCountdown } from "./useCountdown";
+
+const CHOICES: Readonly<Record<PermissionChoice, { readonly label: string; readonly className: string }>> = {
+  once: { label: "Allow once", className: "button primary" },
+  session: { label: "Allow for this session", className: "button" },
+  always: { label: "Always allow", className: "button" },
+  deny: { label: "Deny", className: "button" },
+  deny_and_stop: { label: "Deny and stop", className: "button danger" },
+};
+
+interface AnswerProps {
+  readonly onAnswer: (answer: InputAnswer) => void;
+  readonly busy: boolean;
+}
+
+type Permission = Extract<InputRequest, { kind: "permission" }>;
+
+function PermissionBody({ request, onAnswer, busy }: AnswerProps & { request: Permission }) {
+  const view = toolView(request.tool, request.arguments);
+  const allow = request.choices.filter((choice) => !choice.startsWith("deny"));
+  const deny = request.choices.filter((choice) => choice.startsWith("deny"));
+  const button = (choice: PermissionChoice) => (
+    <button
+      key={choice}
+      type="button"
+      disabled={busy}
+      className={CHOICES[choice]?.className ?? "button"}
+      data-testid={`permission-${choice}`}
+      onClick={() => onAnswer({ answer: "permission", choice })}
+    >
+      {CHOICES[choice]?.label ?? choice}
+    </button>
+  );
+  return (
+    <>
+      <div className="dialog-body">
+        {request.message && <p className="prewrap">{request.message}</p>}
+        <div className="permission-what">
+          <span className="tool-label">{view.label}</span>
+          {view.subject !== "" && <pre className="tool-command">{cleanTerminal(view.subject)}</pre>}
+          {view.edits.map((edit, index) => (
+            <DiffView key={index} lines={diffLines(edit.before, edit.after)} />
+          ))}
+          {view.kind !== "bash" && view.edits.length === 0 && <ToolInput view={view} input={request.arguments} />}
+        </div>
+      </div>
+      <footer className="dialog-actions split">
+        <div className="action-group">{deny.map(button)}</div>
+        <div className="action-group">{[...allow].reverse().map(button)}</div>
+      </footer>
+    </>
+  );
+}
+
+function AnswerForm({ onSubmit, busy, action, children }: { onSubmit: () => void; busy: boolean; action: string; children: ReactNode }) {
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    onSubmit();
+  };
+  return (
+    <form onSubmit={submit}>
+      <div className="dialog-body">{children}</div>
+      <footer className="dialog-actions">
+        <button type="submit" className="button primary" disabled={busy} data-testid="answer-submit">
+          {action}
+        </button>
+      </footer>
+    </form>
+  );
+}
+
+function SelectBody({ options, multiple, onAnswer, busy }: AnswerProps & { options: readonly SelectOption[]; multiple: boolean }) {
+  const [chosen, setChosen] = useState<readonly string[]>([]);
+  const toggle = (value: string) => {
+    if (!multiple) setChosen([value]);
+    else setChosen(chosen.includes(value) ? chosen.filter((other) => other !== value) : [...chosen, value]);
+  };
+  return (
+    <AnswerForm busy={busy || (!multiple && chosen.length === 0)} action="Answer" onSubmit={() => onAnswer({ answer: "selected", values: [...chosen] })}>
+      <div className="options" role={multiple ? "group" : "radiogroup"} aria-label="Options">
+        {options.map((option) => (
+          <label key={option.value} className="option">
+            <input
+              type={multiple ? "checkbox" : "radio"}
+              name="option"
+              checked={chosen.includes(option.value)}
+              onChange={() => toggle(option.value)}
+            />
+            <span>
+              {option.label}
+              {option.description && <small>{option.description}</small>}
+            </span>
+          </label>
+        ))}
+      </div>
+    </AnswerForm>
+  );
+}
+
+function TextBody({ initial, placeholder, multiline, onAnswer, busy }: AnswerProps & { initial: string; placeholder?: string | undefined; multiline: boolean }) {
+  const [text, setText] = useState(initial);
+  const props = {
+    className: "field",
+    "aria-label": "Your answer",
+    "data-testid": "answer-text",
+    placeholder,
+    value: text,
+    onChange: (event: { target: { value: string } }) => setText(event.target.value),
+  };
+  return (
+    <AnswerForm busy={busy} action="Answer" onSubmit={() => onAnswer({ answer: "text", text })}>
+      {multiline ? <textarea rows={10} {...props} className="field mono-field" /> : <input {...props} />}
+    </AnswerForm>
+  );
+}
+
+function ConfirmBody({ onAnswer, busy }: AnswerProps) {
+  const answer = (yes: boolean) => onAnswer({ answer: "confirmed", yes });
+  return (
+    <footer className="dialog-actions">
+      <button type="button" className="button" disabled={busy} data-testid="answer-no" onClick={() => answer(false)}>
+        No
+      </button>
+      <button type="button" className="button primary" disabled={busy} data-testid="answer-yes" onClick={() => answer(true)}>
+        Yes
+      </button>
+    </footer>
+  );
+}
+
+function Body({ request, ...answer }: AnswerProps & { request: InputRequest }) {
+  switch (request.kind) {
+    case "permission":
+      return <PermissionBody request={request} {...answer} />;
+    case "select":
+      return <SelectBody options={request.options} multiple={request.multiple ?? false} {...answer} />;
+    case "confirm":
+      return <ConfirmBody {...answer} />;
+    case "input":
+      return <TextBody initial="" placeholder={request.placeholder} multiline={false} {...answer} />;
+    case "editor":
+      return <TextBody initial={request.text ?? ""} multiline {...answer} />;
+  }
+}
+
+interface Props {
+  readonly request: InputRequest;
+  readonly sessionId: string;
+  readonly onLater: () => void;
+}
+
+export function RequestDialog({ request, sessionId, onLater }: Props) {
+  const client = useClient();
+  const [busy, setBusy] = useState(false);
+  const left = useCountdown(request.expires_at);
+  const onAnswer = (answer: InputAnswer) => {
+    setBusy(true);
+    // The dialog goes when the log says that the request is resolved; a failure gives the buttons back.
+    void client
+      .attempt({ cmd: "input_response", request_id: request.id, answer }, sessionId)
+      .then((result) => setBusy(result !== undefined));
+  };
+  const cancel = () => onAnswer({ answer: "cancelled" });
+  const kind = request.kind === "permission" ? "dialog-permission" : "dialog-question";
+  return (
+    <Dialog title={request.title} onClose={cancel} testId={kind} unasked className="request">
+      {request.kind !== "permission" && request.message && <p className="dialog-lead prewrap">{request.message}</p>}
+      <Body request={request} onAnswer={onAnswer} busy={busy} />
+      <div className="request-foot">
+        <button type="button" className="link-button" disabled={busy} data-testid="answer-cancel" onClick={cancel}>
+          Cancel <kbd>Esc</kbd>
+        </button>
+        {left !== undefined && <span>The agent decides by itself in {left} s</span>}
+        <button type="button" className="link-button" onClick={onLater}>
+          Read the conversation first
+        </button>
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,123 @@
+import { FolderClosed, Minimize2 } from "lucide-react";
+import { useState } from "react";
+import { useClient } from "../app/context";
+import { baseName } from "../lib/format";
+import type { Capabilities, CommandBody, ModelInfo } from "../protocol/generated";
+import type { SessionModel } from "../state/model";
+import { ContextGauge } from "./ContextGauge";
+import { MenuButton } from "./HomePage";
+import { Menu } from "./Menu";
+import { useSessionActions } from "./SessionItem";
+
+interface Option {
+  readonly value: string;
+  readonly label: string;
+}
+
+interface PickerProps {
+  readonly label: string;
+  readonly value: string | undefined;
+  readonly options: readonly Option[];
+  readonly testId: string;
+  readonly onPick: (value: string) => void;
+}
+
+/** A native select: it is as accessible on a phone as on a desk. */
+function Picker({ label, value, options, testId, onPick }: PickerProps) {
+  const known = options.some((option) => option.value === value);
+  return (
+    <select
+      className="picker"
+      aria-label={label}
+      title={label}
+      data-testid={testId}
+      value={value ?? ""}
+      onChange={(event) => onPick(event.target.value)}
+    >
+      {!known && <option value={value ?? ""}>{value ?? label}</option>}
+      {options.map((option) => (
+        <option key={option.value} value={option.value}>
+          {option.label}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+export function modelOptions(models: readonly ModelInfo[]): Option[] {
+  const providers = new Set(models.map((model) => model.provider));
+  return models.map((model) => ({
+    value: model.id,
+    label: providers.size > 1 ? `${model.name} · ${model.provider}` : model.name,
+  }));
+}
+
+function Pickers({ model, run }: { model: SessionModel; run: (body: CommandBody) => void }) {
+  const { capabilities, info } = model;
+  const levels = capabilities.thinking_levels.map((level) => ({ value: level, label: `Thinking: ${level}` }));
+  const modes = capabilities.modes.map((mode) => ({ value: mode.id, label: mode.name }));
+  return (
+    <>
+      {modes.length > 0 && (
+        <Picker label="Mode" value={model.mode} options={modes} testId="mode-picker" onPick={(mode) => run({ cmd: "set_mode", mode })} />
+      )}
+      {capabilities.models.length > 0 && (
+        <Picker
+          label="Model"
+          value={info.model}
+          options={modelOptions(capabilities.models)}
+          testId="model-picker"
+          onPick={(id) => run({ cmd: "set_model", model: id })}
+        />
+      )}
+      {levels.length > 0 && (
+        <Picker
+          label="Thinking level"
+          value={info.thinking_level}
+          options={levels}
+          testId="thinking-picker"
+          onPick={(level) => run({ cmd: "set_thinking_level", level })}
+        />
+      )}
+    </>
+  );
+}
+
+function useCompact(capabilities: Capabilities, run: (body: CommandBody) => Promise<unknown>) {
+  const [sent, setSent] = useState(false);
+  if (!capabilities.compact) return [];
+  const onSelect = () => {
+    setSent(true);
+    void run({ cmd: "compact" }).finally(() => setSent(false));
+  };
+  const label = sent ? "Compacting…" : "Compact the context";
+  return [{ label, icon: <Minimize2 size={14} aria-hidden />, onSelect }];
+}
+
+export function SessionHeader({ model, sessionId, onMenu }: { model: SessionModel; sessionId: string; onMenu: () => void }) {
+  const client = useClient();
+  const { info } = model;
+  const run = (body: CommandBody) => client.attempt(body, sessionId);
+  const { items, dialogs } = useSessionActions(info);
+  const compact = useCompact(model.capabilities, run);
+  return (
+    <header className="page-header">
+      <MenuButton onMenu={onMenu} />
+      <div className="header-title">
+        <h1 className="ellipsis">{info.title || "Untitled"}</h1>
+        <p className="header-sub">
+          <span>{info.harness}</span>
+          <span className="ellipsis" title={info.workspace}>
+            <FolderClosed size={12} aria-hidden /> {baseName(info.workspace)}
+          </span>
+        </p>
+      </div>
+      <div className="header-tools">
+        <Pickers model={model} run={(body) => void run(body)} />
+        <ContextGauge model={model} />
+      </div>
+      <Menu label="Session actions" items={[...compact, ...items]} testId="session-menu" />
+      {dialogs}
+    </header>
+  );
+}

@@ -1,0 +1,99 @@
+/** One open session: header, conversation, queue and composer, and what the agent asks. */
+import { useEffect, useState } from "react";
+import { useApp, useClient } from "../app/context";
+import type { SessionModel } from "../state/model";
+import { Banners } from "./Banners";
+import { Composer } from "./Composer";
+import { MenuButton } from "./HomePage";
+import { ErrorNote, PlanList } from "./OtherPart";
+import { QueueList } from "./QueueList";
+import { RequestDialog } from "./RequestDialog";
+import { SessionHeader } from "./SessionHeader";
+import { Transcript } from "./Transcript";
+import { TurnStatus } from "./TurnStatus";
+
+function PlanPanel({ model }: { model: SessionModel }) {
+  const done = model.plan.filter((entry) => entry.status === "completed").length;
+  if (model.plan.length === 0) return null;
+  return (
+    <details className="plan-panel">
+      <summary>
+        Plan, {done} of {model.plan.length} done
+      </summary>
+      <PlanList entries={model.plan} />
+    </details>
+  );
+}
+
+/** The first request that waits, unless the user has put it aside to read first. */
+function Requests({ model, sessionId }: { model: SessionModel; sessionId: string }) {
+  const [aside, setAside] = useState<string>();
+  const request = model.requests[0];
+  if (!request) return null;
+  if (aside === request.id) {
+    return (
+      <div className="banner banner-input" role="status">
+        <span>
+          <strong>The agent waits for your answer:</strong> {request.title}
+        </span>
+        <button type="button" className="button small primary" data-testid="answer" onClick={() => setAside(undefined)}>
+          Answer
+        </button>
+      </div>
+    );
+  }
+  return <RequestDialog key={request.id} request={request} sessionId={sessionId} onLater={() => setAside(request.id)} />;
+}
+
+function Loading({ onMenu }: { onMenu: () => void }) {
+  return (
+    <div className="page">
+      <header className="page-header bare">
+        <MenuButton onMenu={onMenu} />
+      </header>
+      <div className="skeleton" role="status" aria-label="Loading the conversation">
+        <span />
+        <span />
+        <span />
+      </div>
+    </div>
+  );
+}
+
+export function SessionPage({ id, onMenu }: { id: string; onMenu: () => void }) {
+  const client = useClient();
+  const model = useApp((state) => state.models[id]);
+  const error = useApp((state) => state.openErrors[id]);
+  useEffect(() => {
+    client.open(id);
+    return () => client.open(undefined);
+  }, [client, id]);
+
+  if (!model && error) {
+    return (
+      <div className="page">
+        <header className="page-header">
+          <MenuButton onMenu={onMenu} />
+        </header>
+        <div className="home">
+          <ErrorNote code={error.code} message={error.message} />
+        </div>
+      </div>
+    );
+  }
+  if (!model) return <Loading onMenu={onMenu} />;
+  return (
+    <div className="page">
+      <SessionHeader model={model} sessionId={id} onMenu={onMenu} />
+      <Banners model={model} sessionId={id} />
+      <Transcript model={model} sessionId={id} />
+      <div className="dock">
+        <Requests model={model} sessionId={id} />
+        <PlanPanel model={model} />
+        <QueueList model={model} sessionId={id} />
+        <TurnStatus model={model} />
+        <Composer model={model} sessionId={id} />
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,128 @@
+//! The administrative service: providers and their keys, on a socket of its own.
+
+use std::sync::Arc;
+
+use futures_util::stream;
+use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
+use lodge_proto::control::{
+    HealthRequest, HealthResponse, ListModelsRequest, ListModelsResponse, ListProvidersRequest,
+    ListProvidersResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, SetProviderKeyRequest,
+    SetProviderKeyResponse,
+};
+use tokio::net::UnixListener;
+use tonic::{Code, Request, Response, Status};
+use zeroize::Zeroizing;
+
+use crate::accept::accept;
+use crate::guest::{Gateway, permitted_peer};
+use crate::models;
+use crate::provider::ProviderError;
+
+/// Largest message of the service, in bytes.
+const MAX_MESSAGE: usize = 64 << 10;
+
+/// Serves administration until dropped. Peers of another uid are refused.
+pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), tonic::transport::Error> {
+    let permitted = gateway.peer_uid;
+    let connections = stream::unfold(listener, move |listener| async move {
+        loop {
+            let stream = accept(&listener).await;
+            if permitted_peer(&stream, permitted).is_some() {
+                return Some((Ok::<_, std::io::Error>(stream), listener));
+            }
+        }
+    });
+    let service = GatewayAdminServer::new(Admin { gateway }).max_decoding_message_size(MAX_MESSAGE);
+    tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(connections)
+        .await
+}
+
+struct Admin {
+    gateway: Arc<Gateway>,
+}
+
+fn status(error: &ProviderError) -> Status {
+    let code = match error {
+        ProviderError::Unknown(_) => Code::NotFound,
+        ProviderError::Differs { .. } | ProviderError::Configured { .. } => Code::FailedPrecondition,
+        ProviderError::Seal(_) | ProviderError::Store(_) | ProviderError::Interrupted => {
+            tracing::error!(error = crate::causes(error), "changing a provider");
+            Code::Internal
+        }
+        _ => Code::InvalidArgument,
+    };
+    Status::new(code, error.to_string())
+}
+
+#[tonic::async_trait]
+impl GatewayAdmin for Admin {
+    async fn list_providers(
+        &self,
+        _request: Request<ListProvidersRequest>,
+    ) -> Result<Response<ListProvidersResponse>, Status> {
+        let providers = self
+            .gateway
+            .providers
+            .current()
+            .iter()
+            .map(models::provider)
+            .collect();
+        Ok(Response::new(ListProvidersResponse { providers }))
+    }
+
+    async fn set_provider_key(
+        &self,
+        request: Request<SetProviderKeyRequest>,
+    ) -> Result<Response<SetProviderKeyResponse>, Status> {
+        let SetProviderKeyRequest {
+            name,
+            kind,
+            key,
+            base_url,
+        } = request.into_inner();
+        let key = Zeroizing::new(key);
+        let provider = self
+            .gateway
+            .providers
+            .set_key(name, &kind, &base_url, &key)
+            .await
+            .map_err(|error| status(&error))?;
+        tracing::info!(provider = provider.name, "a provider key was set");
+        self.gateway.providers_changed.notify_one();
+        Ok(Response::new(SetProviderKeyResponse {
+            provider: Some(models::provider(&provider)),
+        }))
+    }
+
+    async fn remove_provider_key(
+        &self,
+        request: Request<RemoveProviderKeyRequest>,
+    ) -> Result<Response<RemoveProviderKeyResponse>, Status> {
+        let name = request.into_inner().name;
+        self.gateway
+            .providers
+            .remove_key(&name)
+            .await
+            .map_err(|error| status(&error))?;
+        tracing::info!(provider = name, "a provider key was removed");
+        Ok(Response::new(RemoveProviderKeyResponse {}))
+    }
+
+    async fn list_models(
+        &self,
+        _request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        let models = models::usable(&self.gateway.providers.current());
+        Ok(Response::new(ListModelsResponse { models }))
+    }
+
+    async fn health(&self, _request: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
+        let open_leases = self.gateway.leases.count() as u64;
+        Ok(Response::new(HealthResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            open_leases,
+        }))
+    }
+}

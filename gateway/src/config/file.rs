@@ -1,0 +1,102 @@
+//! The file as it is written.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::provider::Kind;
+
+/// The top-level keys of `lodge.toml` that belong to the gateway.
+pub const SECTIONS: [&str; 2] = ["gateway", "provider"];
+
+/// The whole file, of which other parts read the rest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Document {
+    pub(super) gateway: Section,
+    pub(super) provider: Vec<ProviderEntry>,
+}
+
+/// `[gateway]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Section {
+    /// `true`: the demo model is always there; `false`: never. Default: in embedded mode without a provider.
+    pub demo: Option<bool>,
+    /// Until the provider's headers are there, seconds. Default 120.
+    pub header_timeout_seconds: Option<u64>,
+    /// Between two chunks of the provider's stream, seconds. Default 600.
+    pub idle_timeout_seconds: Option<u64>,
+    /// Of a request body, MiB. Default 32.
+    pub max_body_mib: Option<usize>,
+}
+
+/// `[[provider]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderEntry {
+    /// The first part of the guest's path: lower-case letters, digits and `-`.
+    pub name: String,
+    pub kind: Kind,
+    /// Where the provider is, if not at the kind's usual address.
+    pub base_url: Option<String>,
+    /// Name of the environment variable that holds the key.
+    pub key_env: Option<String>,
+    /// File that holds the key; readable by its owner only.
+    pub key_file: Option<PathBuf>,
+    /// `true` lets a base URL that is not on this machine be plain HTTP.
+    #[serde(default)]
+    pub insecure_http: bool,
+    /// `true` lets guests use tools that run at the provider (web search, code containers, remote MCP).
+    #[serde(default)]
+    pub provider_tools: bool,
+    /// For `openai_compatible`: whether it serves Responses besides Chat Completions.
+    #[serde(default)]
+    pub responses: bool,
+    /// What the picker offers; default: a short list for the kind.
+    pub models: Option<Vec<ModelEntry>>,
+}
+
+/// `[[provider.models]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// As the provider names it.
+    pub id: String,
+    /// For people; default: the id.
+    pub name: Option<String>,
+    /// Tokens; 0 or absent: unknown.
+    #[serde(default)]
+    pub context_window: u64,
+    /// Tokens; 0 or absent: unknown.
+    #[serde(default)]
+    pub max_output: u64,
+    #[serde(default)]
+    pub reasoning: bool,
+    #[serde(default)]
+    pub images: bool,
+}
+
+pub(super) fn parse(file: &Path, text: &str) -> Result<Document, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        // Not the error's own display: it quotes the line, and the line may hold a key.
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(0, |before| before.matches('\n').count() + 1);
+        ConfigError::Syntax {
+            file: file.to_owned(),
+            line,
+            message: without_values(error.message()),
+        }
+    })
+}
+
+/// Some messages quote the value they did not expect.
+fn without_values(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(start), Some(end)) if end > start => {
+            format!("{}\"…\"{}", &message[..start], &message[end + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}

@@ -1,0 +1,161 @@
+//! The gateway's part of `lodge.toml`: `[gateway]` and `[[provider]]`.
+
+mod check;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::process::DumpableBehavior;
+use zeroize::Zeroizing;
+
+pub use check::ConfigError;
+pub use file::{ModelEntry, ProviderEntry, SECTIONS, Section};
+
+use crate::environment;
+use crate::provider::{Kind, ProviderSpec};
+use crate::secret::Secret;
+
+/// Where a provider's key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    Environment,
+    File,
+    Sealed,
+    None,
+}
+
+impl KeySource {
+    /// The word the administrative service uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Sealed => "sealed",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What [`Config::prepare`] needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The configuration file; a missing one is an empty one.
+    pub file: PathBuf,
+    /// One person on one machine (`lodge up`): without a provider, the demo model is there.
+    pub embedded: bool,
+}
+
+impl Options {
+    /// The usual places in a data directory, in embedded mode.
+    pub fn embedded(data: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            file: data.join("config/lodge.toml"),
+            embedded: true,
+        }
+    }
+}
+
+/// When the demo provider exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DemoWhen {
+    Always,
+    Never,
+    /// While no other provider can be used.
+    WithoutProvider,
+}
+
+/// Bounds of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub max_body: usize,
+    /// Until the connection to the provider stands.
+    pub connect: Duration,
+    /// Until the provider's headers are there.
+    pub headers: Duration,
+    /// Between two chunks of the provider's stream.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body: 32 << 20,
+            connect: Duration::from_secs(10),
+            headers: Duration::from_mins(2),
+            idle: Duration::from_mins(10),
+        }
+    }
+}
+
+/// Everything the gateway is started with. Holds keys: `Debug` does not show them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data: PathBuf,
+    pub demo: DemoWhen,
+    pub limits: Limits,
+    pub providers: Vec<ProviderSpec>,
+    /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
+    pub peer_uid: u32,
+}
+
+impl Config {
+    /// Makes this process fit to hold keys, then reads the configuration and the keys it names.
+    ///
+    /// To be called first in the process, before any thread is started: no core dump and no other process of this
+    /// uid can read its memory afterwards, new files are private, and the variables that hold keys are removed
+    /// from the environment.
+    pub fn prepare(options: &Options) -> Result<Self, ConfigError> {
+        rustix::process::umask(Mode::from_raw_mode(0o077));
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| ConfigError::Harden { source: error.into() })?;
+        let text = match std::fs::read_to_string(&options.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(ConfigError::Read {
+                    file: options.file.clone(),
+                    source,
+                });
+            }
+        };
+        let document = file::parse(&options.file, &text)?;
+        let names: Vec<String> = document
+            .provider
+            .iter()
+            .filter_map(|entry| entry.key_env.clone())
+            .collect();
+        let values = environment::take(&names).map_err(|source| ConfigError::Environment { source })?;
+        let environment = names
+            .into_iter()
+            .zip(values)
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        check::config(options, document, &environment)
+    }
+
+    /// The same from text, with these variables as the environment, and without touching the process.
+    pub fn parse(
+        options: &Options,
+        text: &str,
+        environment: &BTreeMap<String, Zeroizing<String>>,
+    ) -> Result<Self, ConfigError> {
+        check::config(options, file::parse(&options.file, text)?, environment)
+    }
+}
+
+/// A key with where it came from.
+pub(crate) type SourcedKey = (KeySource, Option<Secret>);
+
+/// The kinds as the file spells them.
+pub(crate) fn kind_names() -> String {
+    Kind::ALL.map(Kind::as_str).join(", ")
+}

@@ -1,0 +1,129 @@
+//! Errors in the caller's dialect, so that a harness shows the reason instead of "unexpected response".
+
+use serde_json::{Value, json};
+
+use super::Dialect;
+
+/// An error before it is written in a dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireError {
+    /// HTTP status.
+    pub status: u16,
+    /// The type word of Anthropic and `OpenAI` errors.
+    pub kind: &'static str,
+    /// The code word of `OpenAI` errors.
+    pub code: Option<&'static str>,
+    pub message: String,
+    /// Seconds.
+    pub retry_after: Option<String>,
+}
+
+impl WireError {
+    fn new(status: u16, kind: &'static str, message: String) -> Self {
+        Self {
+            status,
+            kind,
+            code: None,
+            message,
+            retry_after: None,
+        }
+    }
+
+    /// 400: the request is not what the dialect asks for.
+    pub fn invalid(message: String) -> Self {
+        Self::new(400, "invalid_request_error", message)
+    }
+
+    /// 401: no key, or not the key of this socket.
+    pub fn unauthenticated(message: &str) -> Self {
+        Self {
+            code: Some("invalid_api_key"),
+            ..Self::new(401, "authentication_error", message.to_owned())
+        }
+    }
+
+    /// 403: understood and not allowed here.
+    pub fn forbidden(message: String) -> Self {
+        Self::new(403, "permission_error", message)
+    }
+
+    /// 404: no such route, provider or model.
+    pub fn not_found(message: String) -> Self {
+        Self::new(404, "not_found_error", message)
+    }
+
+    /// 404: no such model.
+    pub fn no_model(message: String) -> Self {
+        Self {
+            code: Some("model_not_found"),
+            ..Self::not_found(message)
+        }
+    }
+
+    /// 413: the body is over the limit.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            413,
+            "request_too_large",
+            format!("the request body is larger than {limit} bytes"),
+        )
+    }
+
+    /// 415: the body is compressed.
+    pub fn compressed(encoding: &str) -> Self {
+        let message =
+            format!("request bodies with content-encoding `{encoding}` are not accepted; send them plain");
+        Self::new(415, "invalid_request_error", message)
+    }
+
+    /// 502: the provider could not be reached, or answered with something that is not passed on.
+    pub fn upstream(message: String) -> Self {
+        Self::new(502, "api_error", message)
+    }
+
+    /// 504: the provider took too long.
+    pub fn timeout(message: String) -> Self {
+        Self::new(504, "timeout_error", message)
+    }
+
+    /// 408: the client took too long.
+    pub fn slow_client(message: String) -> Self {
+        Self::new(408, "timeout_error", message)
+    }
+
+    /// The body of the HTTP answer.
+    pub fn body(&self, dialect: Dialect) -> Value {
+        let Self {
+            status,
+            kind,
+            code,
+            message,
+            ..
+        } = self;
+        match dialect {
+            Dialect::Messages => json!({
+                "type": "error", "error": { "type": kind, "message": message }, "request_id": "req_lodge",
+            }),
+            Dialect::Gemini => json!({
+                "error": { "code": status, "message": message, "status": google_status(*status) },
+            }),
+            Dialect::Chat | Dialect::Responses => json!({
+                "error": { "message": message, "type": kind, "param": null, "code": code },
+            }),
+        }
+    }
+}
+
+/// The canonical name Google's APIs give a status.
+fn google_status(status: u16) -> &'static str {
+    match status {
+        400 | 413 | 415 => "INVALID_ARGUMENT",
+        401 => "UNAUTHENTICATED",
+        402 | 403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        429 => "RESOURCE_EXHAUSTED",
+        502 | 503 | 529 => "UNAVAILABLE",
+        _ => "INTERNAL",
+    }
+}

@@ -1,0 +1,281 @@
+//! The guest's side: one HTTP connection after the other on the session's own socket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::CONTENT_ENCODING;
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::body::{self, GuestBody};
+use crate::config::Limits;
+use crate::demo::Demo;
+use crate::dialect::{self, Operation, Route, WireError};
+use crate::key::KeyHasher;
+use crate::lease::{Lease, Leases};
+use crate::provider::{Kind, ProviderSpec, Providers};
+use crate::proxy::{self, Upstream};
+
+/// A connection without a request is closed after this.
+const IDLE: Duration = Duration::from_mins(5);
+/// Between two pieces of a request body.
+const BODY_IDLE: Duration = Duration::from_mins(1);
+/// How much of an oversized body is read and thrown away, as a multiple of the limit: a client that is still
+/// sending would see a reset connection instead of the reason.
+const DRAIN: usize = 4;
+
+/// What every connection needs.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) providers: Arc<Providers>,
+    /// Woken when a provider was entered or forgotten.
+    pub(crate) providers_changed: Notify,
+    pub(crate) leases: Leases,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) upstream: Upstream,
+    pub(crate) demo: Demo,
+    pub(crate) limits: Limits,
+    /// Whose processes may take leases and administer.
+    pub(crate) peer_uid: u32,
+    /// Cancelled at the end: no new requests, those under way may finish.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) connections: TaskTracker,
+    /// Of all guests together.
+    pub(crate) guest_connections: Arc<Semaphore>,
+}
+
+/// The peer's uid, if it is the one that may speak here.
+pub(crate) fn permitted_peer(stream: &UnixStream, permitted: u32) -> Option<u32> {
+    match lodge_proto::sock::peer_uid(stream) {
+        Ok(uid) if uid == permitted => Some(uid),
+        Ok(uid) => {
+            tracing::warn!(uid, permitted, "refusing a connection of another user");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(error = crate::causes(&error), "refusing a connection of nobody");
+            None
+        }
+    }
+}
+
+/// Serves one connection of a guest until it closes or its lease ends.
+pub(crate) async fn serve_connection(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: UnixStream) {
+    let (tracker, ended, stopping) = (
+        gateway.connections.clone(),
+        lease.ended.clone(),
+        gateway.stopping.clone(),
+    );
+    let service = service_fn(move |request| {
+        let (gateway, lease) = (Arc::clone(&gateway), Arc::clone(&lease));
+        async move { Ok::<_, Infallible>(handle(&gateway, &lease, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let serve = async {
+        let mut connection = std::pin::pin!(connection);
+        let done = tokio::select! {
+            done = connection.as_mut() => done,
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = done {
+            tracing::debug!(error = crate::causes(&error), "a guest's connection ended");
+        }
+    };
+    // Dropping the connection drops the requests in it, and each of them its request to the provider.
+    tracker
+        .track_future(async {
+            tokio::select! { () = serve => {}, () = ended.cancelled() => {} }
+        })
+        .await;
+}
+
+async fn handle(gateway: &Gateway, lease: &Lease, request: Request<Incoming>) -> Response<GuestBody> {
+    let (parts, incoming) = request.into_parts();
+    let path = parts.uri.path();
+    let (name, native) = split(path);
+    let provider = gateway.providers.current().get(name).cloned();
+    let found = provider.as_ref().map(|provider| {
+        Route::find(
+            provider.dialects(),
+            &parts.headers,
+            &parts.method,
+            native,
+            parts.uri.query(),
+        )
+    });
+    let dialect = match (&found, &provider) {
+        (Some(Ok(route)), _) => route.dialect,
+        (_, Some(provider)) if provider.dialects().len() == 1 => provider.dialects()[0],
+        _ => dialect::guess(&parts.headers, path),
+    };
+    let answer = async {
+        authenticate(gateway, lease, &parts)?;
+        let provider = provider.ok_or_else(|| no_provider(name))?;
+        let route = found
+            .transpose()
+            .map_err(|error| WireError::not_found(error.to_string()))?;
+        let route = route.ok_or_else(|| no_provider(name))?;
+        dispatch(gateway, lease, &provider, &route, &parts, incoming).await
+    };
+    let response = match answer.await {
+        Ok(response) => response,
+        Err(error) => body::error(dialect, &error),
+    };
+    let status = response.status().as_u16();
+    tracing::debug!(session = lease.session_id, method = %parts.method, provider = name, status, "request");
+    response
+}
+
+/// The first part of the path, and the provider's own path after it.
+fn split(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.find('/').map_or((path, ""), |slash| path.split_at(slash))
+}
+
+fn no_provider(name: &str) -> WireError {
+    let name: String = name.chars().filter(char::is_ascii_graphic).take(32).collect();
+    WireError::not_found(format!("there is no provider `{name}`"))
+}
+
+fn authenticate(gateway: &Gateway, lease: &Lease, parts: &Parts) -> Result<(), WireError> {
+    // Clients send this one before they use their key; the answer says nothing.
+    if parts.method == Method::HEAD {
+        return Ok(());
+    }
+    let key = proxy::presented_key(&parts.headers, parts.uri.query())
+        .ok_or_else(|| WireError::unauthenticated("the request carries no key"))?;
+    if lease.accepts(gateway.hasher.hash(&key)) {
+        return Ok(());
+    }
+    tracing::warn!(
+        session = lease.session_id,
+        "a key that does not belong to this socket"
+    );
+    Err(WireError::unauthenticated(
+        "this key is not valid on this session's socket",
+    ))
+}
+
+async fn dispatch(
+    gateway: &Gateway,
+    lease: &Lease,
+    provider: &ProviderSpec,
+    route: &Route,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<Response<GuestBody>, WireError> {
+    if route.operation == Operation::Probe {
+        return Ok(body::empty());
+    }
+    let (body, permit) = match parts.method {
+        Method::POST => read_body(gateway.limits, lease, parts, incoming).await?,
+        _ => (Bytes::new(), None),
+    };
+    if provider.kind == Kind::Demo {
+        return Ok(gateway.demo.handle(&lease.id, route, &body).await);
+    }
+    if !provider.is_usable() {
+        let message = format!(
+            "no key is set for the provider `{}`; add one in the settings",
+            provider.name
+        );
+        return Err(WireError::unauthenticated(&message));
+    }
+    if matches!(route.operation, Operation::Generate { .. }) {
+        proxy::refusal(route.dialect, provider.provider_tools, &body)?;
+    }
+    let response = gateway.upstream.forward(provider, route, parts, body).await;
+    drop(permit);
+    response
+}
+
+type Budgeted = (Bytes, Option<OwnedSemaphorePermit>);
+
+async fn read_body(
+    limits: Limits,
+    lease: &Lease,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<Budgeted, WireError> {
+    let encoding = parts
+        .headers
+        .get(CONTENT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("identity");
+    if !encoding.eq_ignore_ascii_case("identity") {
+        let encoding: String = encoding.chars().take(20).collect();
+        return Err(WireError::compressed(&encoding));
+    }
+    let announced = incoming
+        .size_hint()
+        .exact()
+        .and_then(|bytes| usize::try_from(bytes).ok());
+    if announced.is_some_and(|bytes| bytes > limits.max_body) {
+        return Err(drain(limits.max_body, 0, incoming).await);
+    }
+    // All at once, so that two half-read requests cannot wait for each other. Unknown length: the limit.
+    let budget = u32::try_from(announced.unwrap_or(limits.max_body)).unwrap_or(u32::MAX);
+    let permit = Arc::clone(&lease.bodies).acquire_many_owned(budget).await.ok();
+    let body = collect(limits.max_body, announced.unwrap_or(0), incoming).await?;
+    Ok((body, permit))
+}
+
+async fn collect(limit: usize, capacity: usize, mut incoming: Incoming) -> Result<Bytes, WireError> {
+    let mut collected = BytesMut::with_capacity(capacity);
+    while let Some(chunk) = next_chunk(&mut incoming).await? {
+        if collected.len() + chunk.len() > limit {
+            return Err(drain(limit, collected.len() + chunk.len(), incoming).await);
+        }
+        collected.extend_from_slice(&chunk);
+    }
+    Ok(collected.freeze())
+}
+
+/// Throws the rest away, within bounds, so that the client gets to read why.
+async fn drain(limit: usize, mut seen: usize, mut incoming: Incoming) -> WireError {
+    while seen <= limit.saturating_mul(DRAIN) {
+        match next_chunk(&mut incoming).await {
+            Ok(Some(chunk)) => seen += chunk.len(),
+            _ => break,
+        }
+    }
+    WireError::too_large(limit)
+}
+
+async fn next_chunk(incoming: &mut Incoming) -> Result<Option<Bytes>, WireError> {
+    loop {
+        let frame = tokio::time::timeout(BODY_IDLE, incoming.frame()).await;
+        let frame = frame.map_err(|_| {
+            WireError::slow_client(format!(
+                "the request body made no progress for {} s",
+                BODY_IDLE.as_secs()
+            ))
+        })?;
+        match frame {
+            None => return Ok(None),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Some(Err(_)) => return Err(WireError::invalid("the request body broke off".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The LLM gateway: holds provider keys, serves guests over their own sockets.
+//!
+//! Bytes pass as they came, in the caller's dialect; only the key is swapped. A guest reaches the gateway through
+//! one socket of its own, with a key that works on no other. Three kinds of listener, never mixed: one a session
+//! for inference, one for runners that take leases, one for administration.
+//!
+//! - [`config`]: the gateway's part of `lodge.toml`; making the process fit to hold keys
+//! - [`serve()`]: the process from start to end
+//! - [`lease`]: keys and sockets that live and die with a session
+//! - [`guest`]: requests of guests, from authentication to answer
+//! - [`proxy`]: pass-through to providers
+//! - [`provider`]: the providers there are
+//! - [`demo`]: the scripted model
+//! - [`dialect`]: the closed list of paths, errors in four dialects
+//! - [`admin`]: providers and their keys over gRPC
+//! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
+
+mod accept;
+pub mod admin;
+pub mod body;
+pub mod config;
+pub mod demo;
+pub mod dialect;
+pub mod environment;
+pub mod guest;
+pub mod key;
+pub mod lease;
+mod models;
+pub mod provider;
+pub mod proxy;
+pub mod seal;
+pub mod secret;
+mod serve;
+pub mod store;
+
+pub use config::{Config, ConfigError, Options};
+pub use serve::{Error, serve};
+
+/// An error with what caused it, for the log.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,59 @@
+//! A short list of models per kind, for the picker of somebody who has configured nothing but a key.
+//!
+//! A request may name any model the provider has; this list is only what is offered.
+
+use super::{Kind, Model};
+use crate::demo;
+
+/// Id, name, context window, most output tokens.
+type Row = (&'static str, &'static str, u64, u64);
+
+const ANTHROPIC: [Row; 4] = [
+    ("claude-opus-5-5", "Claude Opus 5.5", 1_000_000, 0),
+    ("claude-sonnet-5-5", "Claude Sonnet 5.5", 1_000_000, 0),
+    ("claude-haiku-5-5", "Claude Haiku 5.5", 1_000_000, 0),
+    ("claude-sonnet-4-6", "Claude Sonnet 4.6", 1_000_000, 0),
+];
+
+const OPENAI: [Row; 4] = [
+    ("gpt-5.6-sol", "GPT-5.6 Sol", 1_050_000, 0),
+    ("gpt-5.6-terra", "GPT-5.6 Terra", 1_050_000, 0),
+    ("gpt-5.6-luna", "GPT-5.6 Luna", 1_050_000, 0),
+    ("gpt-5.3-codex", "GPT-5.3-Codex", 400_000, 0),
+];
+
+const GEMINI: [Row; 3] = [
+    ("gemini-3.8-flash", "Gemini 3.8 Flash", 1_000_000, 0),
+    ("gemini-3.1-pro-preview", "Gemini 3.1 Pro Preview", 0, 0),
+    ("gemini-3.5-flash-lite", "Gemini 3.5 Flash Lite", 1_000_000, 0),
+];
+
+pub(super) fn models(kind: Kind) -> Vec<Model> {
+    let rows: &[Row] = match kind {
+        Kind::Anthropic => &ANTHROPIC,
+        Kind::Openai => &OPENAI,
+        Kind::Gemini => &GEMINI,
+        Kind::OpenaiCompatible => &[],
+        Kind::Demo => return vec![demo_model()],
+    };
+    let model = |&(id, name, context_window, max_output): &Row| Model {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        context_window,
+        max_output,
+        reasoning: true,
+        images: true,
+    };
+    rows.iter().map(model).collect()
+}
+
+fn demo_model() -> Model {
+    Model {
+        id: demo::MODEL.to_owned(),
+        name: demo::MODEL_NAME.to_owned(),
+        context_window: demo::CONTEXT_WINDOW,
+        max_output: demo::MAX_OUTPUT,
+        reasoning: true,
+        images: true,
+    }
+}

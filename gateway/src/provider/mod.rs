@@ -1,0 +1,169 @@
+//! Providers: where models live, and what they cost in trust.
+
+mod base;
+mod catalog;
+mod discover;
+mod registry;
+
+use serde::Deserialize;
+
+pub use base::{BadBaseUrl, BaseUrl};
+pub(crate) use discover::discover;
+pub use registry::{ProviderError, Providers, Registry};
+
+use crate::config::{KeySource, ModelEntry};
+use crate::dialect::Dialect;
+use crate::secret::Secret;
+
+/// What a provider is, which decides its dialects and how it takes its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Anthropic,
+    Openai,
+    OpenaiCompatible,
+    Gemini,
+    Demo,
+}
+
+impl Kind {
+    /// In the order in which people look for them.
+    pub const ALL: [Self; 5] = [
+        Self::Anthropic,
+        Self::Openai,
+        Self::OpenaiCompatible,
+        Self::Gemini,
+        Self::Demo,
+    ];
+
+    /// As configuration and protocol spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::Openai => "openai",
+            Self::OpenaiCompatible => "openai_compatible",
+            Self::Gemini => "gemini",
+            Self::Demo => "demo",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The provider's own address.
+    pub fn default_base(self) -> Option<&'static str> {
+        match self {
+            Self::Anthropic => Some("https://api.anthropic.com"),
+            Self::Openai => Some("https://api.openai.com/v1"),
+            Self::Gemini => Some("https://generativelanguage.googleapis.com"),
+            Self::OpenaiCompatible | Self::Demo => None,
+        }
+    }
+
+    /// What the picker offers without configuration.
+    pub fn default_models(self) -> Vec<Model> {
+        catalog::models(self)
+    }
+}
+
+/// A model as people and harnesses see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    pub id: String,
+    pub name: String,
+    /// Tokens; 0: unknown.
+    pub context_window: u64,
+    /// Tokens; 0: unknown.
+    pub max_output: u64,
+    pub reasoning: bool,
+    pub images: bool,
+}
+
+impl From<ModelEntry> for Model {
+    fn from(entry: ModelEntry) -> Self {
+        let ModelEntry {
+            id,
+            name,
+            context_window,
+            max_output,
+            reasoning,
+            images,
+        } = entry;
+        Self {
+            name: name.unwrap_or_else(|| id.clone()),
+            id,
+            context_window,
+            max_output,
+            reasoning,
+            images,
+        }
+    }
+}
+
+/// A provider as configured or stored.
+#[derive(Clone, Debug)]
+pub struct ProviderSpec {
+    pub name: String,
+    pub kind: Kind,
+    pub base: BaseUrl,
+    pub source: KeySource,
+    pub key: Option<Secret>,
+    pub models: Vec<Model>,
+    /// Whether guests may use tools that run at the provider.
+    pub provider_tools: bool,
+    /// Whether an `openai_compatible` one serves Responses.
+    pub responses: bool,
+}
+
+impl ProviderSpec {
+    /// What it speaks, best first.
+    pub fn dialects(&self) -> &'static [Dialect] {
+        match self.kind {
+            Kind::Anthropic => &[Dialect::Messages],
+            Kind::Openai => &[Dialect::Responses, Dialect::Chat],
+            Kind::OpenaiCompatible if self.responses => &[Dialect::Chat, Dialect::Responses],
+            Kind::OpenaiCompatible => &[Dialect::Chat],
+            Kind::Gemini => &[Dialect::Gemini],
+            Kind::Demo => &[
+                Dialect::Chat,
+                Dialect::Responses,
+                Dialect::Messages,
+                Dialect::Gemini,
+            ],
+        }
+    }
+
+    /// Whether its models are unknown until it is asked.
+    pub fn lists_its_models(&self) -> bool {
+        self.kind == Kind::OpenaiCompatible && self.models.is_empty()
+    }
+
+    /// Whether a request can be sent: only servers of one's own may go without a key.
+    pub fn is_usable(&self) -> bool {
+        self.key.is_some() || matches!(self.kind, Kind::OpenaiCompatible | Kind::Demo)
+    }
+}
+
+/// A name that cannot be the first part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    #[error("must be 1 to 32 lower-case letters, digits and `-`, beginning with a letter or digit")]
+    Characters,
+    #[error("`demo` is the name of the demo model")]
+    Reserved,
+}
+
+/// Checks the name of a provider other than the demo model.
+pub fn check_name(name: &str) -> Result<(), BadName> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > 32 || name.starts_with('-') || !name.bytes().all(plain) {
+        return Err(BadName::Characters);
+    }
+    if name == Kind::Demo.as_str() {
+        Err(BadName::Reserved)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! The client side: connections to providers, and what of their answers is not passed on as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_LENGTH;
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::{headers, relay};
+use crate::body::{self, GuestBody};
+use crate::config::Limits;
+use crate::dialect::{Route, WireError};
+use crate::provider::ProviderSpec;
+
+/// Error bodies are read whole before they are passed on; longer ones are replaced.
+const MAX_ERROR_BODY: usize = 256 << 10;
+/// Of a list of models, in bytes.
+const MAX_LISTING: usize = 8 << 20;
+/// For a list of models.
+const LISTING: Duration = Duration::from_secs(10);
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
+/// TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("setting up TLS")]
+    Protocol(#[source] rustls::Error),
+}
+
+/// Connections to all providers.
+#[derive(Debug)]
+pub struct Upstream {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    limits: Limits,
+}
+
+impl Upstream {
+    /// Trusts the machine's certificate authorities; where it has none, Mozilla's.
+    pub fn new(limits: Limits) -> Result<Self, TlsError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(limits.connect));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = HttpsConnectorBuilder::new();
+        let builder = match builder.with_provider_and_native_roots(Arc::clone(&provider)) {
+            Ok(builder) => builder,
+            Err(error) => {
+                tracing::info!(%error, "no certificate authorities on this machine; using the built-in ones");
+                HttpsConnectorBuilder::new()
+                    .with_provider_and_webpki_roots(provider)
+                    .map_err(TlsError::Protocol)?
+            }
+        };
+        // HTTP/1.1 only: a stream of its own on a connection of its own, so that none waits for another.
+        let connector = builder.https_or_http().enable_http1().wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .build(connector);
+        Ok(Self { client, limits })
+    }
+
+    /// Sends a request on, byte for byte, with the provider's key; dropped, it cancels the request there.
+    ///
+    /// Nothing is tried twice, except where a pooled connection turns out closed before a byte was written.
+    pub async fn forward(
+        &self,
+        provider: &ProviderSpec,
+        route: &Route,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Result<Response<GuestBody>, WireError> {
+        let query = headers::query(parts.uri.query());
+        let bad = |error| WireError::invalid(format!("the path cannot be forwarded: {error}"));
+        let uri = provider.base.join(&route.path, query.as_deref()).map_err(bad)?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers::request(&parts.headers, provider);
+        let name = &provider.name;
+        let response = match tokio::time::timeout(self.limits.headers, self.client.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    provider = name,
+                    error = crate::causes(&error),
+                    "the provider cannot be reached"
+                );
+                let what = if error.is_connect() {
+                    "cannot be reached"
+                } else {
+                    "closed the connection"
+                };
+                return Err(WireError::upstream(format!("the provider `{name}` {what}")));
+            }
+            Err(_) => {
+                let seconds = self.limits.headers.as_secs();
+                return Err(WireError::timeout(format!(
+                    "the provider `{name}` did not answer within {seconds} s"
+                )));
+            }
+        };
+        self.pass_on(provider, response).await
+    }
+
+    /// The provider's own list of models, as it sends it.
+    pub(crate) async fn models(&self, provider: &ProviderSpec) -> Result<Bytes, WireError> {
+        let failed = |what: &str| WireError::upstream(format!("the provider `{}` {what}", provider.name));
+        let uri = provider
+            .base
+            .join("/v1/models", None)
+            .map_err(|_| failed("has an address that is none"))?;
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers::request(&HeaderMap::new(), provider);
+        let answer = async {
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|_| failed("cannot be reached"))?;
+            if !response.status().is_success() {
+                return Err(failed(&format!(
+                    "answered with HTTP {}",
+                    response.status().as_u16()
+                )));
+            }
+            let body = Limited::new(response.into_body(), MAX_LISTING).collect().await;
+            body.map(http_body_util::Collected::to_bytes)
+                .map_err(|_| failed("broke off or sent too much"))
+        };
+        tokio::time::timeout(LISTING, answer)
+            .await
+            .unwrap_or_else(|_| Err(failed("did not answer")))
+    }
+
+    async fn pass_on(
+        &self,
+        provider: &ProviderSpec,
+        response: Response<Incoming>,
+    ) -> Result<Response<GuestBody>, WireError> {
+        let status = response.status();
+        let name = &provider.name;
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            // Some of these bodies quote the key.
+            let mut error = WireError::unauthenticated(&format!(
+                "the provider `{name}` refused the gateway's key or its rights (HTTP {})",
+                status.as_u16()
+            ));
+            if status == StatusCode::FORBIDDEN {
+                error = WireError::forbidden(error.message);
+            }
+            return Err(error);
+        }
+        if !(status.is_success() || status.is_client_error() || status.is_server_error()) {
+            let status = status.as_u16();
+            return Err(WireError::upstream(format!(
+                "the provider `{name}` answered with HTTP {status}, a redirect"
+            )));
+        }
+        let (parts, incoming) = response.into_parts();
+        let mut headers = headers::response(&parts.headers);
+        let body = if status.is_success() {
+            relay::Relay::new(incoming, self.limits.idle).boxed_unsync()
+        } else {
+            headers.remove(CONTENT_LENGTH);
+            body::full(self.error_body(provider, incoming).await?)
+        };
+        let mut passed = Response::new(body);
+        *passed.status_mut() = status;
+        *passed.headers_mut() = headers;
+        Ok(passed)
+    }
+
+    async fn error_body(&self, provider: &ProviderSpec, incoming: Incoming) -> Result<Bytes, WireError> {
+        let name = &provider.name;
+        let collected = tokio::time::timeout(
+            self.limits.headers,
+            Limited::new(incoming, MAX_ERROR_BODY).collect(),
+        );
+        let Ok(Ok(collected)) = collected.await else {
+            return Err(WireError::upstream(format!(
+                "the provider `{name}` sent an error that cannot be passed on"
+            )));
+        };
+        let bytes = collected.to_bytes();
+        let quotes_key = provider
+            .key
+            .as_ref()
+            .is_some_and(|key| memchr::memmem::find(&bytes, key.expose().as_bytes()).is_some());
+        if quotes_key {
+            return Err(WireError::upstream(format!(
+                "the provider `{name}` sent an error that quotes its key"
+            )));
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,121 @@
+//! The gateway's process: what it opens, in which order, and how it ends.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::demo::Demo;
+use crate::guest::Gateway;
+use crate::key::KeyHasher;
+use crate::lease::{self, LeaseError, Leases};
+use crate::provider::{self, ProviderError, Providers};
+use crate::proxy::{TlsError, Upstream};
+use crate::seal::{Seal, SealError};
+use crate::store::{Store, StoreError};
+use crate::{accept, admin};
+
+/// How long requests under way may go on after the gateway was told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why the gateway could not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("making the directory {}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("loading the seal key")]
+    Seal(#[from] SealError),
+    #[error("opening the gateway's database")]
+    Store(#[from] StoreError),
+    #[error("loading providers")]
+    Providers(#[from] ProviderError),
+    #[error("loading leases")]
+    Leases(#[from] LeaseError),
+    #[error("setting up the client for providers")]
+    Tls(#[from] TlsError),
+    #[error("opening a socket")]
+    Socket(#[from] lodge_proto::sock::SockError),
+    #[error("preparing the socket {}", path.display())]
+    Listen { path: PathBuf, source: std::io::Error },
+    #[error("serving administration")]
+    Admin(#[source] tonic::transport::Error),
+}
+
+/// Runs the gateway until `shutdown` resolves. `ready` is called when both sockets are listening.
+///
+/// The caller holds the lock of the data directory: stale sockets are replaced.
+pub async fn serve(
+    config: Config,
+    ready: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    accept::raise_limit();
+    let gateway = build(&config)?;
+    let lease_socket = listen(&config.data.join("run/gateway-lease.sock"))?;
+    let admin_socket = listen(&config.data.join("run/gateway-admin.sock"))?;
+    ready();
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        () = lease::serve(Arc::clone(&gateway), lease_socket) => Ok(()),
+        () = gateway.leases.sweep() => Ok(()),
+        () = provider::discover(&gateway) => Ok(()),
+        result = admin::serve(Arc::clone(&gateway), admin_socket) => result.map_err(Error::Admin),
+    };
+    gateway.stopping.cancel();
+    gateway.connections.close();
+    let drained = tokio::time::timeout(DRAIN, gateway.connections.wait()).await;
+    gateway.leases.cut_all();
+    if drained.is_err() {
+        gateway.connections.wait().await;
+    }
+    result
+}
+
+fn build(config: &Config) -> Result<Arc<Gateway>, Error> {
+    let own = config.data.join("gateway");
+    for directory in [own.clone(), config.data.join("run")] {
+        private_directory(&directory)?;
+    }
+    let seal = Arc::new(Seal::load(&own.join("seal.key"))?);
+    let store = Arc::new(Store::open(&own.join("gateway.db"))?);
+    Ok(Arc::new(Gateway {
+        providers: Arc::new(Providers::load(config, Arc::clone(&store), Arc::clone(&seal))?),
+        providers_changed: Notify::new(),
+        leases: Leases::load(store)?,
+        hasher: KeyHasher::new(&seal),
+        upstream: Upstream::new(config.limits)?,
+        demo: Demo::default(),
+        limits: config.limits,
+        peer_uid: config.peer_uid,
+        stopping: CancellationToken::new(),
+        connections: TaskTracker::new(),
+        guest_connections: Arc::new(Semaphore::new(accept::guest_connections())),
+    }))
+}
+
+fn private_directory(path: &Path) -> Result<(), Error> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn listen(path: &Path) -> Result<UnixListener, Error> {
+    let listener = lodge_proto::sock::bind(path)?;
+    let error = |source| Error::Listen {
+        path: path.to_owned(),
+        source,
+    };
+    listener.set_nonblocking(true).map_err(error)?;
+    UnixListener::from_std(listener).map_err(error)
+}

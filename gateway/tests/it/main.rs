@@ -1,0 +1,8 @@
+//! The gateway from outside: over its sockets, with a provider of our own.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod common;
+mod demo;
+mod lease;
+mod proxy;

@@ -1,0 +1,49 @@
+//! Making the process fit to hold keys, in a process with one thread: the usual test harness has more.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use lodge_gateway::{Config, Options};
+use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+const VARIABLE: &str = "LODGE_TEST_PROVIDER_KEY";
+
+fn main() {
+    // Run by this very program below, with the variable set from outside.
+    if std::env::var_os(VARIABLE).is_some() {
+        return prepared();
+    }
+    let this = std::env::current_exe().unwrap();
+    let status = Command::new(this)
+        .env(VARIABLE, "sk-from-the-environment")
+        .status()
+        .unwrap();
+    assert!(status.success(), "see the panic above");
+    println!("ok: keys leave the environment, memory cannot be read, files are private");
+}
+
+fn prepared() {
+    let data = tempfile::tempdir().unwrap();
+    let options = Options::embedded(data.path());
+    std::fs::create_dir(data.path().join("config")).unwrap();
+    let text = format!("[[provider]]\nname = 'a'\nkind = 'anthropic'\nkey_env = '{VARIABLE}'\n");
+    std::fs::write(&options.file, text).unwrap();
+
+    let config = Config::prepare(&options).unwrap();
+    assert_eq!(
+        config.providers[0].key.as_ref().unwrap().expose(),
+        "sk-from-the-environment"
+    );
+    assert_eq!(std::env::var_os(VARIABLE), None);
+    let child = Command::new("env").output().unwrap();
+    assert!(child.status.success() && !String::from_utf8_lossy(&child.stdout).contains(VARIABLE));
+    assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    let file = data.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+
+    // The variable is gone: a second start must say so instead of running without a key.
+    let error = Config::prepare(&options).unwrap_err().to_string();
+    assert!(error.contains("key_env") && error.contains(VARIABLE), "{error}");
+}

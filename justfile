@@ -1,0 +1,41 @@
+# `just` lists the recipes. Without just installed: PATH="$(scripts/install-tool just | tail -n 1):$PATH"
+
+_default:
+    @just --list
+
+# Build and start Lodge; the options are those of `lodge up`.
+up *options:
+    scripts/up {{options}}
+
+# Start Lodge from a development build, with the browser UI as it was built last.
+dev *options:
+    PROFILE=dev scripts/build-guest
+    cargo build --workspace --bins
+    target/debug/lodge up {{options}}
+
+# The browser UI alone, with reload on change, against a running Lodge (LODGE_BACKEND names another one).
+dev-ui:
+    cd frontend && npm run dev
+
+# Every check and every test, or only the named stages.
+test *stages:
+    scripts/test {{stages}}
+
+# Format check, clippy, licences and advisories.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    PATH="$(scripts/install-tool cargo-deny | tail -n 1):$PATH" cargo deny check
+    cd frontend && npm run --silent typecheck && npm run --silent lint
+
+# Format all sources.
+fmt:
+    cargo fmt --all
+
+# Write frontend/src/protocol/generated.ts from the Rust types.
+gen-types:
+    LODGE_UPDATE=1 cargo test --quiet -p lodge-proto --test typescript
+
+# The book in docs/ as HTML.
+docs:
+    PATH="$(scripts/install-tool mdbook | tail -n 1):$PATH" mdbook build docs

@@ -1,0 +1,343 @@
+//! Installing, removing and listing.
+
+use super::catalog::{Catalog, HarnessEntry};
+use super::lockfile::LockFile;
+use super::npm::{self, Npm};
+use super::resolve::{self, InstalledHarness};
+use super::store::{MANIFEST, Manifest, RuntimeRef, Store};
+use super::{InstallError, Progress, Step, cache, check};
+use lodge_proto::command::HarnessInfo;
+use lodge_proto::error::ErrorBody;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where packages come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// npm and its registry. With `cache`, what was downloaded stays in that npm cache: a directory for [`Source::Directory`].
+    Registry { cache: Option<PathBuf> },
+    /// A directory that was filled by [`Source::Registry`] with a `cache`. Needs neither network nor npm.
+    Directory(PathBuf),
+}
+
+/// Installs harnesses into one data directory. At most one installation runs in it at a time.
+#[derive(Debug, Clone)]
+pub struct Installer {
+    store: Store,
+    catalog: Catalog,
+    path: OsString,
+    deadline: Duration,
+    wait: bool,
+}
+
+/// One tree to be installed: a harness or a runtime.
+struct Job<'a> {
+    harness: &'a str,
+    title: &'a str,
+    manifest: Manifest,
+    folder: PathBuf,
+    lock: &'a LockFile,
+    allow_scripts: &'a [String],
+    /// Program that starts the entry; none where the entry starts by itself.
+    runtime: Option<PathBuf>,
+}
+
+impl Installer {
+    /// An installer for the data directory `data` with the embedded catalog and the PATH of this process.
+    pub fn new(data: &Path) -> Result<Self, InstallError> {
+        Ok(Self {
+            store: Store::new(data),
+            catalog: Catalog::embedded()?,
+            path: std::env::var_os("PATH").unwrap_or_default(),
+            deadline: Duration::from_mins(15),
+            wait: false,
+        })
+    }
+
+    /// The same with another PATH to look for npm in.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<OsString>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// The same with another limit for one run of npm (15 minutes by default).
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The same, but waiting for another installation instead of failing with [`InstallError::Busy`].
+    #[must_use]
+    pub const fn waiting(mut self) -> Self {
+        self.wait = true;
+        self
+    }
+
+    /// The harnesses it knows.
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Removes what killed installations left. It does nothing while an installation is under way.
+    pub fn clean(&self) -> Result<(), InstallError> {
+        match self.store.lock(false) {
+            Ok(_) | Err(InstallError::Busy { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Installs the pinned version of `name` and its runtime. What is there and sound is left as it is; what is
+    /// damaged is replaced. An installation that fails or is killed changes nothing.
+    pub fn install(
+        &self,
+        name: &str,
+        source: &Source,
+        progress: &mut dyn Progress,
+    ) -> Result<InstalledHarness, InstallError> {
+        let entry = self.catalog.harness(name)?;
+        let runtime = self.catalog.runtime_of(entry)?;
+        let _lock = self.store.lock(self.wait)?;
+        let (package, program) = runtime.package_and_entry()?;
+        let job = Job {
+            harness: name,
+            title: &runtime.title,
+            manifest: Manifest {
+                format: 1,
+                name: runtime.name.clone(),
+                version: runtime.version.clone(),
+                package: format!("node_modules/{package}"),
+                entry: program.clone(),
+                runtime: None,
+            },
+            folder: self.store.runtime(&runtime.name),
+            lock: &runtime.lock,
+            allow_scripts: &[],
+            runtime: None,
+        };
+        let runtime_root = self.ensure(&job, source, progress)?;
+        let job = Job {
+            harness: name,
+            title: &entry.title,
+            manifest: harness_manifest(entry, &runtime.version),
+            folder: self.store.harness(name),
+            lock: &entry.lock,
+            allow_scripts: &entry.allow_scripts,
+            runtime: Some(runtime_root.join(program)),
+        };
+        self.ensure(&job, source, progress)?;
+        resolve::resolve(&self.store, &self.catalog, entry)
+    }
+
+    /// Removes every version of `name`, and runtimes that no harness needs any more.
+    ///
+    /// Sessions that run on it keep the files they have open and fail at the next one: close them first.
+    pub fn remove(&self, name: &str) -> Result<(), InstallError> {
+        let entry = self.catalog.harness(name)?;
+        let _lock = self.store.lock(self.wait)?;
+        let folder = self.store.harness(&entry.name);
+        let versions = Store::versions(&folder)?;
+        if versions.is_empty() {
+            return Err(InstallError::NotInstalled {
+                name: entry.name.clone(),
+            });
+        }
+        for version in versions {
+            self.store.remove(&folder.join(version.to_string()))?;
+        }
+        // It is empty unless somebody put files of their own there, which are not ours to remove.
+        let _ = std::fs::remove_dir(&folder);
+        self.remove_unused_runtimes()
+    }
+
+    /// Every known harness, in order of name.
+    pub fn list(&self) -> Vec<HarnessInfo> {
+        self.catalog
+            .harnesses()
+            .map(|entry| {
+                let found = resolve::resolve(&self.store, &self.catalog, entry);
+                HarnessInfo {
+                    name: entry.name.clone(),
+                    title: entry.title.clone(),
+                    description: entry.description.clone(),
+                    installed: found.is_ok(),
+                    version: found
+                        .as_ref()
+                        .map_or(&entry.version, |harness| &harness.version)
+                        .to_string(),
+                    problem: found.err().map(ErrorBody::from),
+                }
+            })
+            .collect()
+    }
+
+    /// How the harness `name` is started. A missing, damaged or unaccepted one is refused by name.
+    pub fn resolve(&self, name: &str) -> Result<InstalledHarness, InstallError> {
+        resolve::resolve(&self.store, &self.catalog, self.catalog.harness(name)?)
+    }
+
+    /// Makes sure that the tree of `job` is in place; returns its root.
+    fn ensure(
+        &self,
+        job: &Job<'_>,
+        source: &Source,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, InstallError> {
+        let Manifest { name, version, .. } = &job.manifest;
+        let target = job.folder.join(version.to_string());
+        let present = resolve::sound_tree(name, job.harness, &job.folder, version);
+        // A cache is filled even then: that is what it was asked for.
+        let filling = matches!(source, Source::Registry { cache: Some(_) });
+        if present.is_ok() && !filling {
+            progress.step(&Step::Present {
+                name: job.title.to_owned(),
+                version: version.to_string(),
+            });
+            return Ok(target);
+        }
+        let staging = self.store.staging()?;
+        let tree = staging.path().join("tree");
+        std::fs::create_dir(&tree).map_err(InstallError::io("making", &tree))?;
+        write(&tree.join("package.json"), job.lock.package_json.as_bytes())?;
+        write(&tree.join("package-lock.json"), job.lock.text.as_bytes())?;
+        self.fill(job, source, staging.path(), &tree, progress)?;
+        if present.is_ok() {
+            return Ok(target);
+        }
+        self.finish(job, staging.path(), &tree, &target, progress)?;
+        Ok(target)
+    }
+
+    /// Fills `tree` with packages.
+    fn fill(
+        &self,
+        job: &Job<'_>,
+        source: &Source,
+        staging: &Path,
+        tree: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), InstallError> {
+        let name = job.title.to_owned();
+        let version = job.manifest.version.to_string();
+        let private = staging.join("npm-cache");
+        match source {
+            Source::Registry { cache } => {
+                progress.step(&Step::Fetching { name, version });
+                let cache = match cache {
+                    Some(cache) => std::path::absolute(cache).map_err(InstallError::io("finding", cache))?,
+                    None => private.clone(),
+                };
+                self.npm(job)?.ci(tree, &cache, job.lock, progress)?;
+            }
+            Source::Directory(cache) => {
+                progress.step(&Step::Unpacking { name, version });
+                cache::unpack_all(job.harness, cache, tree, job.lock, progress)?;
+            }
+        }
+        if !job.allow_scripts.is_empty() {
+            progress.step(&Step::Scripts {
+                packages: job.allow_scripts.to_vec(),
+            });
+            self.npm(job)?
+                .rebuild(tree, &private, job.allow_scripts, progress)?;
+        }
+        // npm's own note of what it did: the tree is a function of the lock file, however it was made.
+        let _ = std::fs::remove_file(tree.join("node_modules/.package-lock.json"));
+        Ok(())
+    }
+
+    fn npm(&self, job: &Job<'_>) -> Result<Npm<'_>, InstallError> {
+        let program = npm::find(&self.path, "npm").ok_or_else(|| InstallError::NpmMissing {
+            name: job.title.to_owned(),
+            harness: job.harness.to_owned(),
+        })?;
+        Ok(Npm {
+            program,
+            path: &self.path,
+            deadline: self.deadline,
+            name: job.title.to_owned(),
+        })
+    }
+
+    /// Checks the filled tree and puts it in place.
+    fn finish(
+        &self,
+        job: &Job<'_>,
+        staging: &Path,
+        tree: &Path,
+        target: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), InstallError> {
+        progress.step(&Step::Checking {
+            name: job.title.to_owned(),
+        });
+        let entry = tree.join(&job.manifest.entry);
+        if job.runtime.is_none() && entry.is_file() {
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&entry, mode)
+                .map_err(InstallError::io("setting the mode of", &entry))?;
+        }
+        let argv: Vec<PathBuf> = job.runtime.iter().cloned().chain([entry]).collect();
+        check::check_version(job.title, &argv, staging, &job.manifest.version, &|| {
+            progress.cancelled()
+        })?;
+        let manifest = serde_json::to_vec_pretty(&job.manifest).map_err(|e| InstallError::Catalog {
+            reason: format!("manifest of {}: {e}", job.title),
+        })?;
+        write(&tree.join(MANIFEST), &manifest)?;
+        progress.step(&Step::Placing {
+            name: job.title.to_owned(),
+        });
+        self.store.place(staging, tree, target)
+    }
+
+    fn remove_unused_runtimes(&self) -> Result<(), InstallError> {
+        for runtime in self.catalog.runtimes() {
+            let folder = self.store.runtime(&runtime.name);
+            for version in Store::versions(&folder)? {
+                if !self.is_used(&runtime.name, &version)? {
+                    self.store.remove(&folder.join(version.to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_used(&self, runtime: &str, version: &semver::Version) -> Result<bool, InstallError> {
+        let wanted = RuntimeRef {
+            name: runtime.to_owned(),
+            version: version.clone(),
+        };
+        for entry in self.catalog.harnesses() {
+            let folder = self.store.harness(&entry.name);
+            for installed in Store::versions(&folder)? {
+                let tree = resolve::sound_tree(&entry.name, &entry.name, &folder, &installed);
+                if tree.is_ok_and(|tree| tree.manifest.runtime.as_ref() == Some(&wanted)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn harness_manifest(entry: &HarnessEntry, runtime: &semver::Version) -> Manifest {
+    Manifest {
+        format: 1,
+        name: entry.name.clone(),
+        version: entry.version.clone(),
+        package: format!("node_modules/{}", entry.package),
+        entry: entry.entry.clone(),
+        runtime: Some(RuntimeRef {
+            name: entry.runtime.clone(),
+            version: runtime.clone(),
+        }),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
+    std::fs::write(path, bytes).map_err(InstallError::io("writing", path))
+}

@@ -1,0 +1,457 @@
+//! Making and deleting sessions and workspaces.
+
+use super::commands::finish;
+use super::{Entry, Hub, HubMessage};
+use crate::fold::{self, Fork, Note};
+use crate::harness::AnyAdapter;
+use crate::history::stored;
+use crate::launcher;
+use crate::session::journal::Own;
+use crate::session::port::Local;
+use crate::session::{Answering, Request};
+use crate::shared::{Shared, random_u32};
+use crate::store::SessionRow;
+use lodge_proto::command::CommandBody;
+use lodge_proto::history::{AppendTurnRequest, Session, Turn};
+use lodge_proto::ids::MessageId;
+use lodge_proto::message::{Message, Role};
+use lodge_proto::relay::Actor;
+use lodge_proto::session::{SessionInfo, SessionStatus, Tier};
+use lodge_proto::{ErrorBody, ErrorCode, SessionId};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Messages that a fork's first snapshot carries.
+const FORK_TAIL: usize = 64;
+
+type Result<T> = std::result::Result<T, ErrorBody>;
+
+/// A session that was made.
+#[derive(Debug)]
+pub struct Created {
+    result: Result<SessionRow>,
+    answering: Answering,
+}
+
+/// What a new session begins as.
+struct Plan {
+    id: SessionId,
+    account: String,
+    created: fold::Created,
+    created_at: u64,
+    /// Session directory and native name of the conversation that is copied.
+    copy: Option<(PathBuf, Option<String>)>,
+}
+
+impl Hub {
+    pub(super) fn create(&self, actor: &Actor, body: CommandBody, answering: Answering, since_ms: u64) {
+        let (shared, hub) = (Arc::clone(&self.shared), self.sender.clone());
+        let account = actor.account.clone();
+        tokio::spawn(async move {
+            let id = id_of(&account, &answering.client_id, since_ms);
+            let result = make(&shared, id, account, since_ms, body).await;
+            let _ = hub
+                .send(HubMessage::Created(Box::new(Created { result, answering })))
+                .await;
+        });
+    }
+
+    pub(super) fn fork(
+        &self,
+        parent: Option<SessionId>,
+        before: Option<MessageId>,
+        answering: Answering,
+        since_ms: u64,
+    ) {
+        let (shared, hub) = (Arc::clone(&self.shared), self.sender.clone());
+        let row = parent
+            .and_then(|parent| self.sessions.get(&parent))
+            .map(|entry| entry.row.clone());
+        tokio::spawn(async move {
+            let result = match row {
+                Some(row) => make_fork(&shared, &row, before, &answering, since_ms).await,
+                None => Err(ErrorBody::new(ErrorCode::NotFound, "no such session")),
+            };
+            let _ = hub
+                .send(HubMessage::Created(Box::new(Created { result, answering })))
+                .await;
+        });
+    }
+
+    /// Takes a new session into the list, opens it and starts its harness.
+    pub(super) async fn created(&mut self, created: Created) {
+        let Created { result, answering } = created;
+        let row = match result {
+            Ok(row) => row,
+            Err(error) => return finish(&self.shared, answering, Err(error)),
+        };
+        let info = row.info.clone();
+        self.sessions
+            .entry(info.id)
+            .or_insert(Entry { row, handle: None });
+        let _ = self.ask(info.id, Request::Start { reply: None }).await;
+        finish(&self.shared, answering, Ok(json!(info)));
+    }
+}
+
+/// The id of a session that a command makes: the same when the command comes again.
+fn id_of(account: &str, client_id: &str, since_ms: u64) -> SessionId {
+    let hash = blake3::hash(format!("session\0{account}\0{client_id}\0{since_ms}").as_bytes());
+    let mut random = [0; 10];
+    random.copy_from_slice(&hash.as_bytes()[..10]);
+    SessionId(uuid::Builder::from_unix_timestamp_millis(since_ms, &random).into_uuid())
+}
+
+async fn make(
+    shared: &Arc<Shared>,
+    id: SessionId,
+    account: String,
+    created_at: u64,
+    body: CommandBody,
+) -> Result<SessionRow> {
+    let CommandBody::SessionCreate {
+        harness,
+        workspace,
+        model,
+        thinking_level,
+        title,
+        tier,
+        profile,
+    } = body
+    else {
+        return Err(ErrorBody::new(ErrorCode::Internal, "this is no session.create"));
+    };
+    if AnyAdapter::new(&harness).is_none() {
+        let names = AnyAdapter::NAMES.join(", ");
+        return Err(ErrorBody::new(
+            ErrorCode::NotFound,
+            format!("no harness is named `{harness}`; there are: {names}"),
+        ));
+    }
+    match tier.unwrap_or_default() {
+        Tier::Process => {}
+        other => {
+            let message =
+                format!("the tier {other:?} is not available yet; sessions run in the process tier");
+            return Err(ErrorBody::new(ErrorCode::SandboxUnavailable, message));
+        }
+    }
+    if profile.as_deref().is_some_and(|profile| profile != "development") {
+        return Err(ErrorBody::new(
+            ErrorCode::SandboxUnavailable,
+            "only the profile `development` is available yet",
+        ));
+    }
+    shared.resolve_harness(&harness).await?;
+    check_model(shared, model.as_deref()).await?;
+    let workspace = resolve_workspace(shared, &workspace).await?;
+    let created = fold::Created {
+        session: id,
+        harness,
+        workspace: workspace.to_string_lossy().into_owned(),
+        title,
+        model,
+        thinking_level,
+        tier: Tier::Process,
+        fork: None,
+    };
+    store(
+        shared,
+        Plan {
+            id,
+            account,
+            created,
+            created_at,
+            copy: None,
+        },
+    )
+    .await
+}
+
+async fn check_model(shared: &Shared, model: Option<&str>) -> Result<()> {
+    let models = crate::harness::launch::model_infos(&shared.leases.models().await?);
+    if models.is_empty() {
+        return Err(ErrorBody::new(
+            ErrorCode::NotFound,
+            "no model is configured: enter a provider's key in the settings, or set `demo = true` in lodge.toml",
+        ));
+    }
+    match model {
+        Some(model) if !models.iter().any(|known| known.id == model) => {
+            let known: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
+            Err(ErrorBody::new(
+                ErrorCode::NotFound,
+                format!("no model `{model}`; there are: {}", known.join(", ")),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn resolve_workspace(shared: &Shared, workspace: &str) -> Result<PathBuf> {
+    let (default_root, roots) = (shared.config.default_root(), shared.config.roots());
+    let path = if workspace.starts_with('/') {
+        PathBuf::from(workspace)
+    } else {
+        default_root.join(workspace)
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        // Made by us on first use; whatever else is missing is an error.
+        let _ = std::fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&default_root);
+        launcher::open_workspace(&path, &roots)
+    });
+    let opened = opened
+        .await
+        .map_err(|error| ErrorBody::new(ErrorCode::Internal, error.to_string()))?;
+    opened.map(|workspace| workspace.path)
+}
+
+async fn make_fork(
+    shared: &Arc<Shared>,
+    parent: &SessionRow,
+    before: Option<MessageId>,
+    answering: &Answering,
+    since_ms: u64,
+) -> Result<SessionRow> {
+    let id = id_of(&answering.account, &answering.client_id, since_ms);
+    let all = shared.history.all(parent.info.id).await?;
+    let kept = match before {
+        None => all,
+        Some(before) => {
+            let at = all
+                .iter()
+                .position(|message| message.id == before && message.role == Role::User);
+            let at = at.ok_or_else(|| {
+                let message = "a fork begins before a finished user message of this session; this is none";
+                ErrorBody::new(ErrorCode::InvalidArgument, message)
+            })?;
+            all.into_iter().take(at).collect()
+        }
+    };
+    let user_messages = kept.iter().filter(|message| message.role == Role::User).count();
+    let keep_user_messages = before.map(|_| u32::try_from(user_messages).unwrap_or(u32::MAX));
+    let messages = copy_messages(shared, parent, id, &kept, since_ms).await?;
+    let info = &parent.info;
+    let created = fold::Created {
+        session: id,
+        harness: info.harness.clone(),
+        workspace: info.workspace.clone(),
+        title: Some(format!("{} (fork)", info.title)),
+        model: info.model.clone(),
+        thinking_level: info.thinking_level.clone(),
+        tier: info.tier,
+        fork: Some(Fork {
+            parent: Some(info.id),
+            keep_user_messages,
+            message_count: messages.len() as u64,
+            messages: messages.iter().rev().take(FORK_TAIL).rev().cloned().collect(),
+        }),
+    };
+    let native = native_session(shared, info.id).await;
+    let copy = Some((shared.session_dir(info.id), native));
+    store(
+        shared,
+        Plan {
+            id,
+            account: parent.account.clone(),
+            created,
+            created_at: since_ms,
+            copy,
+        },
+    )
+    .await
+}
+
+/// What the parent's harness calls its conversation, from its newest snapshot.
+async fn native_session(shared: &Shared, id: SessionId) -> Option<String> {
+    let snapshots = shared.store.snapshots(id).await.ok()?;
+    let newest = snapshots.last()?;
+    fold::SessionFold::from_snapshot(&newest.bytes)?.native_session()
+}
+
+/// Writes the kept messages into history as those of the new session, under new ids.
+async fn copy_messages(
+    shared: &Shared,
+    parent: &SessionRow,
+    id: SessionId,
+    kept: &[Message],
+    now: u64,
+) -> Result<Vec<Message>> {
+    let mut turns: BTreeMap<u64, Vec<Message>> = BTreeMap::new();
+    let mut first_of = std::collections::HashMap::new();
+    let mut copies = Vec::with_capacity(kept.len());
+    for message in kept {
+        let first = *first_of.entry(message.turn_id).or_insert(message.index);
+        let copy = Message {
+            id: derived(id, message.id.0).into(),
+            session_id: id,
+            turn_id: derived(id, message.turn_id.0).into(),
+            ..message.clone()
+        };
+        turns.entry(first).or_default().push(copy.clone());
+        copies.push(copy);
+    }
+    let session = Session {
+        session_id: id.to_string(),
+        title: format!("{} (fork)", parent.info.title),
+        harness: parent.info.harness.clone(),
+        workspace: parent.info.workspace.clone(),
+        created_at: i64::try_from(now).unwrap_or(i64::MAX),
+        updated_at: i64::try_from(now).unwrap_or(i64::MAX),
+        parent_session_id: parent.info.id.to_string(),
+        ..Session::default()
+    };
+    for messages in turns.values() {
+        let times = messages
+            .iter()
+            .map(|message| i64::try_from(message.created_at).unwrap_or(i64::MAX));
+        let (first, last) = (times.clone().min().unwrap_or(1), times.max().unwrap_or(1));
+        let turn = Turn {
+            turn_id: messages
+                .first()
+                .map(|message| message.turn_id.to_string())
+                .unwrap_or_default(),
+            started_at: first,
+            ended_at: last,
+            outcome: "completed".to_owned(),
+            ..Turn::default()
+        };
+        let messages = messages.iter().map(stored).collect();
+        let request = AppendTurnRequest {
+            session: Some(session.clone()),
+            turn: Some(turn),
+            messages,
+        };
+        shared.history.append_copy(request).await?;
+    }
+    Ok(copies)
+}
+
+/// The id of a copy: the same when the fork is made again, of the time of the original.
+fn derived(session: SessionId, original: Uuid) -> Uuid {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(session.0.as_bytes());
+    hasher.update(original.as_bytes());
+    let mut bytes = *original.as_bytes();
+    bytes[6..].copy_from_slice(&hasher.finalize().as_bytes()[..10]);
+    uuid::Builder::from_bytes(bytes)
+        .with_version(uuid::Version::SortRand)
+        .with_variant(uuid::Variant::RFC4122)
+        .into_uuid()
+}
+
+/// Directory, journal with its first record, row. Each step may be repeated.
+async fn store(shared: &Arc<Shared>, plan: Plan) -> Result<SessionRow> {
+    let info = SessionInfo {
+        id: plan.id,
+        title: plan.created.title.clone().unwrap_or_default(),
+        harness: plan.created.harness.clone(),
+        harness_version: None,
+        workspace: plan.created.workspace.clone(),
+        tier: plan.created.tier,
+        status: SessionStatus::Stopped,
+        model: plan.created.model.clone(),
+        thinking_level: plan.created.thinking_level.clone(),
+        parent: plan.created.fork.as_ref().and_then(|fork| fork.parent),
+        shares_workspace_with: Vec::new(),
+        needs_input: false,
+        created_at: plan.created_at,
+        updated_at: plan.created_at,
+        message_count: plan.created.fork.as_ref().map_or(0, |fork| fork.message_count),
+    };
+    let row = SessionRow {
+        info,
+        epoch: random_u32(),
+        account: plan.account,
+    };
+    let dir = shared.session_dir(plan.id);
+    let (note, copy) = (Note::Created(Box::new(plan.created)), plan.copy);
+    let written = tokio::task::spawn_blocking(move || write_directory(&dir, &note, copy));
+    written
+        .await
+        .map_err(|error| ErrorBody::new(ErrorCode::Internal, error.to_string()))??;
+    shared
+        .store
+        .create(&row)
+        .await
+        .map_err(|error| ErrorBody::new(ErrorCode::Unavailable, error.to_string()))?;
+    Ok(row)
+}
+
+fn write_directory(dir: &Path, note: &Note, copy: Option<(PathBuf, Option<String>)>) -> Result<()> {
+    let failed = |error: &dyn std::fmt::Display| {
+        ErrorBody::new(
+            ErrorCode::Unavailable,
+            format!("making the session's directory: {error}"),
+        )
+    };
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(dir)
+        .map_err(|error| failed(&error))?;
+    if let Some((parent, native)) = copy {
+        launcher::copy_conversation(&parent, dir, native.as_deref())?;
+    }
+    let mut journal = match Local::open(dir) {
+        Ok(journal) => journal,
+        // The command came again while the session already runs.
+        Err(lodge_shim::journal::JournalError::Locked { .. }) => return Ok(()),
+        Err(error) => return Err(failed(&error)),
+    };
+    journal
+        .append(&Own::note_once(note, "created"))
+        .map(drop)
+        .map_err(|error| failed(&error))
+}
+
+/// A folder below the default root.
+pub(super) fn workspace(root: &Path, name: &str) -> Result<Value> {
+    let fine = !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with('.')
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' '));
+    if !fine {
+        let message = "a workspace's name has 1 to 100 letters, digits, spaces, `-`, `_` or `.`, not beginning with `.`";
+        return Err(ErrorBody::new(ErrorCode::InvalidArgument, message));
+    }
+    let path = root.join(name);
+    let made = std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&path);
+    made.map_err(|error| {
+        ErrorBody::new(
+            ErrorCode::Unavailable,
+            format!("making {}: {error}", path.display()),
+        )
+    })?;
+    Ok(json!({ "path": path, "name": name, "sessions": [] }))
+}
+
+/// Forgets a session in history, in the database and on disk.
+pub(super) async fn delete_everywhere(shared: &Shared, id: SessionId) -> Result<()> {
+    shared.history.delete(id).await?;
+    shared
+        .store
+        .delete(id)
+        .await
+        .map_err(|error| ErrorBody::new(ErrorCode::Unavailable, error.to_string()))?;
+    let dir = shared.session_dir(id);
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    if let Ok(Err(error)) = removed
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(session = %id, %error, "a deleted session left files behind");
+    }
+    Ok(())
+}

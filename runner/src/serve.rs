@@ -1,0 +1,169 @@
+//! The runner's process: its socket, and the tasks behind each relay's connection.
+
+use crate::config::Config;
+use crate::conns::{ConnId, OutboxReader, outbox, push_relay_control};
+use crate::history::History;
+use crate::hub::{Hub, HubMessage, HubSender, router};
+use crate::lease::Leases;
+use crate::shared::Shared;
+use crate::store::{Store, StoreError};
+use lodge_proto::frame::Decoder;
+use lodge_proto::relay::{self, ToRelay};
+use lodge_proto::sock::{self, SockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Bytes read at once from a relay.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Why the runner cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("making {path}")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("reading the machine's boot id")]
+    BootId(#[source] std::io::Error),
+    #[error("the runner's database")]
+    Store(#[from] StoreError),
+    #[error("the runner's socket")]
+    Socket(#[from] SockError),
+    #[error("listening on the runner's socket")]
+    Listen(#[source] std::io::Error),
+    #[error("resolving {path}")]
+    Resolve { path: PathBuf, source: std::io::Error },
+}
+
+/// Serves until `shutdown`. `ready` is called when relays can connect.
+pub async fn serve(
+    mut config: Config,
+    ready: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    // Guests see paths as they really are: links are resolved once, here.
+    config.data_dir = config.data_dir.canonicalize().map_err(|source| Error::Resolve {
+        path: config.data_dir.clone(),
+        source,
+    })?;
+    for directory in [
+        config.sessions_dir(),
+        config.default_root(),
+        config.data_dir.join("run"),
+    ] {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&directory)
+            .map_err(|source| Error::Directory {
+                path: directory,
+                source,
+            })?;
+    }
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(Error::BootId)?;
+    let (store, started) = Store::open(&config.database(), boot_id.trim())?;
+    store.forget_old_answers(lodge_shim::journal::now_ms());
+    let rows = store.sessions().await?;
+    let uid = sock::own_uid();
+    let shared = Arc::new(Shared {
+        history: History::new(config.history_socket(), uid),
+        leases: Leases::start(config.lease_socket(), uid),
+        generation: started.generation,
+        unclean_boot: started.unclean_boot,
+        store,
+        config,
+    });
+    let listener = sock::bind(&shared.config.socket())?;
+    listener.set_nonblocking(true).map_err(Error::Listen)?;
+    let listener = UnixListener::from_std(listener).map_err(Error::Listen)?;
+    let (sender, inbox) = Hub::channel();
+    let accepting = tokio::spawn(accept(listener, sender.clone(), uid, started.generation));
+    ready();
+    Hub::run(Arc::clone(&shared), rows, (sender, inbox), shutdown).await;
+    accepting.abort();
+    shared.store.close().await?;
+    Ok(())
+}
+
+async fn accept(listener: UnixListener, hub: HubSender, uid: u32, generation: u64) {
+    let mut next = 1;
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "accepting a relay");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if let Err(error) = sock::require_peer(&stream, uid) {
+            tracing::warn!(%error, "a stranger was turned away");
+            continue;
+        }
+        tokio::spawn(converse(stream, ConnId(next), hub.clone(), generation));
+        next += 1;
+    }
+}
+
+async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: u64) {
+    let (read, write) = stream.into_split();
+    let (outbox, queue) = outbox(conn);
+    let mut hello = Vec::new();
+    let greeting = ToRelay::Hello {
+        version: relay::VERSION,
+        runner_epoch: generation,
+    };
+    push_relay_control(&mut hello, 0, 0, &greeting);
+    outbox.send(hello.into());
+    if hub.send(HubMessage::Connected(outbox)).await.is_err() {
+        return;
+    }
+    let writing = tokio::spawn(write_frames(write, queue));
+    if let Err(error) = read_frames(read, conn, &hub).await {
+        tracing::warn!(error, "a relay's connection");
+    }
+    let _ = hub.send(HubMessage::Gone(conn)).await;
+    writing.abort();
+}
+
+async fn write_frames(mut write: OwnedWriteHalf, mut queue: OutboxReader) {
+    while let Some(pieces) = queue.next().await {
+        // Pieces are whole frames; what waits together leaves together.
+        let written = if let [piece] = pieces.as_slice() {
+            write.write_all(piece).await
+        } else {
+            write.write_all(&pieces.concat()).await
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_frames(mut read: OwnedReadHalf, conn: ConnId, hub: &HubSender) -> Result<(), String> {
+    let mut decoder = Decoder::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let count = read.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        if count == 0 {
+            return decoder.finish().map_err(|error| error.to_string());
+        }
+        decoder.push(&buffer[..count]);
+        while let Some((header, payload)) = decoder.next_frame().map_err(|error| error.to_string())? {
+            let frame = router::read(header.kind, payload).map_err(|error| error.to_string())?;
+            if hub
+                .send(HubMessage::Frame {
+                    conn,
+                    channel: header.channel,
+                    frame,
+                })
+                .await
+                .is_err()
+            {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Starting a session's harness: everything around it first, then its shim.
+
+use super::actor::{Actor, Internal};
+use super::journal::Own;
+use super::link::Link;
+use super::port::{Local, Port};
+use crate::fold::{Launch, Note};
+use crate::harness::AnyAdapter;
+use crate::harness::launch::LaunchContext;
+use crate::launcher::{self, Start};
+use lodge_proto::session::SessionStatus;
+use lodge_proto::{ErrorBody, ErrorCode};
+use lodge_shim::journal::JournalError;
+use std::time::Duration;
+
+/// Time the shim that ends has to let go of the journal.
+const HANDOVER: Duration = Duration::from_secs(5);
+const HANDOVER_POLL: Duration = Duration::from_millis(20);
+
+/// All that a shim needs, with the lease it will use.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    start: Start,
+    lease: crate::lease::Lease,
+    launch: Launch,
+}
+
+impl Actor {
+    /// Begins to start the harness, if it neither runs nor starts.
+    pub(super) fn start_harness(&mut self) {
+        let running = self.fold.is_running() || self.fold.status() == SessionStatus::Starting;
+        if self.launching || (running && matches!(self.port, Port::Shim(_))) {
+            return;
+        }
+        self.launching = true;
+        let (shared, internal) = (std::sync::Arc::clone(&self.shared), self.internal.clone());
+        let info = self.fold.info();
+        let native_session = self.fold.native_session();
+        let forked_from = self.forked_from();
+        let resume = native_session.is_some() || info.message_count > 0;
+        tokio::spawn(async move {
+            let prepared = async {
+                let installed = shared.resolve_harness(&info.harness).await?;
+                let lease = shared
+                    .leases
+                    .open(&shared.session_dir(info.id), info.id, &info.harness)
+                    .await?;
+                let models = crate::harness::launch::model_infos(lease.models());
+                let launch = Launch {
+                    harness_version: installed.version.to_string(),
+                    models,
+                    resume,
+                };
+                let context = LaunchContext {
+                    session: info.id,
+                    installed,
+                    native_session,
+                    models: lease.models().to_vec(),
+                    model: info.model.clone(),
+                    thinking_level: info.thinking_level.clone(),
+                    ask_permissions: shared.config.ask_permissions,
+                    forked_from,
+                };
+                let start = launcher::prepare(&shared, &info, &context, &lease).await?;
+                Ok(Prepared { start, lease, launch })
+            };
+            let _ = internal.send(Internal::Prepared(Box::new(prepared.await)));
+        });
+    }
+
+    /// A copied conversation that pi is to go on from: only for the first start of a fork.
+    fn forked_from(&self) -> Option<String> {
+        self.fold.created()?.fork.as_ref()?.parent?;
+        let AnyAdapter::Pi(_) = self.fold.adapter();
+        launcher::copied_conversation(&self.dir)
+    }
+
+    pub(super) async fn prepared(&mut self, prepared: Result<Prepared, ErrorBody>) {
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return self.launch_failed(error).await,
+        };
+        if let Err(error) = self.take_journal().await {
+            return self.launch_failed(error).await;
+        }
+        self.append(Own::note(&Note::Launch(Box::new(prepared.launch))));
+        self.lease = Some(prepared.lease);
+        // The shim takes the journal over.
+        self.port = Port::Detached;
+        let (start, dir, internal) = (prepared.start, self.dir.clone(), self.internal.clone());
+        let shim = self.shared.config.shim_binary.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = internal.send(Internal::Spawned(launcher::spawn(&shim, &dir, start)));
+        });
+    }
+
+    /// Waits for the shim before to end, and takes its journal.
+    async fn take_journal(&mut self) -> Result<(), ErrorBody> {
+        if matches!(self.port, Port::Local(_)) {
+            return Ok(());
+        }
+        if let Port::Shim(link) = &self.port {
+            link.stop(Duration::ZERO);
+            link.ack(self.fold.record_seq(), 0);
+        }
+        let deadline = tokio::time::Instant::now() + HANDOVER;
+        loop {
+            match Local::open(&self.dir) {
+                Ok(local) => {
+                    let records = local
+                        .read(self.fold.record_seq() + 1)
+                        .map_err(|error| journal_error(&error))?;
+                    self.port = Port::Local(Box::new(local));
+                    self.apply(&records);
+                    return Ok(());
+                }
+                Err(JournalError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(HANDOVER_POLL).await;
+                }
+                Err(error) => return Err(journal_error(&error)),
+            }
+        }
+    }
+
+    pub(super) async fn spawned(&mut self, spawned: Result<(), ErrorBody>) {
+        if let Err(error) = spawned {
+            return self.launch_failed(error).await;
+        }
+        match Link::attach(&self.dir, self.shared.generation, self.fold.record_seq() + 1).await {
+            Ok(link) => {
+                self.sent.clear();
+                self.port = Port::Shim(link);
+                self.await_start().await;
+                self.launching = false;
+            }
+            Err(error) => {
+                let message = format!("the new shim cannot be reached: {error}");
+                self.launch_failed(ErrorBody::new(ErrorCode::SandboxUnavailable, message))
+                    .await;
+            }
+        }
+    }
+
+    /// Applies records until the harness runs or cannot: commands that wait for it are decided then.
+    async fn await_start(&mut self) {
+        loop {
+            if self.fold.is_running()
+                || self.fold.status() != SessionStatus::Starting
+                    && self.fold.status() != SessionStatus::Stopped
+            {
+                return;
+            }
+            let Port::Shim(link) = &mut self.port else { return };
+            match link.incoming.recv().await {
+                Some(super::link::Incoming::Records(records)) => {
+                    self.apply(&records);
+                    self.acknowledge(&records);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn launch_failed(&mut self, error: ErrorBody) {
+        tracing::warn!(code = %error.code, message = error.message, "the harness cannot be started");
+        self.launching = false;
+        self.lease = None;
+        if self.take_journal().await.is_ok() {
+            self.append(Own::note(&Note::LaunchFailed { error: error.clone() }));
+        }
+        self.fail_waiting(&error);
+    }
+
+    /// After a restart of the runner: the shim still holds the guest's listener, the gateway may not.
+    pub(super) async fn resume_lease(&mut self) {
+        if !self.fold.is_running() {
+            return;
+        }
+        match self.shared.leases.resume(&self.dir, self.row.info.id).await {
+            Ok(lease) => self.lease = Some(lease),
+            Err(error) => {
+                tracing::warn!(%error, "the session's lease cannot be resumed: its model calls fail");
+            }
+        }
+    }
+}
+
+fn journal_error(error: &JournalError) -> ErrorBody {
+    ErrorBody::new(ErrorCode::Unavailable, format!("the session's journal: {error}"))
+}

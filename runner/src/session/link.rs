@@ -1,0 +1,211 @@
+//! The connection to a session's shim.
+
+use super::journal::{self, Own};
+use crate::fold::Record;
+use lodge_shim::wire::{self, Decoder, Hello, HelloReply, Stop, ToRunner, ToShim};
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+/// Time a shim has to answer `hello`: a dead one must not hold up a start.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+/// Batches of records that may wait for the session: the shim is not read further, and in turn its harness.
+const BATCHES: usize = 16;
+
+/// Why a shim cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("reaching the shim")]
+    Connect(#[source] lodge_shim::client::ClientError),
+    #[error("talking to the shim")]
+    Io(#[source] std::io::Error),
+    #[error("the shim did not answer in time")]
+    Silent,
+    #[error("the shim speaks another protocol")]
+    Wire(#[source] wire::WireError),
+    #[error("the shim refused: {code}: {message}")]
+    Refused { code: String, message: String },
+}
+
+/// What comes from a shim.
+#[derive(Debug)]
+pub enum Incoming {
+    Records(Vec<Record>),
+    /// The disk is full (`true`) or has room again.
+    DiskFull(bool),
+    /// Another runner took over.
+    Fenced,
+    /// The connection ended.
+    Closed,
+}
+
+/// A connection to a shim. Dropping it leaves the shim and its harness as they are.
+#[derive(Debug)]
+pub struct Link {
+    write: mpsc::UnboundedSender<Vec<u8>>,
+    pub incoming: mpsc::Receiver<Incoming>,
+    pub hello: HelloReply,
+}
+
+impl Link {
+    /// Attaches to the shim of a session directory, from record `from_seq` on.
+    pub async fn attach(dir: &Path, fence: u64, from_seq: u64) -> Result<Self, LinkError> {
+        let stream = lodge_shim::client::connect(dir).map_err(LinkError::Connect)?;
+        stream.set_nonblocking(true).map_err(LinkError::Io)?;
+        let stream = UnixStream::from_std(stream).map_err(LinkError::Io)?;
+        let (mut read, mut write) = stream.into_split();
+        let hello = ToShim::Hello(Hello {
+            version: wire::WIRE_VERSION,
+            fence,
+            from_seq,
+        });
+        write.write_all(&encode(&hello)?).await.map_err(LinkError::Io)?;
+        let mut decoder = Decoder::new();
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, greeting(&mut read, &mut decoder))
+            .await
+            .map_err(|_| LinkError::Silent)??;
+        let (records, incoming) = mpsc::channel(BATCHES);
+        let (commands, queue) = mpsc::unbounded_channel();
+        tokio::spawn(receive(read, decoder, records));
+        tokio::spawn(send(write, queue));
+        Ok(Self {
+            write: commands,
+            incoming,
+            hello,
+        })
+    }
+
+    fn push(&self, message: &ToShim<'_>) {
+        match encode(message) {
+            // A broken connection shows at the reading side.
+            Ok(bytes) => drop(self.write.send(bytes)),
+            Err(error) => tracing::error!(%error, "a message to the shim cannot be encoded"),
+        }
+    }
+
+    /// Gives the harness an input; a repetition of its id is dropped by the shim.
+    pub fn input(&self, id: [u8; 16], bytes: &[u8]) {
+        self.push(&ToShim::Input { id, bytes });
+    }
+
+    /// Appends a record of the runner's own; it comes back in the stream.
+    pub fn append(&self, own: &Own) {
+        self.push(&ToShim::Append {
+            kind: own.kind,
+            sync: own.sync,
+            id: own.id,
+            bytes: &own.body,
+        });
+    }
+
+    /// Records up to `durable` need not be kept back; those before `prune_before` may be deleted.
+    pub fn ack(&self, durable: u64, prune_before: u64) {
+        self.push(&ToShim::Ack {
+            durable,
+            prune_before,
+        });
+    }
+
+    /// Ends the guest: the harness is asked first, and killed after `grace`.
+    pub fn stop(&self, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.push(&ToShim::Stop(Stop { grace_ms }));
+    }
+}
+
+fn encode(message: &ToShim<'_>) -> Result<Vec<u8>, LinkError> {
+    let mut bytes = Vec::new();
+    message.encode_into(&mut bytes).map_err(LinkError::Wire)?;
+    Ok(bytes)
+}
+
+async fn greeting(read: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<HelloReply, LinkError> {
+    let mut buffer = vec![0; 4096];
+    loop {
+        if let Some(frame) = decoder.next().map_err(LinkError::Wire)? {
+            return match ToRunner::parse(frame).map_err(LinkError::Wire)? {
+                ToRunner::HelloReply(reply) => Ok(reply),
+                ToRunner::Error(error) => Err(LinkError::Refused {
+                    code: error.code,
+                    message: error.message,
+                }),
+                _ => Err(LinkError::Silent),
+            };
+        }
+        let count = read.read(&mut buffer).await.map_err(LinkError::Io)?;
+        if count == 0 {
+            return Err(LinkError::Silent);
+        }
+        decoder.push(&buffer[..count]);
+    }
+}
+
+async fn send(mut write: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(mut bytes) = queue.recv().await {
+        while let Ok(more) = queue.try_recv() {
+            bytes.extend_from_slice(&more);
+        }
+        if write.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads until the connection ends. Everything that arrived together is one batch.
+async fn receive(mut read: OwnedReadHalf, mut decoder: Decoder, records: mpsc::Sender<Incoming>) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        if !deliver(&mut decoder, &records).await {
+            break;
+        }
+        match read.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(count) => decoder.push(&buffer[..count]),
+        }
+    }
+    let _ = records.send(Incoming::Closed).await;
+}
+
+async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>) -> bool {
+    let mut batch = Vec::new();
+    let mut others = Vec::new();
+    loop {
+        let message = match decoder.next() {
+            Ok(Some(frame)) => ToRunner::parse(frame),
+            Ok(None) => break,
+            Err(error) => Err(error),
+        };
+        match message {
+            Ok(ToRunner::Record(record)) => batch.push(journal::read(&record)),
+            Ok(ToRunner::Fenced) => others.push(Incoming::Fenced),
+            Ok(ToRunner::Error(error)) if error.code == wire::CODE_DISK_FULL => {
+                others.push(Incoming::DiskFull(true));
+            }
+            Ok(ToRunner::Error(error)) if error.code == wire::CODE_DISK_OK => {
+                others.push(Incoming::DiskFull(false));
+            }
+            Ok(ToRunner::Error(error)) => {
+                tracing::warn!(code = error.code, message = error.message, "the shim says");
+            }
+            Ok(ToRunner::HelloReply(_) | ToRunner::Listener) => {}
+            Err(error) => {
+                tracing::error!(%error, "the shim's stream is broken");
+                return false;
+            }
+        }
+    }
+    if !batch.is_empty() {
+        others.insert(0, Incoming::Records(batch));
+    }
+    for incoming in others {
+        if records.send(incoming).await.is_err() {
+            return false;
+        }
+    }
+    true
+}

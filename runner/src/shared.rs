@@ -1,0 +1,56 @@
+//! What every session of a runner uses.
+
+use crate::config::Config;
+use crate::harness::install::{InstallError, InstalledHarness, Installer};
+use crate::history::History;
+use crate::lease::Leases;
+use crate::store::Store;
+use lodge_proto::{ErrorBody, SessionId};
+use std::path::PathBuf;
+
+/// The runner's services.
+#[derive(Debug)]
+pub struct Shared {
+    pub config: Config,
+    pub store: Store,
+    pub history: History,
+    pub leases: Leases,
+    /// Counts the starts of this runner: a shim obeys the highest.
+    pub generation: u64,
+    /// The machine was booted anew without a clean end: records may be lost.
+    pub unclean_boot: bool,
+}
+
+impl Shared {
+    /// Directory of a session.
+    pub fn session_dir(&self, id: SessionId) -> PathBuf {
+        self.config.sessions_dir().join(id.to_string())
+    }
+
+    /// The installed harness of this name.
+    pub async fn resolve_harness(&self, name: &str) -> Result<InstalledHarness, ErrorBody> {
+        if let Some(harness) = self.config.harness_overrides.get(name) {
+            return Ok(harness.clone());
+        }
+        let (data, name) = (self.config.data_dir.clone(), name.to_owned());
+        let resolve = move || Installer::new(&data).and_then(|installer| installer.resolve(&name));
+        match tokio::task::spawn_blocking(resolve).await {
+            Ok(resolved) => resolved.map_err(|error| harness_error(&error)),
+            Err(error) => Err(ErrorBody::new(
+                lodge_proto::ErrorCode::Internal,
+                error.to_string(),
+            )),
+        }
+    }
+}
+
+/// An error of the installation as users see it.
+pub fn harness_error(error: &InstallError) -> ErrorBody {
+    ErrorBody::new(error.code(), error.to_string())
+}
+
+/// A random number.
+pub fn random_u32() -> u32 {
+    let bytes = *uuid::Uuid::new_v4().as_bytes();
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

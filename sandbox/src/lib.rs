@@ -1,0 +1,21 @@
+//! Sandbox policy, its lattice, the plan it compiles to, and the launchers that execute a plan.
+//!
+//! [`policy`] says what a guest may do, [`plan`] turns it into data, [`bwrap`] turns that data into a
+//! command for the process tier, [`spawn`] runs it; [`host`] tells what this machine offers, [`workspace`]
+//! what may be opened.
+
+pub mod bwrap;
+mod control;
+mod error;
+pub mod host;
+mod lattice;
+mod layer;
+pub mod plan;
+pub mod policy;
+pub mod size;
+pub mod spawn;
+mod sys;
+pub mod view;
+pub mod workspace;
+
+pub use error::SandboxError;
