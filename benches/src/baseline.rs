@@ -42,7 +42,9 @@ pub struct RelayArgs {
 
 /// The relay, until it is killed.
 pub fn relay(args: &RelayArgs) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let source = UnixListener::bind(&args.socket)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -87,11 +89,13 @@ async fn serve_client(
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return Ok(()),
         }
-        while flush == Flush::Drained {
-            match events.try_recv() {
-                Ok(text) => sink.feed(Message::Text(text)).await?,
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(_) => break,
+        if flush == Flush::Drained {
+            loop {
+                match events.try_recv() {
+                    Ok(text) => sink.feed(Message::Text(text)).await?,
+                    Err(TryRecvError::Lagged(_)) => {}
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
             }
         }
         sink.flush().await?;
@@ -115,11 +119,17 @@ impl Relay {
         command.args(["relay", "--flush", word, "--socket"]).arg(&socket);
         let server = Server::start_ready(&mut command)?;
         let address = server.said.parse().context("the relay's address")?;
-        Ok(Self { server, address, socket })
+        Ok(Self {
+            server,
+            address,
+            socket,
+        })
     }
 
     fn clients(&self, count: usize) -> anyhow::Result<Vec<Conn>> {
-        (0..count).map(|_| Ok(Conn::websocket(ws::connect(self.address, "/", &[])?))).collect()
+        (0..count)
+            .map(|_| Ok(Conn::websocket(ws::connect(self.address, "/", &[])?)))
+            .collect()
     }
 
     /// Events to clients; `period` 0 is as fast as possible.
@@ -132,7 +142,7 @@ impl Relay {
         let source = std::thread::spawn(move || emit(&socket, events, period));
         let bounds = Bounds {
             until: Until::Count(events),
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
             quiet: Duration::from_secs(1),
         };
         let seen = load::watch(&mut conns, bounds)?;

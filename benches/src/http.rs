@@ -18,8 +18,13 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> anyhow::Result<serde_json::Value> {
-        serde_json::from_slice(&self.body)
-            .with_context(|| format!("status {}: {:.300}", self.status, String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!(
+                "status {}: {:.300}",
+                self.status,
+                String::from_utf8_lossy(&self.body)
+            )
+        })
     }
 
     /// The value of a header.
@@ -48,17 +53,29 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub fn get(path: &'a str) -> Self {
-        Self { method: "GET", path, headers: &[], body: None, timeout: Duration::from_secs(20) }
+        Self {
+            method: "GET",
+            path,
+            headers: &[],
+            body: None,
+            timeout: Duration::from_secs(20),
+        }
     }
 
     pub fn post(path: &'a str, body: &'a str) -> Self {
-        Self { method: "POST", body: Some(body), ..Self::get(path) }
+        Self {
+            method: "POST",
+            body: Some(body),
+            ..Self::get(path)
+        }
     }
 
+    #[must_use]
     pub fn with(self, headers: &'a [(&'a str, &'a str)]) -> Self {
         Self { headers, ..self }
     }
 
+    #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -70,12 +87,20 @@ pub fn open(address: SocketAddr, request: &Request<'_>) -> anyhow::Result<TcpStr
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(request.timeout))?;
     stream.set_write_timeout(Some(request.timeout))?;
-    let mut text = format!("{} {} HTTP/1.1\r\nHost: {address}\r\n", request.method, request.path);
+    let mut text = format!(
+        "{} {} HTTP/1.1\r\nHost: {address}\r\n",
+        request.method, request.path
+    );
     for (name, value) in request.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text.extend([name, ": ", value, "\r\n"]);
     }
     if let Some(body) = request.body {
-        text.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        let length = body.len().to_string();
+        text.extend([
+            "Content-Type: application/json\r\nContent-Length: ",
+            &length,
+            "\r\n",
+        ]);
     }
     text.push_str("\r\n");
     text.push_str(request.body.unwrap_or_default());
@@ -88,20 +113,27 @@ pub fn read_head(stream: &mut TcpStream) -> anyhow::Result<(u16, String)> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        ensure!(stream.read(&mut byte)? == 1, "the connection ended inside an answer's head");
+        ensure!(
+            stream.read(&mut byte)? == 1,
+            "the connection ended inside an answer's head"
+        );
         head.push(byte[0]);
         ensure!(head.len() <= MAX_HEAD, "an answer's head is too long");
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.with_context(|| format!("no HTTP answer: {head:.100}"))?, head))
+    Ok((
+        status.with_context(|| format!("no HTTP answer: {head:.100}"))?,
+        head,
+    ))
 }
 
 /// Sends a request and reads the whole answer.
 pub fn call(address: SocketAddr, request: &Request<'_>) -> anyhow::Result<Answer> {
     let mut stream = open(address, request)?;
     let (status, head) = read_head(&mut stream)?;
-    let chunked = header(&head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+    let chunked =
+        header(&head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
     let length = header(&head, "content-length").and_then(|value| value.parse().ok());
     let mut body = Vec::new();
     match length {
@@ -161,7 +193,9 @@ impl Dechunk {
     fn size_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-        let size = std::str::from_utf8(digits).ok().and_then(|text| usize::from_str_radix(text.trim(), 16).ok());
+        let size = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|text| usize::from_str_radix(text.trim(), 16).ok());
         self.left = size.unwrap_or(0);
         self.done = self.left == 0;
     }

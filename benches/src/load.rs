@@ -17,9 +17,14 @@ const READ: usize = 256 * 1024;
 /// How texts are cut out of a stream.
 #[derive(Debug)]
 enum Framing {
-    WebSocket { assembly: Vec<u8> },
+    WebSocket {
+        assembly: Vec<u8>,
+    },
     /// Server-sent events in chunks; a line is a text.
-    Events { dechunk: Dechunk, plain: Vec<u8> },
+    Events {
+        dechunk: Dechunk,
+        plain: Vec<u8>,
+    },
 }
 
 /// What one client has received.
@@ -32,6 +37,8 @@ pub struct Tally {
     pub folded: u64,
     /// Came again.
     pub doubled: u64,
+    /// Did not come before a later one.
+    pub skipped: u64,
     first_ns: u64,
     last_ns: u64,
     /// The turn has ended.
@@ -44,10 +51,16 @@ pub struct Tally {
     /// Keep the last text with an event.
     pub keep_last: bool,
     pub last_text: Vec<u8>,
+    /// The last id of a stream of server-sent events.
+    pub last_id: String,
 }
 
 impl Tally {
     fn on_text(&mut self, text: &[u8], now: u64, latencies: &mut Vec<u64>) {
+        if let Some(id) = text.strip_prefix(b"id:") {
+            String::from_utf8_lossy(id).trim().clone_into(&mut self.last_id);
+            return;
+        }
         // The whole message at its end repeats what came before.
         if memmem::find(text, b"stream.message_end").is_some() {
             return;
@@ -60,6 +73,7 @@ impl Tally {
                 self.doubled += u64::from(!folded);
                 return;
             }
+            self.skipped += index - self.next;
             self.next = index + 1;
             self.delivered += 1;
             if self.first_ns == 0 {
@@ -85,7 +99,10 @@ impl Tally {
 
     /// Begins anew, with the same settings.
     pub fn reset(&mut self) {
-        *self = Self { cut_ns: self.cut_ns, keep_last: self.keep_last, ..Self::default() };
+        *self = Self {
+            keep_last: self.keep_last,
+            ..Self::default()
+        };
     }
 
     /// Number of the event after the last one received.
@@ -118,11 +135,23 @@ impl Conn {
 
     /// On a stream of server-sent events after its head.
     pub fn events(stream: TcpStream) -> Self {
-        Self::new(stream, Framing::Events { dechunk: Dechunk::default(), plain: Vec::new() })
+        Self::new(
+            stream,
+            Framing::Events {
+                dechunk: Dechunk::default(),
+                plain: Vec::new(),
+            },
+        )
     }
 
     fn new(stream: TcpStream, framing: Framing) -> Self {
-        Self { stream, framing, pending: Vec::new(), tally: Tally::default(), closed: false }
+        Self {
+            stream,
+            framing,
+            pending: Vec::new(),
+            tally: Tally::default(),
+            closed: false,
+        }
     }
 
     /// Sends a text on a WebSocket.
@@ -139,9 +168,16 @@ impl Conn {
         let mut seen = Vec::new();
         loop {
             let count = self.stream.read(&mut buffer).with_context(|| {
-                format!("waiting for an answer; last: {:.300}", String::from_utf8_lossy(&seen))
+                format!(
+                    "waiting for an answer; last: {:.300}",
+                    String::from_utf8_lossy(&seen)
+                )
             })?;
-            ensure!(count > 0, "the connection was closed; last: {:.300}", String::from_utf8_lossy(&seen));
+            ensure!(
+                count > 0,
+                "the connection was closed; last: {:.300}",
+                String::from_utf8_lossy(&seen)
+            );
             let now = now_ns();
             let (tally, mut latencies) = (&mut self.tally, Vec::new());
             let pongs = self.framing.split(&mut self.pending, &buffer[..count], |text| {
@@ -215,7 +251,10 @@ impl Framing {
                 dechunk.push(bytes, plain);
                 let used = lines(plain, each);
                 plain.drain(..used);
-                Pongs { bytes: Vec::new(), closed: dechunk.done }
+                Pongs {
+                    bytes: Vec::new(),
+                    closed: dechunk.done,
+                }
             }
         }
     }
@@ -288,7 +327,11 @@ impl Seen {
     /// Latency of which `share` (0 to 1) of the deliveries stay below, in nanoseconds.
     pub fn percentile(&self, share: f64) -> Option<u64> {
         let last = self.latencies.len().checked_sub(1)?;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss
+        )]
         let at = (last as f64 * share).round() as usize;
         self.latencies.get(at).copied()
     }
@@ -304,13 +347,21 @@ pub fn watch(conns: &mut [Conn], bounds: Bounds) -> anyhow::Result<Seen> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (index, conn) in conns.iter().enumerate() {
         conn.stream.set_nonblocking(true)?;
-        epoll::add(&poll, &conn.stream, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        epoll::add(
+            &poll,
+            &conn.stream,
+            epoll::EventData::new_u64(index as u64),
+            epoll::EventFlags::IN,
+        )?;
     }
     let mut latencies = Vec::new();
     let mut buffer = vec![0; READ];
     let mut ready = Vec::with_capacity(256);
     let (begun, mut last) = (Instant::now(), Instant::now());
-    let pause = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
     let mut done = vec![false; conns.len()];
     let mut left = conns.len();
     while left > 0 && begun.elapsed() < bounds.deadline {
@@ -325,7 +376,9 @@ pub fn watch(conns: &mut [Conn], bounds: Bounds) -> anyhow::Result<Seen> {
         }
         last = Instant::now();
         for event in &ready {
-            let Ok(index) = usize::try_from(event.data.u64()) else { bail!("an event without a connection") };
+            let Ok(index) = usize::try_from(event.data.u64()) else {
+                bail!("an event without a connection")
+            };
             let conn = &mut conns[index];
             let open = conn.drain(&mut buffer, &mut latencies)?;
             if !open {
@@ -346,7 +399,12 @@ pub fn watch(conns: &mut [Conn], bounds: Bounds) -> anyhow::Result<Seen> {
 
 fn summary(conns: &[Conn], mut latencies: Vec<u64>) -> Seen {
     latencies.sort_unstable();
-    let tallies = || conns.iter().map(|conn| &conn.tally).filter(|tally| tally.delivered > 0);
+    let tallies = || {
+        conns
+            .iter()
+            .map(|conn| &conn.tally)
+            .filter(|tally| tally.delivered > 0)
+    };
     let first = tallies().map(|tally| tally.first_ns).min().unwrap_or(0);
     let last = tallies().map(|tally| tally.last_ns).max().unwrap_or(0);
     Seen {

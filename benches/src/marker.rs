@@ -27,7 +27,9 @@ pub fn scan(text: &[u8], mut each: impl FnMut(u64, u64)) {
         let Some((stamp, after)) = number(rest).filter(|(_, after)| rest.len() - after.len() > 9) else {
             continue;
         };
-        let Some((index, after)) = number(after) else { continue };
+        let Some((index, after)) = number(after) else {
+            continue;
+        };
         rest = after;
         each(stamp, index);
     }
@@ -62,7 +64,10 @@ mod tests {
         write(&mut one, 0);
         write(&mut two, 17);
         assert_eq!(one.len(), TEXT_BYTES);
-        let indices: Vec<u64> = all(&format!("{{\"a\":\"{one}{two}\"}}")).iter().map(|(_, index)| *index).collect();
+        let indices: Vec<u64> = all(&format!("{{\"a\":\"{one}{two}\"}}"))
+            .iter()
+            .map(|(_, index)| *index)
+            .collect();
         assert_eq!(indices, [0, 17]);
     }
 

@@ -33,7 +33,10 @@ impl Server {
             }
         });
         let said = receiver.recv_timeout(Duration::from_secs(30));
-        let mut server = Self { child, said: String::new() };
+        let mut server = Self {
+            child,
+            said: String::new(),
+        };
         server.said = said.with_context(|| format!("{command:?} did not say that it is ready"))?;
         Ok(server)
     }
@@ -46,9 +49,16 @@ impl Server {
     ) -> anyhow::Result<(Self, Duration)> {
         let file = fs::File::create(log).with_context(|| format!("making {}", log.display()))?;
         let begun = Instant::now();
-        let child =
-            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn().with_context(|| format!("{command:?}"))?;
-        let mut server = Self { child, said: String::new() };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("{command:?}"))?;
+        let mut server = Self {
+            child,
+            said: String::new(),
+        };
         while !is_ready() {
             if let Some(status) = server.child.try_wait()? {
                 bail!("it ended with {status}: {}", tail(log));
@@ -95,19 +105,35 @@ impl Drop for Server {
 pub fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(3).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" / ").chars().take(300).collect()
+    lines
+        .into_iter()
+        .rev()
+        .collect::<Vec<_>>()
+        .join(" / ")
+        .chars()
+        .take(300)
+        .collect()
 }
 
 /// Processes by number, with parent and name.
 fn processes() -> BTreeMap<u32, (u32, String)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
         // The name is in parentheses and may itself hold some.
-        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else { continue };
+        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
+            continue;
+        };
         let name = stat[open + 1..close].to_owned();
-        let parent = stat[close + 1..].split_whitespace().nth(1).and_then(|field| field.parse().ok());
+        let parent = stat[close + 1..]
+            .split_whitespace()
+            .nth(1)
+            .and_then(|field| field.parse().ok());
         found.insert(pid, (parent.unwrap_or(0), name));
     }
     found
@@ -133,7 +159,11 @@ pub fn with_argument(text: &str) -> Vec<(u32, String)> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         memchr::memmem::find(&line, text.as_bytes()).is_some()
     };
-    processes().into_iter().filter(|(pid, _)| holds(*pid)).map(|(pid, (_, name))| (pid, name)).collect()
+    processes()
+        .into_iter()
+        .filter(|(pid, _)| holds(*pid))
+        .map(|(pid, (_, name))| (pid, name))
+        .collect()
 }
 
 /// Processor time of some processes from a moment on.
@@ -144,7 +174,12 @@ pub struct CpuMeter {
 
 impl CpuMeter {
     pub fn start(pids: &[u32]) -> Self {
-        Self { begun: pids.iter().filter_map(|pid| Some((*pid, cpu_ns(*pid)?))).collect() }
+        Self {
+            begun: pids
+                .iter()
+                .filter_map(|pid| Some((*pid, cpu_ns(*pid)?)))
+                .collect(),
+        }
     }
 
     /// Since the start, all together.
@@ -155,7 +190,10 @@ impl CpuMeter {
     /// Since the start, process by process.
     pub fn each(&self) -> Vec<(u32, Duration)> {
         let since = |(pid, before): &(u32, u64)| {
-            (*pid, Duration::from_nanos(cpu_ns(*pid).unwrap_or(*before).saturating_sub(*before)))
+            (
+                *pid,
+                Duration::from_nanos(cpu_ns(*pid).unwrap_or(*before).saturating_sub(*before)),
+            )
         };
         self.begun.iter().map(since).collect()
     }
@@ -172,10 +210,19 @@ pub struct Memory {
 pub fn memory(pid: u32) -> Memory {
     let field = |file: &str, name: &str| -> u64 {
         let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|value| value.parse().ok()).unwrap_or(0)
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .next()
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0)
     };
-    Memory { pss: field("smaps_rollup", "Pss:"), rss: field("status", "VmRSS:") }
+    Memory {
+        pss: field("smaps_rollup", "Pss:"),
+        rss: field("status", "VmRSS:"),
+    }
 }
 
 /// Load averages over 1, 5 and 15 minutes.
@@ -188,15 +235,24 @@ pub fn load() -> String {
 pub fn machine() -> String {
     let first = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default();
         line.trim_start_matches([' ', '\t', ':']).trim().to_owned()
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kib: u64 = first("/proc/meminfo", "MemTotal").split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    let kib: u64 = first("/proc/meminfo", "MemTotal")
+        .split(' ')
+        .next()
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0);
     format!(
         "{cores} cores, {}; {} GiB; Linux {}",
         first("/proc/cpuinfo", "model name"),
         kib / (1 << 20),
-        fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        fs::read_to_string("/proc/sys/kernel/osrelease")
+            .unwrap_or_default()
+            .trim(),
     )
 }

@@ -1,6 +1,6 @@
 //! The table, and the file it is written to.
 
-use crate::load::Seen;
+use crate::load::{Seen, Tally};
 use crate::proc::{self, Memory};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,6 +38,16 @@ impl Sizes {
         creates: 5,
     };
 
+    /// How long a client is away.
+    pub fn away(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { 5 })
+    }
+
+    /// Events, at 1,000 a second, of a turn that a client misses the middle of.
+    pub fn away_events(&self) -> u64 {
+        if self.quick { 4_000 } else { 7_500 }
+    }
+
     /// Rows, clients and events of the runs without a pace.
     pub fn bursts(&self) -> [(Row, usize, u64); 3] {
         [
@@ -74,22 +84,42 @@ const ROWS: [(Row, &str, &str); 15] = [
     (Row::Cpu1000, "CPU a delivery there", ""),
     (Row::Burst1, "no pace, 1 client: events/s", ""),
     (Row::Burst1Cpu, "events a second of CPU there", "≥ 200,000"),
-    (Row::Burst100, "no pace, 100 clients: deliveries/s, CPU a delivery", ""),
-    (Row::Burst1000, "no pace, 1,000 clients: deliveries/s, CPU a delivery", ""),
-    (Row::Viewers, "100 viewers, 1,000 events/s: p50 / p99", "p50 ≤ 10 ms, none lost"),
+    (
+        Row::Burst100,
+        "no pace, 100 clients: deliveries/s, CPU a delivery",
+        "",
+    ),
+    (
+        Row::Burst1000,
+        "no pace, 1,000 clients: deliveries/s, CPU a delivery",
+        "",
+    ),
+    (
+        Row::Viewers,
+        "100 viewers, 1,000 events/s: p50 / p99",
+        "p50 ≤ 10 ms, none lost",
+    ),
     (Row::ViewersRate, "deliveries/s there", ""),
     (Row::ViewersCpu, "CPU a delivery there", "≤ 1 µs"),
     (Row::MemoryParts, "memory of the parts", ""),
-    (Row::MemorySession, "memory of an idle session, without the harness", ""),
+    (
+        Row::MemorySession,
+        "memory of an idle session, without the harness",
+        "",
+    ),
     (Row::MemorySocket, "memory of a further connection", "≤ 10 KB"),
     (Row::Create, "session: create → first event / ready (median)", ""),
-    (Row::Offline, "5 s offline at 1,000 events/s: all back after, lost", "≤ 100 ms, none lost"),
+    (
+        Row::Offline,
+        "5 s offline at 1,000 events/s: all back after, lost",
+        "≤ 100 ms, none lost",
+    ),
 ];
 
 /// One system's column.
 #[derive(Debug, Default)]
 pub struct Cells {
-    cells: BTreeMap<Row, String>,
+    texts: BTreeMap<Row, String>,
     /// Whether an aim was met.
     verdicts: BTreeMap<Row, bool>,
     /// Remarks under the table.
@@ -100,11 +130,14 @@ impl Cells {
     /// A column of a system that could not be measured.
     pub fn failed(error: &anyhow::Error) -> Self {
         let why = format!("could not be measured: {error:#}").replace(['\n', '|'], " ");
-        Self { notes: vec![why], ..Self::default() }
+        Self {
+            notes: vec![why],
+            ..Self::default()
+        }
     }
 
     pub fn set(&mut self, row: Row, text: String) {
-        self.cells.insert(row, text);
+        self.texts.insert(row, text);
     }
 
     pub fn verdict(&mut self, row: Row, met: bool) {
@@ -133,13 +166,17 @@ impl Cells {
             self.set(row, format!("{}{losses}", rate(seen)));
             self.set(Row::Burst1Cpu, count(a_second(seen.delivered, used)));
         } else {
-            self.set(row, format!("{}, {}{losses}", rate(seen), nanos(per(used, seen.delivered))));
+            self.set(
+                row,
+                format!("{}, {}{losses}", rate(seen), nanos(per(used, seen.delivered))),
+            );
         }
     }
 
     /// What each of `items` costs.
     pub fn per_item(&mut self, row: Row, before: Memory, after: Memory, items: usize) {
-        let each = |before: u64, after: u64| as_f64(after.saturating_sub(before)) / as_f64(items.max(1) as u64);
+        let each =
+            |before: u64, after: u64| as_f64(after.saturating_sub(before)) / as_f64(items.max(1) as u64);
         let (pss, rss) = (each(before.pss, after.pss), each(before.rss, after.rss));
         self.set(row, format!("{:.1} KiB", if after.pss > 0 { pss } else { rss }));
         self.verdict(row, pss.max(rss) * 1.024 <= 10.0);
@@ -211,9 +248,33 @@ pub fn losses(seen: &Seen, events: u64) -> String {
     text
 }
 
+/// What a client that was away got of what it had missed by `back_ns`, at 1,000 events a second.
+pub fn missed(tally: &Tally, back_ns: u64, away: Duration) -> String {
+    // At one event a millisecond; a little was on its way when it left and when it came back.
+    let expected = u64::try_from(away.as_millis()).unwrap_or(u64::MAX);
+    if tally.before_cut == 0 {
+        return format!("nothing of about {} came back", count(expected));
+    }
+    let took = nanos(Some(tally.cut_done_ns.saturating_sub(back_ns)));
+    let mut text = format!(
+        "{} back after {took}, {} lost",
+        count(tally.before_cut),
+        count(tally.skipped)
+    );
+    if tally.doubled > 0 {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ", {} doubled", count(tally.doubled));
+    }
+    text
+}
+
 /// KiB as people read them.
 pub fn kib(kib: u64) -> String {
-    if kib < 10_240 { format!("{} KiB", count(kib)) } else { format!("{:.1} MiB", as_f64(kib) / 1024.0) }
+    if kib < 10_240 {
+        format!("{} KiB", count(kib))
+    } else {
+        format!("{:.1} MiB", as_f64(kib) / 1024.0)
+    }
 }
 
 /// What the table is about.
@@ -231,7 +292,11 @@ impl Report {
     /// The whole file.
     pub fn markdown(&self) -> String {
         let mut out = String::from("# Results\n\n");
-        let command = if self.quick { "benches/run --quick" } else { "benches/run" };
+        let command = if self.quick {
+            "benches/run --quick"
+        } else {
+            "benches/run"
+        };
         let _ = writeln!(
             out,
             "Made by `{command}` in one run of {} s, {}. All figures are from that run.\n",
@@ -239,7 +304,12 @@ impl Report {
             today()
         );
         let _ = writeln!(out, "- Machine: {}", proc::machine());
-        let _ = writeln!(out, "- Load average before and after: {}; {}", self.load_before, proc::load());
+        let _ = writeln!(
+            out,
+            "- Load average before and after: {}; {}",
+            self.load_before,
+            proc::load()
+        );
         for (name, version) in &self.versions {
             let _ = writeln!(out, "- {name}: {version}");
         }
@@ -264,9 +334,12 @@ impl Report {
         for (row, title, aim) in ROWS {
             let _ = write!(out, "| {title} |");
             for (_, cells) in &self.columns {
-                let _ = write!(out, " {} |", cells.cells.get(&row).map_or("–", String::as_str));
+                let _ = write!(out, " {} |", cells.texts.get(&row).map_or("–", String::as_str));
             }
-            let verdict = self.columns.first().and_then(|(_, lodge)| lodge.verdicts.get(&row));
+            let verdict = self
+                .columns
+                .first()
+                .and_then(|(_, lodge)| lodge.verdicts.get(&row));
             let _ = match (aim, verdict) {
                 ("", _) => writeln!(out, " |"),
                 (aim, Some(true)) => writeln!(out, " {aim}: **met** |"),
@@ -280,7 +353,9 @@ impl Report {
 
 /// The date, UTC.
 fn today() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let days = now.as_secs() / 86_400;
     // Civil date from days (Hinnant), for years after 1970.
     let shifted = days + 719_468;
@@ -290,7 +365,11 @@ fn today() -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     format!("{}-{month:02}-{day:02} (UTC)", year_of_era + era * 400 + next)
 }
 

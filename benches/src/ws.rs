@@ -38,11 +38,11 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(short), _) if short < 126 => out.push(0x80 | short),
         (_, Ok(medium)) => {
-            out.push(0x80 | 126);
+            out.push(0x80 | 0x7e);
             out.extend_from_slice(&medium.to_be_bytes());
         }
         _ => {
-            out.push(0x80 | 127);
+            out.push(0x80 | 0x7f);
             out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         }
     }
@@ -55,7 +55,10 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A whole text, or a part of one (`last` false).
-    Text { part: &'a [u8], last: bool },
+    Text {
+        part: &'a [u8],
+        last: bool,
+    },
     Ping(&'a [u8]),
     Close,
     Other,
@@ -65,13 +68,22 @@ pub enum Frame<'a> {
 pub fn parse(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (length, start) = match second & 0x7f {
-        126 => (usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
-        127 => (usize::try_from(u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)).ok()?, 10),
+        126 => (
+            usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),
+            4,
+        ),
+        127 => (
+            usize::try_from(u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)).ok()?,
+            10,
+        ),
         short => (usize::from(short), 2),
     };
     let payload = bytes.get(start..start + length)?;
     let frame = match first & 0x0f {
-        0..=2 => Frame::Text { part: payload, last: first & 0x80 != 0 },
+        0..=2 => Frame::Text {
+            part: payload,
+            last: first & 0x80 != 0,
+        },
         8 => Frame::Close,
         PING => Frame::Ping(payload),
         _ => Frame::Other,
@@ -89,8 +101,26 @@ mod tests {
         let mut bytes = vec![0x81, 126, 1, 44];
         bytes.extend_from_slice(&long);
         assert_eq!(parse(&bytes[..303]), None);
-        assert_eq!(parse(&bytes), Some((Frame::Text { part: &long, last: true }, 304)));
-        assert_eq!(parse(&[0x01, 1, b'a']), Some((Frame::Text { part: b"a", last: false }, 3)));
+        assert_eq!(
+            parse(&bytes),
+            Some((
+                Frame::Text {
+                    part: &long,
+                    last: true
+                },
+                304
+            ))
+        );
+        assert_eq!(
+            parse(&[0x01, 1, b'a']),
+            Some((
+                Frame::Text {
+                    part: b"a",
+                    last: false
+                },
+                3
+            ))
+        );
         assert_eq!(parse(&[0x89, 0]), Some((Frame::Ping(b""), 2)));
     }
 

@@ -35,18 +35,18 @@ pub async fn history(data: &DataDir) -> anyhow::Result<()> {
 }
 
 pub async fn runner(data: &DataDir, workspaces: &[PathBuf], stop_sessions: bool) -> anyhow::Result<()> {
-    let own = std::env::current_exe()?;
-    let programs = own.parent().unwrap_or(Path::new("/"));
-    let mut config = lodge_runner::Config::new(data.path(), programs);
-    config.shim_binary = companion(programs, "lodge-shim")?;
-    config.init_binary = companion(programs, "lodge-init")?;
+    let mut config = lodge_runner::Config::new(data.path(), Path::new(""));
+    config.shim_binary = companion("lodge-shim")?;
+    config.init_binary = companion("lodge-init")?;
     config.workspace_roots = workspaces.to_vec();
     config.stop_sessions_on_exit = stop_sessions;
     Ok(lodge_runner::serve(config, ready, told_to_stop()?).await?)
 }
 
 /// A program that comes with this one: beside it, or where scripts/build-guest puts guest init in a build tree.
-fn companion(programs: &Path, name: &str) -> Result<PathBuf, Failure> {
+pub fn companion(name: &str) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().unwrap_or_default();
+    let programs = own.parent().unwrap_or(Path::new("/"));
     let places = [programs.join(name), programs.join("../guest").join(name)];
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         Failure::new(

@@ -4,11 +4,15 @@
 
 mod common;
 
-use common::{Lodge, stderr, stdout};
-use lodge_proto::{Event, EventBody};
+use common::{Lodge, eventually, signal, stderr, stdout};
+use lodge_proto::event::TurnOutcome;
+use lodge_proto::{Event, EventBody, Role};
+use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 fn chat(lodge: &Lodge, workspace: &Path, prompt: &str) -> Output {
     let workspace = workspace.to_str().unwrap();
@@ -183,4 +187,140 @@ fn an_error_of_the_provider_ends_the_turn_and_is_the_exit_status() {
     let output = chat(&lodge, &lodge.folder("work"), "err 401");
     assert_eq!(output.status.code(), Some(23), "{}", stderr(&output));
     assert_whole_turn(&events(&output));
+}
+
+/// A chat under way; its lines as they come.
+struct Running {
+    child: Child,
+    lines: Box<dyn Iterator<Item = Event>>,
+}
+
+impl Running {
+    fn start(lodge: &Lodge, workspace: &Path, prompt: &str) -> Self {
+        let args = [
+            "chat",
+            "--harness",
+            "pi",
+            "--workspace",
+            workspace.to_str().unwrap(),
+            "--json",
+            prompt,
+        ];
+        let mut child = lodge.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        Self {
+            child,
+            lines: Box::new(lines.map(|line| serde_json::from_str(&line).unwrap())),
+        }
+    }
+
+    /// The events up to the first piece of the answer.
+    fn until_it_streams(&mut self) -> Vec<Event> {
+        let mut seen = Vec::new();
+        let mut answers = HashSet::new();
+        for event in &mut self.lines {
+            let streams = match &event.body {
+                EventBody::StreamMessageStart {
+                    message_id,
+                    role: Role::Assistant,
+                } => {
+                    answers.insert(*message_id);
+                    false
+                }
+                EventBody::StreamTextDelta { message_id, .. } => answers.contains(message_id),
+                _ => false,
+            };
+            seen.push(event);
+            if streams {
+                return seen;
+            }
+        }
+        panic!("the answer never streamed");
+    }
+
+    fn finish(mut self, mut seen: Vec<Event>) -> (Vec<Event>, Option<i32>) {
+        seen.extend(&mut self.lines);
+        let code = eventually("the chat ends", || self.child.try_wait().unwrap()).code();
+        (seen, code)
+    }
+}
+
+fn outcome(events: &[Event]) -> TurnOutcome {
+    let mut ends = events.iter().filter_map(|event| match &event.body {
+        EventBody::TurnEnded { outcome, .. } => Some(*outcome),
+        _ => None,
+    });
+    ends.next_back().unwrap()
+}
+
+#[test]
+fn an_interrupt_aborts_the_turn_and_everything_ends_with_the_call() {
+    let lodge = Lodge::with_pi();
+    let mut chat = Running::start(&lodge, &lodge.folder("work"), "long 400 20");
+    let seen = chat.until_it_streams();
+    signal(u64::from(chat.child.id()), Signal::INT);
+    let (events, code) = chat.finish(seen);
+    assert_eq!(code, Some(130));
+    assert_eq!(outcome(&events), TurnOutcome::Aborted);
+    assert_whole_turn(&events);
+    assert_eq!(lodge.processes(), [""; 0]);
+}
+
+#[test]
+fn a_killed_runner_costs_no_event() {
+    let lodge = Lodge::with_pi();
+    let workspace = lodge.folder("work");
+    let _up = lodge.up(&["--workspace", workspace.to_str().unwrap()]);
+    let mut chat = Running::start(&lodge, &workspace, "long 100 20");
+    let mut seen = chat.until_it_streams();
+    for _ in 0..3 {
+        let pid = eventually("the runner is ready", || {
+            let runner = lodge.status()["roles"]["runner"].clone();
+            (runner["health"] == "ready")
+                .then(|| runner["pid"].as_u64())
+                .flatten()
+        });
+        signal(pid, Signal::KILL);
+        seen.extend(chat.lines.by_ref().take(10));
+    }
+    let (events, code) = chat.finish(seen);
+    assert_eq!(code, Some(0));
+    assert_whole_turn(&events);
+    let text: String = events.iter().filter_map(answer_text).collect();
+    assert!(
+        (0..100).all(|number| text.split_whitespace().any(|word| word == format!("tok{number}"))),
+        "{text}"
+    );
+}
+
+/// The text of a finished answer.
+fn answer_text(event: &Event) -> Option<String> {
+    match &event.body {
+        EventBody::StreamMessageEnd { message } if message.role == Role::Assistant => {
+            Some(lodge_proto::part::plain_text(&message.parts))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn as_text_the_answer_streams_and_a_tool_call_is_one_line() {
+    let lodge = Lodge::with_pi();
+    let workspace = lodge.folder("work");
+    let folder = workspace.to_str().unwrap();
+    let prompt = "use bash: printf '\\033]0;title\\007x'";
+    let output = lodge.run(&["chat", "--harness", "pi", "--workspace", folder, prompt]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("● bash ") && line.contains("→ ok")),
+        "{text}"
+    );
+    assert!(
+        text.contains("done") && !text.contains('\u{1b}') && !text.contains('\u{7}'),
+        "{text:?}"
+    );
 }

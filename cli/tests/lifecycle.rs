@@ -4,16 +4,11 @@
 
 mod common;
 
-use common::{Lodge, eventually, stderr, stdout};
-use rustix::process::{Pid, Signal, kill_process};
+use common::{Lodge, eventually, signal, stderr, stdout};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::time::Duration;
-
-fn kill(pid: u64) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-}
 
 fn role_pid(status: &Value, role: &str) -> Option<u64> {
     let role = &status["roles"][role];
@@ -89,7 +84,7 @@ fn a_killed_role_comes_back() {
     let _up = lodge.up(&[]);
     for role in ["gateway", "history", "runner", "backend"] {
         let first = role_pid(&lodge.status(), role).unwrap();
-        kill(first);
+        signal(first, Signal::KILL);
         let second = eventually("the role is started again", || {
             role_pid(&lodge.status(), role).filter(|second| *second != first)
         });
@@ -102,7 +97,7 @@ fn a_killed_role_comes_back() {
 fn a_killed_supervisor_takes_its_roles_along_and_the_next_start_is_clean() {
     let lodge = Lodge::new();
     let mut up = lodge.up(&[]);
-    kill(u64::from(up.child.id()));
+    signal(u64::from(up.child.id()), Signal::KILL);
     up.wait();
     eventually("the roles are gone", || {
         lodge.processes().is_empty().then_some(())
@@ -193,8 +188,7 @@ fn a_stop_asked_for_while_it_starts_is_obeyed() {
     eventually("it holds the lock", || {
         (lodge.run(&["status"]).status.code() != Some(3)).then_some(())
     });
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
+    signal(u64::from(child.id()), Signal::TERM);
     eventually("it ends", || child.try_wait().unwrap());
     eventually("nothing is left", || {
         std::thread::sleep(Duration::from_millis(1));

@@ -148,6 +148,11 @@ export class LodgePage {
     return (await this.rows()).map(({ role, text }) => ({ role, text }));
   }
 
+  /** How many errors the transcript shows. */
+  problems() {
+    return this.page.locator(".error-note").count();
+  }
+
   async reload() {
     await this.page.reload();
     await this.at("composer").waitFor();

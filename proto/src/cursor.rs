@@ -29,7 +29,11 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidCursor(s.chars().take(64).collect());
-        let (epoch, seq) = s.split_once('.').ok_or_else(invalid)?;
+        // `parse` would take a leading plus sign.
+        let (epoch, seq) = s
+            .split_once('.')
+            .filter(|_| !s.contains('+'))
+            .ok_or_else(invalid)?;
         Ok(Self {
             epoch: epoch.parse().map_err(|_| invalid())?,
             seq: seq.parse().map_err(|_| invalid())?,

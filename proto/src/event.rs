@@ -242,9 +242,12 @@ impl EventBody {
     /// State events may follow a turn's end; all others belong inside their turn.
     pub fn is_state(&self) -> bool {
         let tag = self.tag();
-        !(tag.starts_with("stream.")
-            || tag.starts_with("tool.")
-            || tag.starts_with("turn.")
-            || tag.starts_with("retry."))
+        // It speaks about the log, not about a turn.
+        let about_the_log = matches!(self, Self::StreamResyncRequired { .. });
+        about_the_log
+            || !(tag.starts_with("stream.")
+                || tag.starts_with("tool.")
+                || tag.starts_with("turn.")
+                || tag.starts_with("retry."))
     }
 }

@@ -58,6 +58,14 @@ impl Checker {
     /// Checks the next event.
     pub fn event(&mut self, event: &Event) -> Result<(), Violation> {
         let violation = |what| Violation { seq: event.seq, what };
+        if matches!(event.body, EventBody::SessionHeartbeat { .. }) {
+            // A heartbeat is no part of the log: it moves no number.
+            return if event.seq == 0 {
+                Ok(())
+            } else {
+                Err(violation("a heartbeat has a number".to_owned()))
+            };
+        }
         if event.seq != self.seq + 1 {
             return Err(violation(format!("expected seq {}", self.seq + 1)));
         }
@@ -109,7 +117,7 @@ impl Checker {
                 self.ended_turns.insert(id);
                 Ok(())
             }
-            body if !body.is_state() && event.turn_id != self.turn => {
+            body if !body.is_state() && (self.turn.is_none() || event.turn_id != self.turn) => {
                 Err(format!("{} outside of its turn", body.tag()))
             }
             _ => Ok(()),

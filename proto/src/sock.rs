@@ -37,6 +37,12 @@ fn through_directory(path: &Path) -> Result<(OwnedFd, PathBuf), SockError> {
             path: path.to_owned(),
         });
     };
+    // A bare name lies in the working directory.
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(directory, flags, Mode::empty()).map_err(|e| SockError::Directory {
         path: path.to_owned(),

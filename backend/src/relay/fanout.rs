@@ -373,9 +373,11 @@ impl Fanout {
         }
     }
 
-    /// Every channel, to be announced on a new runner connection.
-    pub(crate) fn channels(&self) -> impl Iterator<Item = u32> + '_ {
-        self.clients.keys().copied()
+    /// Every channel, in the order in which they are announced on a new runner connection.
+    pub(crate) fn channels(&self) -> Vec<u32> {
+        let mut channels: Vec<u32> = self.clients.keys().copied().collect();
+        channels.sort_unstable();
+        channels
     }
 
     pub(crate) fn signal(&self, channel: u32) -> Option<&Arc<Signal>> {

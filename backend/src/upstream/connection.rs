@@ -276,14 +276,16 @@ impl RunnerConnection {
         self.flush().await
     }
 
+    /// Writes what is encoded. A dropped future leaves the rest to the next call, so that frames stay whole.
     async fn flush(&mut self) -> Result<(), UpstreamError> {
-        let result = self
-            .writer
-            .write_all(&self.out)
-            .await
-            .map_err(UpstreamError::Write);
-        self.out.clear();
-        result
+        while !self.out.is_empty() {
+            let count = self.writer.write(&self.out).await.map_err(UpstreamError::Write)?;
+            if count == 0 {
+                return Err(UpstreamError::Closed);
+            }
+            self.out.drain(..count);
+        }
+        Ok(())
     }
 
     /// Both halves, for a task that reads and writes at the same time.

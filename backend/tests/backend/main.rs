@@ -15,6 +15,7 @@ mod openapi;
 mod ordering;
 mod relaying;
 mod rest;
+mod runner_client;
 mod slow_client;
 mod stop;
 mod support;

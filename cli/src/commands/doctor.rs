@@ -1,6 +1,7 @@
 //! `lodge doctor`
 
 use crate::data::DataDir;
+use crate::roles;
 use crate::supervise::lock;
 use crate::terminal::{one_line, print_json, println};
 use lodge_runner::harness::install::Installer;
@@ -70,6 +71,7 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
 
 fn examine(data: &DataDir) -> Report {
     let mut items = sandbox();
+    items.extend(["lodge-shim", "lodge-init"].map(program));
     items.extend(harnesses(data));
     items.extend([node(), npm(), disk(data), clock(), port(data)]);
     Report {
@@ -141,6 +143,20 @@ fn sandbox() -> Vec<Item> {
         mend: found.mend,
     };
     HostReport::probe().items.into_iter().map(item).collect()
+}
+
+/// A program that starts guests and comes with this one.
+fn program(name: &str) -> Item {
+    match roles::companion(name) {
+        Ok(path) => good("sandbox", name, true, path.display().to_string()),
+        Err(failure) => bad(
+            "sandbox",
+            name,
+            true,
+            failure.to_string(),
+            "scripts/build-guest && cargo build --bins",
+        ),
+    }
 }
 
 fn harnesses(data: &DataDir) -> Vec<Item> {

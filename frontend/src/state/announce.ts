@@ -17,17 +17,21 @@ export function announcementFor(event: Event, model: SessionModel): string | und
   }
 }
 
-export function toastFor(event: Event): Omit<Toast, "id"> | undefined {
+export function toastFor(event: Event, before: SessionModel): Omit<Toast, "id"> | undefined {
   switch (event.event) {
     case "notify":
       return { level: event.level, message: event.message, sessionId: event.session_id };
     case "agent.error": {
+      // Within a turn its end tells of the error, in the conversation.
+      if (event.turn_id !== undefined) return undefined;
       const level = event.recoverable ? "warning" : "error";
       const { hint } = explain(event.code);
       return { level, message: event.message, code: event.code, hint, sessionId: event.session_id };
     }
     case "compact.end":
       if (event.success) return { level: "info", message: "The context was compacted." };
+      // Who asked for it hears of the failure in the answer to the command.
+      if (before.compacting === "manual") return undefined;
       return { level: "error", message: event.error?.message ?? "The context could not be compacted.", code: event.error?.code };
     default:
       return undefined;

@@ -203,7 +203,7 @@ export class Client {
       models: { ...state.models, [id]: applied.model },
       announcement: announcement ?? state.announcement,
     }));
-    const toast = toastFor(event);
+    const toast = toastFor(event, model);
     if (toast) this.toast(toast);
     if (applied.model.stale) this.resync(id, null);
   }

@@ -1,6 +1,6 @@
 /** What holds for the session as a whole just now: connection, retry, compaction, shared workspace, demo model. */
 import { CloudOff, FlaskConical, Minimize2, RotateCw, Users } from "lucide-react";
-import type { ReactNode } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 import { useApp, useClient } from "../app/context";
 import { sessionHref } from "../app/route";
 import type { Retry, SessionModel } from "../state/model";
@@ -37,8 +37,22 @@ function RetryBanner({ retry, able, sessionId }: { retry: Retry; able: boolean; 
   );
 }
 
+/** Restarts that are over in a moment must not make the page jump; the small indicator shows them all the same. */
+const BANNER_AFTER_MS = 1_000;
+
+function useLasting<T>(value: T): T {
+  const [lasting, setLasting] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setLasting(value), BANNER_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return lasting;
+}
+
 function ConnectionBanner() {
-  const connection = useApp((state) => state.connection);
+  const now = useApp((state) => state.connection);
+  const lasting = useLasting(now);
+  const connection = now === "connected" ? now : lasting;
   const error = useApp((state) => state.connectionError);
   if (connection === "reconnecting") {
     return (

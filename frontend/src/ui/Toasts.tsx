@@ -2,7 +2,7 @@
 import { AlertTriangle, Info, OctagonAlert, X } from "lucide-react";
 import { useEffect } from "react";
 import { useApp, useClient } from "../app/context";
-import { sessionHref } from "../app/route";
+import { sessionHref, useRoute } from "../app/route";
 import type { Toast } from "../state/app-state";
 
 const ICONS = { info: Info, warning: AlertTriangle, error: OctagonAlert } as const;
@@ -11,6 +11,8 @@ const LIFETIME_MS = { info: 5_000, warning: 10_000, error: 20_000 } as const;
 function ToastCard({ toast }: { toast: Toast }) {
   const client = useClient();
   const Icon = ICONS[toast.level];
+  const route = useRoute();
+  const isOpen = route.page === "session" && route.id === toast.sessionId;
   useEffect(() => {
     const timer = setTimeout(() => client.dismissToast(toast.id), LIFETIME_MS[toast.level]);
     return () => clearTimeout(timer);
@@ -23,7 +25,7 @@ function ToastCard({ toast }: { toast: Toast }) {
         {toast.hint && <p className="toast-hint">{toast.hint}</p>}
         <p className="toast-meta">
           {toast.code && <code>{toast.code}</code>}
-          {toast.sessionId && <a href={sessionHref(toast.sessionId)}>Open session</a>}
+          {toast.sessionId && !isOpen && <a href={sessionHref(toast.sessionId)}>Open session</a>}
         </p>
       </div>
       <button type="button" className="icon-button small" aria-label="Dismiss" onClick={() => client.dismissToast(toast.id)}>

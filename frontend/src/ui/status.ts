@@ -39,6 +39,7 @@ export function isBusy(status: SessionStatus): boolean {
 export function activityLabel(model: SessionModel): string {
   const { status } = model.info;
   if (model.persisting) return "Saving";
+  if (status === "stopped" && model.messages.length === 0) return "Starts with your first message";
   if (status === "stopped") return "Closed. Your next message starts it again.";
   if (status === "failed") return "The agent could not run.";
   if (status !== "working") return STATUS_LABELS[status] ?? status;

@@ -13,9 +13,16 @@ use uuid::Uuid;
 /// What happens in one turn.
 #[derive(Debug, Clone)]
 enum Step {
-    Say { thinking: Vec<String>, text: Vec<String> },
-    Discard { text: Vec<String> },
-    Tool { progress: usize },
+    Say {
+        thinking: Vec<String>,
+        text: Vec<String>,
+    },
+    Discard {
+        text: Vec<String>,
+    },
+    Tool {
+        progress: usize,
+    },
     State,
 }
 
@@ -39,9 +46,17 @@ struct Log {
 
 impl Log {
     fn of(turns: &[Vec<Step>]) -> Vec<Event> {
-        let mut log =
-            Self { session: SessionId(Uuid::from_u128(1)), events: Vec::new(), turn: None, ids: 100 };
-        log.push(EventBody::Status { status: SessionStatus::Idle, text: None, persisting: false });
+        let mut log = Self {
+            session: SessionId(Uuid::from_u128(1)),
+            events: Vec::new(),
+            turn: None,
+            ids: 100,
+        };
+        log.push(EventBody::Status {
+            status: SessionStatus::Idle,
+            text: None,
+            persisting: false,
+        });
         for steps in turns {
             log.turn(steps);
         }
@@ -55,18 +70,30 @@ impl Log {
 
     fn push(&mut self, body: EventBody) {
         let seq = self.events.len() as u64 + 1;
-        self.events.push(Event { session_id: self.session, seq, ts: seq, turn_id: self.turn, body });
+        self.events.push(Event {
+            session_id: self.session,
+            seq,
+            ts: seq,
+            turn_id: self.turn,
+            body,
+        });
     }
 
     fn turn(&mut self, steps: &[Step]) {
         self.turn = Some(TurnId(self.id()));
         self.push(EventBody::TurnStarted {});
         self.message(Role::User, &[], &["prompt".to_owned()]);
-        self.push(EventBody::AgentWorking { phase: Phase::Generating });
+        self.push(EventBody::AgentWorking {
+            phase: Phase::Generating,
+        });
         for step in steps {
             self.step(step);
         }
-        let ended = EventBody::TurnEnded { outcome: TurnOutcome::Completed, usage: Usage::default(), error: None };
+        let ended = EventBody::TurnEnded {
+            outcome: TurnOutcome::Completed,
+            usage: Usage::default(),
+            error: None,
+        };
         self.push(ended);
         self.turn = None;
         self.push(EventBody::AgentIdle { message_version: 1 });
@@ -80,7 +107,9 @@ impl Log {
                 self.push(EventBody::StreamMessageDiscarded { message_id });
             }
             Step::Tool { progress } => self.tool(*progress),
-            Step::State => self.push(EventBody::AgentWorking { phase: Phase::Thinking }),
+            Step::State => self.push(EventBody::AgentWorking {
+                phase: Phase::Thinking,
+            }),
         }
     }
 
@@ -89,17 +118,28 @@ impl Log {
         self.push(EventBody::StreamMessageStart { message_id, role });
         for delta in thinking {
             let delta = delta.clone();
-            self.push(EventBody::StreamThinkingDelta { message_id, part_index: 0, delta });
+            self.push(EventBody::StreamThinkingDelta {
+                message_id,
+                part_index: 0,
+                delta,
+            });
         }
         for delta in text {
-            self.push(EventBody::StreamTextDelta { message_id, part_index: 1, delta: delta.clone() });
+            self.push(EventBody::StreamTextDelta {
+                message_id,
+                part_index: 1,
+                delta: delta.clone(),
+            });
         }
         message_id
     }
 
     fn message(&mut self, role: Role, thinking: &[String], text: &[String]) {
         let id = self.start(role, thinking, text);
-        let thinking = Part::Thinking { text: thinking.concat(), redacted: false };
+        let thinking = Part::Thinking {
+            text: thinking.concat(),
+            redacted: false,
+        };
         let message = Message {
             id,
             session_id: self.session,
@@ -122,13 +162,28 @@ impl Log {
     fn tool(&mut self, progress: usize) {
         let tool_call_id = ToolCallId(self.id());
         let name = "bash".to_owned();
-        self.push(EventBody::ToolStart { tool_call_id, name: name.clone(), input: json!({}) });
+        self.push(EventBody::ToolStart {
+            tool_call_id,
+            name: name.clone(),
+            input: json!({}),
+        });
         for _ in 0..progress {
             let (name, delta) = (name.clone(), Some("x".to_owned()));
-            self.push(EventBody::ToolProgress { tool_call_id, name, delta, output: None });
+            self.push(EventBody::ToolProgress {
+                tool_call_id,
+                name,
+                delta,
+                output: None,
+            });
         }
         let (output, is_error) = (Vec::new(), false);
-        self.push(EventBody::ToolEnd { tool_call_id, name, output, is_error, duration_ms: None });
+        self.push(EventBody::ToolEnd {
+            tool_call_id,
+            name,
+            output,
+            is_error,
+            duration_ms: None,
+        });
     }
 }
 
@@ -153,7 +208,9 @@ fn renumber(mut events: Vec<Event>) -> Vec<Event> {
 
 /// Places of the events with this tag.
 fn places(events: &[Event], tag: &str) -> Vec<usize> {
-    (0..events.len()).filter(|at| events[*at].body.tag() == tag).collect()
+    (0..events.len())
+        .filter(|at| events[*at].body.tag() == tag)
+        .collect()
 }
 
 fn without(events: &[Event], at: usize) -> Vec<Event> {
@@ -298,34 +355,52 @@ proptest! {
 
 fn check_prefix(events: &[Event], length: usize) -> Result<(), String> {
     let mut checker = Checker::new();
-    events[..length].iter().try_for_each(|event| checker.event(event).map_err(|violation| violation.to_string()))
+    events[..length]
+        .iter()
+        .try_for_each(|event| checker.event(event).map_err(|violation| violation.to_string()))
 }
 
 /// Whether the delta at `at` belongs to a message that is discarded.
 fn is_discarded(events: &[Event], at: usize) -> bool {
     let id = match &events[at].body {
-        EventBody::StreamTextDelta { message_id, .. } | EventBody::StreamThinkingDelta { message_id, .. } => *message_id,
+        EventBody::StreamTextDelta { message_id, .. } | EventBody::StreamThinkingDelta { message_id, .. } => {
+            *message_id
+        }
         other => panic!("{} is no delta", other.tag()),
     };
-    events
-        .iter()
-        .any(|event| matches!(event.body, EventBody::StreamMessageDiscarded { message_id } if message_id == id))
+    events.iter().any(
+        |event| matches!(event.body, EventBody::StreamMessageDiscarded { message_id } if message_id == id),
+    )
 }
 
 #[test]
 fn an_id_that_is_used_again_is_found() {
     let events = Log::of(&[vec![Step::Tool { progress: 1 }], vec![Step::Tool { progress: 0 }]]);
     let starts = places(&events, "tool.start");
-    let EventBody::ToolStart { tool_call_id: first, .. } = events[starts[0]].body else { unreachable!() };
+    let EventBody::ToolStart {
+        tool_call_id: first, ..
+    } = events[starts[0]].body
+    else {
+        unreachable!()
+    };
     let again = with(&events, starts[1], |event| {
-        event.body = EventBody::ToolStart { tool_call_id: first, name: "bash".to_owned(), input: json!({}) };
+        event.body = EventBody::ToolStart {
+            tool_call_id: first,
+            name: "bash".to_owned(),
+            input: json!({}),
+        };
     });
     assert!(check(&again).unwrap_err().contains("starts twice"));
 
     let messages = places(&events, "stream.message_start");
-    let EventBody::StreamMessageStart { message_id, .. } = events[messages[0]].body else { unreachable!() };
+    let EventBody::StreamMessageStart { message_id, .. } = events[messages[0]].body else {
+        unreachable!()
+    };
     let again = with(&events, messages[1], |event| {
-        event.body = EventBody::StreamMessageStart { message_id, role: Role::User };
+        event.body = EventBody::StreamMessageStart {
+            message_id,
+            role: Role::User,
+        };
     });
     assert!(check(&again).unwrap_err().contains("used twice"));
 
@@ -340,7 +415,10 @@ fn an_id_that_is_used_again_is_found() {
 
 #[test]
 fn an_empty_assistant_message_is_found() {
-    let events = Log::of(&[vec![Step::Say { thinking: Vec::new(), text: Vec::new() }]]);
+    let events = Log::of(&[vec![Step::Say {
+        thinking: Vec::new(),
+        text: Vec::new(),
+    }]]);
     let end = *places(&events, "stream.message_end").last().unwrap();
     let empty = with(&events, end, |event| {
         if let EventBody::StreamMessageEnd { message } = &mut event.body {
@@ -353,6 +431,13 @@ fn an_empty_assistant_message_is_found() {
 #[test]
 fn the_first_event_has_the_number_one() {
     let events = Log::of(&[Vec::new()]);
-    let shifted: Vec<Event> = events.iter().cloned().map(|event| Event { seq: event.seq + 1, ..event }).collect();
+    let shifted: Vec<Event> = events
+        .iter()
+        .cloned()
+        .map(|event| Event {
+            seq: event.seq + 1,
+            ..event
+        })
+        .collect();
     assert_eq!(check(&shifted).unwrap_err(), "event 2: expected seq 1");
 }

@@ -1,18 +1,38 @@
 //! The frame codec: however the bytes are cut, and whatever they are.
 
 use lodge_proto::frame::{
-    decode_header, encode, encode_header, Decoder, FrameError, Header, Kind, HEADER_LEN, MAX_PAYLOAD, VERSION,
+    Decoder, FrameError, HEADER_LEN, Header, Kind, MAX_PAYLOAD, VERSION, decode_header, encode, encode_header,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::{select, Index};
+use proptest::sample::{Index, select};
 
-const KINDS: [Kind; 6] = [Kind::Event, Kind::Reply, Kind::Control, Kind::Credit, Kind::Blob, Kind::Command];
+const KINDS: [Kind; 6] = [
+    Kind::Event,
+    Kind::Reply,
+    Kind::Control,
+    Kind::Credit,
+    Kind::Blob,
+    Kind::Command,
+];
 
 fn header() -> impl Strategy<Value = Header> {
-    (select(KINDS.to_vec()), any::<u16>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
-        |(kind, flags, channel, session, seq, epoch)| Header { kind, flags, channel, session, seq, epoch },
+    (
+        select(KINDS.to_vec()),
+        any::<u16>(),
+        any::<u32>(),
+        any::<u64>(),
+        any::<u64>(),
+        any::<u32>(),
     )
+        .prop_map(|(kind, flags, channel, session, seq, epoch)| Header {
+            kind,
+            flags,
+            channel,
+            session,
+            seq,
+            epoch,
+        })
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -44,7 +64,9 @@ fn pieces<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     at.sort_unstable();
     at.push(bytes.len());
     let mut start = 0;
-    at.into_iter().map(|end| &bytes[std::mem::replace(&mut start, end)..end]).collect()
+    at.into_iter()
+        .map(|end| &bytes[std::mem::replace(&mut start, end)..end])
+        .collect()
 }
 
 proptest! {
@@ -195,7 +217,10 @@ fn the_longest_payload_passes_and_one_byte_more_does_not() {
     assert_eq!(whole, 1);
     let long = vec![9; MAX_PAYLOAD + 1];
     let before = bytes.len();
-    assert_eq!(encode(&header, &long, &mut bytes), Err(FrameError::Oversized(MAX_PAYLOAD + 1)));
+    assert_eq!(
+        encode(&header, &long, &mut bytes),
+        Err(FrameError::Oversized(MAX_PAYLOAD + 1))
+    );
     assert_eq!(bytes.len(), before, "nothing of a refused frame is written");
 }
 

@@ -1,7 +1,7 @@
 //! Cursors, and identifiers that a fold derives.
 
 use super::strategies::cursor;
-use lodge_proto::ids::{derive_id, Origin};
+use lodge_proto::ids::{Origin, derive_id};
 use lodge_proto::{Cursor, SessionId};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -70,13 +70,26 @@ proptest! {
 
 #[test]
 fn derived_ids_of_later_records_sort_later() {
-    let origin = Origin { session: SessionId::new(), generation: 1, record: 1, time_ms: 1_000 };
-    let later = Origin { time_ms: 1_001, ..origin };
+    let origin = Origin {
+        session: SessionId::new(),
+        generation: 1,
+        record: 1,
+        time_ms: 1_000,
+    };
+    let later = Origin {
+        time_ms: 1_001,
+        ..origin
+    };
     assert!((0..200).all(|index| derive_id(&origin, index) < derive_id(&later, 200 - index)));
 }
 
 #[test]
 fn a_clock_beyond_48_bits_does_not_panic() {
-    let origin = Origin { session: SessionId::new(), generation: 1, record: 1, time_ms: u64::MAX };
+    let origin = Origin {
+        session: SessionId::new(),
+        generation: 1,
+        record: 1,
+        time_ms: u64::MAX,
+    };
     assert_eq!(derive_id(&origin, 0).get_version_num(), 7);
 }

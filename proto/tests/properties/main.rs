@@ -2,6 +2,7 @@
 
 mod checker;
 mod documentation;
+mod events;
 mod frames;
 mod identifiers;
 mod roundtrip;

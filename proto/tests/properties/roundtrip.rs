@@ -1,12 +1,12 @@
 //! Every value survives encoding and decoding.
 
-use super::{sessions, strategies};
+use super::{events, sessions, strategies};
 use lodge_proto::relay::RunnerControl;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
@@ -14,10 +14,12 @@ use std::fmt::Debug;
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Result<(), TestCaseError> {
     let text = serde_json::to_string(value).expect("encode");
     prop_assert!(!text.contains('\n'), "a line of its own: {text}");
-    let read: T = serde_json::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+    let read: T =
+        serde_json::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
     prop_assert_eq!(&read, value);
     let tree = serde_json::to_value(value).expect("encode");
-    let read: T = serde_json::from_value(tree).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+    let read: T =
+        serde_json::from_value(tree).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
     prop_assert_eq!(&read, value);
     Ok(())
 }
@@ -35,7 +37,7 @@ macro_rules! survive {
 }
 
 survive! {
-    events: strategies::event();
+    all_events: events::event();
     parts: strategies::part();
     messages: strategies::message();
     input_requests: strategies::request();
@@ -80,13 +82,18 @@ proptest! {
 /// One value of each strategy.
 fn one_of_each<T: Debug>(strategies: Vec<BoxedStrategy<T>>) -> Vec<T> {
     let mut runner = TestRunner::deterministic();
-    strategies.iter().map(|strategy| strategy.new_tree(&mut runner).expect("a value").current()).collect()
+    strategies
+        .iter()
+        .map(|strategy| strategy.new_tree(&mut runner).expect("a value").current())
+        .collect()
 }
 
 #[test]
 fn no_event_is_left_out() {
-    let tried: BTreeSet<String> =
-        one_of_each(strategies::event_bodies()).iter().map(|body| body.tag().to_owned()).collect();
+    let tried: BTreeSet<String> = one_of_each(events::event_bodies())
+        .iter()
+        .map(|body| body.tag().to_owned())
+        .collect();
     assert_eq!(tried, super::documentation::tags("EventBody", "event"));
 }
 
@@ -94,7 +101,12 @@ fn no_event_is_left_out() {
 fn no_part_is_left_out() {
     let tried: BTreeSet<String> = one_of_each(strategies::parts_with(&strategies::extension()))
         .iter()
-        .map(|part| serde_json::to_value(part).unwrap()["type"].as_str().unwrap().to_owned())
+        .map(|part| {
+            serde_json::to_value(part).unwrap()["type"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .filter(|tag| !tag.starts_with("x-"))
         .collect();
     assert_eq!(tried, super::documentation::tags("Part", "type"));
@@ -104,7 +116,12 @@ fn no_part_is_left_out() {
 fn no_command_is_left_out() {
     let tried: BTreeSet<String> = one_of_each(sessions::command_bodies())
         .iter()
-        .map(|body| serde_json::to_value(body).unwrap()["cmd"].as_str().unwrap().to_owned())
+        .map(|body| {
+            serde_json::to_value(body).unwrap()["cmd"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(tried, super::documentation::tags("CommandBody", "cmd"));
 }

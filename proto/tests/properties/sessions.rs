@@ -1,13 +1,14 @@
 //! Strategies for sessions, commands and the controls of the relay.
 
 use super::strategies::{
-    answer, cursor, error, id, made, message, part, phase, plan_entry, request, small, status, text, usage, value,
+    answer, cursor, error, id, made, message, part, phase, plan_entry, request, small, status, text, usage,
+    value,
 };
 use lodge_proto::command::{CommandBody, HarnessInfo, WorkspaceInfo};
 use lodge_proto::relay::{Actor, ClientFrame, Hello, Rights, ToClient, ToRelay, ToRunner, Verdict};
 use lodge_proto::session::{
-    Capabilities, CommandInfo, MessageAnchor, ModeInfo, ModelInfo, QueueEntry, QueueState, RunningTool, SessionInfo,
-    SessionState, Tier,
+    Capabilities, CommandInfo, MessageAnchor, ModeInfo, ModelInfo, QueueEntry, QueueState, RunningTool,
+    SessionInfo, SessionState, Tier,
 };
 use lodge_proto::{Command, Outcome, Response, SessionId};
 use proptest::collection::btree_map;
@@ -22,31 +23,49 @@ fn tier() -> BoxedStrategy<Tier> {
 }
 
 pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
-    let head = (id(), text(), text(), of(text()), text(), tier(), status(), of(text()));
+    let head = (
+        id(),
+        text(),
+        text(),
+        of(text()),
+        text(),
+        tier(),
+        status(),
+        of(text()),
+    );
     let n = any::<u64>;
     let tail = (of(text()), of(id()), small(id()), any::<bool>(), n(), n(), n());
     (head, tail)
-        .prop_map(|((id, title, harness, harness_version, workspace, tier, status, model), tail)| {
-            let (thinking_level, parent, shares_workspace_with, needs_input, created_at, updated_at, message_count) =
-                tail;
-            SessionInfo {
-                id,
-                title,
-                harness,
-                harness_version,
-                workspace,
-                tier,
-                status,
-                model,
-                thinking_level,
-                parent,
-                shares_workspace_with,
-                needs_input,
-                created_at,
-                updated_at,
-                message_count,
-            }
-        })
+        .prop_map(
+            |((id, title, harness, harness_version, workspace, tier, status, model), tail)| {
+                let (
+                    thinking_level,
+                    parent,
+                    shares_workspace_with,
+                    needs_input,
+                    created_at,
+                    updated_at,
+                    message_count,
+                ) = tail;
+                SessionInfo {
+                    id,
+                    title,
+                    harness,
+                    harness_version,
+                    workspace,
+                    tier,
+                    status,
+                    model,
+                    thinking_level,
+                    parent,
+                    shares_workspace_with,
+                    needs_input,
+                    created_at,
+                    updated_at,
+                    message_count,
+                }
+            },
+        )
         .boxed()
 }
 
@@ -61,7 +80,11 @@ fn model() -> BoxedStrategy<ModelInfo> {
 }
 
 pub(crate) fn capabilities() -> BoxedStrategy<Capabilities> {
-    let mode = made!(ModeInfo { id: text(), name: text(), description: of(text()) });
+    let mode = made!(ModeInfo {
+        id: text(),
+        name: text(),
+        description: of(text())
+    });
     (any::<[bool; 12]>(), small(model()), small(text()), small(mode))
         .prop_map(|(can, models, thinking_levels, modes)| Capabilities {
             steer: can[0],
@@ -84,12 +107,24 @@ pub(crate) fn capabilities() -> BoxedStrategy<Capabilities> {
 }
 
 pub(crate) fn queue_entry() -> BoxedStrategy<QueueEntry> {
-    let state = select(vec![QueueState::Waiting, QueueState::Steering, QueueState::Uncertain]);
-    made!(QueueEntry { id: id(), state: state, parts: small(part()), created_at: any::<u64>() })
+    let state = select(vec![
+        QueueState::Waiting,
+        QueueState::Steering,
+        QueueState::Uncertain,
+    ]);
+    made!(QueueEntry {
+        id: id(),
+        state,
+        parts: small(part()),
+        created_at: any::<u64>()
+    })
 }
 
 pub(crate) fn command_info() -> BoxedStrategy<CommandInfo> {
-    made!(CommandInfo { name: text(), description: of(text()) })
+    made!(CommandInfo {
+        name: text(),
+        description: of(text())
+    })
 }
 
 fn running_tool() -> BoxedStrategy<RunningTool> {
@@ -103,9 +138,29 @@ fn running_tool() -> BoxedStrategy<RunningTool> {
 }
 
 pub(crate) fn state() -> BoxedStrategy<SessionState> {
-    let head = (info(), capabilities(), of(phase()), of(id()), any::<bool>(), small(message()), any::<bool>());
-    let middle = (small(message()), small(running_tool()), small(request()), small(queue_entry()), small(plan_entry()));
-    let tail = (small(command_info()), of(text()), usage(), of(any::<u64>()), of(error()));
+    let head = (
+        info(),
+        capabilities(),
+        of(phase()),
+        of(id()),
+        any::<bool>(),
+        small(message()),
+        any::<bool>(),
+    );
+    let middle = (
+        small(message()),
+        small(running_tool()),
+        small(request()),
+        small(queue_entry()),
+        small(plan_entry()),
+    );
+    let tail = (
+        small(command_info()),
+        of(text()),
+        usage(),
+        of(any::<u64>()),
+        of(error()),
+    );
     (head, middle, tail)
         .prop_map(|(head, middle, tail)| {
             let (session, capabilities, phase, turn_id, persisting, messages, has_older) = head;
@@ -135,7 +190,10 @@ pub(crate) fn state() -> BoxedStrategy<SessionState> {
 }
 
 pub(crate) fn anchor() -> BoxedStrategy<MessageAnchor> {
-    made!(MessageAnchor { message_id: id(), index: any::<u64>() })
+    made!(MessageAnchor {
+        message_id: id(),
+        index: any::<u64>()
+    })
 }
 
 /// One strategy a command.
@@ -158,7 +216,10 @@ fn session_commands() -> Vec<BoxedStrategy<CommandBody>> {
         made!(CommandBody::SessionClose {}),
         made!(CommandBody::SessionDelete {}),
         made!(CommandBody::SessionFork { message_id: of(id()) }),
-        made!(CommandBody::SessionList { cursor: of(text()), limit: of(any::<u32>()) }),
+        made!(CommandBody::SessionList {
+            cursor: of(text()),
+            limit: of(any::<u32>())
+        }),
         made!(CommandBody::SessionSubscribe { cursor: of(cursor()) }),
         made!(CommandBody::SessionUnsubscribe {}),
     ]
@@ -170,11 +231,17 @@ fn turn_commands() -> Vec<BoxedStrategy<CommandBody>> {
         made!(CommandBody::Prompt { parts: parts() }),
         made!(CommandBody::Steer { parts: parts() }),
         made!(CommandBody::FollowUp { parts: parts() }),
-        made!(CommandBody::QueueEdit { entry_id: id(), parts: parts() }),
+        made!(CommandBody::QueueEdit {
+            entry_id: id(),
+            parts: parts()
+        }),
         made!(CommandBody::QueueClear { entry_id: of(id()) }),
         made!(CommandBody::QueueResend { entry_id: id() }),
         made!(CommandBody::Abort {}),
-        made!(CommandBody::InputResponse { request_id: id(), answer: answer() }),
+        made!(CommandBody::InputResponse {
+            request_id: id(),
+            answer: answer()
+        }),
     ]
 }
 
@@ -183,11 +250,16 @@ fn other_commands() -> Vec<BoxedStrategy<CommandBody>> {
         made!(CommandBody::SetModel { model: text() }),
         made!(CommandBody::SetThinkingLevel { level: text() }),
         made!(CommandBody::SetMode { mode: text() }),
-        made!(CommandBody::Compact { instructions: of(text()) }),
+        made!(CommandBody::Compact {
+            instructions: of(text())
+        }),
         made!(CommandBody::AbortRetry {}),
         made!(CommandBody::SetTitle { title: text() }),
         made!(CommandBody::GetState {}),
-        made!(CommandBody::GetMessages { cursor: of(text()), limit: of(any::<u32>()) }),
+        made!(CommandBody::GetMessages {
+            cursor: of(text()),
+            limit: of(any::<u32>())
+        }),
         made!(CommandBody::GetModels {}),
         made!(CommandBody::GetCommands {}),
         made!(CommandBody::GetStats {}),
@@ -199,12 +271,17 @@ fn other_commands() -> Vec<BoxedStrategy<CommandBody>> {
 
 pub(crate) fn command() -> BoxedStrategy<Command> {
     let body = Union::new(command_bodies());
-    made!(Command { id: text(), session_id: of(id()), client_id: of(text()), body: body })
+    made!(Command {
+        id: text(),
+        session_id: of(id()),
+        client_id: of(text()),
+        body
+    })
 }
 
 pub(crate) fn response() -> BoxedStrategy<Response> {
     let outcome = prop_oneof![value().prop_map(Outcome::Ok), error().prop_map(Outcome::Error)];
-    made!(Response { id: text(), outcome: outcome })
+    made!(Response { id: text(), outcome })
 }
 
 pub(crate) fn harness() -> BoxedStrategy<HarnessInfo> {
@@ -219,7 +296,11 @@ pub(crate) fn harness() -> BoxedStrategy<HarnessInfo> {
 }
 
 pub(crate) fn workspace() -> BoxedStrategy<WorkspaceInfo> {
-    made!(WorkspaceInfo { path: text(), name: text(), sessions: small(id()) })
+    made!(WorkspaceInfo {
+        path: text(),
+        name: text(),
+        sessions: small(id())
+    })
 }
 
 fn cursors() -> BoxedStrategy<BTreeMap<SessionId, Option<lodge_proto::Cursor>>> {
@@ -227,7 +308,10 @@ fn cursors() -> BoxedStrategy<BTreeMap<SessionId, Option<lodge_proto::Cursor>>> 
 }
 
 pub(crate) fn hello() -> BoxedStrategy<Hello> {
-    made!(Hello { version: any::<u32>(), cursors: cursors() })
+    made!(Hello {
+        version: any::<u32>(),
+        cursors: cursors()
+    })
 }
 
 pub(crate) fn client_frame() -> BoxedStrategy<ClientFrame> {
@@ -243,17 +327,33 @@ fn verdict() -> BoxedStrategy<Verdict> {
     Union::new(vec![
         made!(Verdict::Ok {}),
         made!(Verdict::Snapshot { state: state() }),
-        made!(Verdict::Gap { reason: text(), state: state() }),
+        made!(Verdict::Gap {
+            reason: text(),
+            state: state()
+        }),
     ])
     .boxed()
 }
 
 pub(crate) fn to_client() -> BoxedStrategy<ToClient> {
     Union::new(vec![
-        made!(ToClient::Welcome { version: any::<u32>(), account: text(), name: text() }),
-        made!(ToClient::Subscribed { session_id: id(), cursor: cursor(), verdict: verdict() }),
-        made!(ToClient::SubscribeFailed { session_id: id(), error: error() }),
-        made!(ToClient::SessionChanged { session: info().prop_map(Box::new) }),
+        made!(ToClient::Welcome {
+            version: any::<u32>(),
+            account: text(),
+            name: text()
+        }),
+        made!(ToClient::Subscribed {
+            session_id: id(),
+            cursor: cursor(),
+            verdict: verdict()
+        }),
+        made!(ToClient::SubscribeFailed {
+            session_id: id(),
+            error: error()
+        }),
+        made!(ToClient::SessionChanged {
+            session: info().prop_map(Box::new)
+        }),
         made!(ToClient::SessionRemoved { session_id: id() }),
         made!(ToClient::RunnerLost { error: error() }),
         made!(ToClient::RunnerReady {}),
@@ -263,12 +363,18 @@ pub(crate) fn to_client() -> BoxedStrategy<ToClient> {
 }
 
 pub(crate) fn actor() -> BoxedStrategy<Actor> {
-    made!(Actor { account: text(), name: text(), rights: select(vec![Rights::View, Rights::Own]) })
+    made!(Actor {
+        account: text(),
+        name: text(),
+        rights: select(vec![Rights::View, Rights::Own])
+    })
 }
 
 pub(crate) fn to_runner() -> BoxedStrategy<ToRunner> {
     Union::new(vec![
-        made!(ToRunner::Hello { version: any::<u32>() }),
+        made!(ToRunner::Hello {
+            version: any::<u32>()
+        }),
         made!(ToRunner::Attach { actor: actor() }),
         made!(ToRunner::Detach {}),
         made!(ToRunner::Subscribe { cursors: cursors() }),
@@ -279,7 +385,10 @@ pub(crate) fn to_runner() -> BoxedStrategy<ToRunner> {
 
 pub(crate) fn to_relay() -> BoxedStrategy<ToRelay> {
     Union::new(vec![
-        made!(ToRelay::Hello { version: any::<u32>(), runner_epoch: any::<u64>() }),
+        made!(ToRelay::Hello {
+            version: any::<u32>(),
+            runner_epoch: any::<u64>()
+        }),
         made!(ToRelay::Join { session_id: id() }),
         made!(ToRelay::Leave {}),
     ])

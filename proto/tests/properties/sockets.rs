@@ -7,12 +7,21 @@ use std::path::Path;
 
 #[test]
 fn a_path_without_a_name_or_a_directory_is_refused() {
-    assert!(matches!(sock::bind(Path::new("/")), Err(SockError::NoName { .. })));
-    assert!(matches!(sock::connect(Path::new("..")), Err(SockError::NoName { .. })));
+    assert!(matches!(
+        sock::bind(Path::new("/")),
+        Err(SockError::NoName { .. })
+    ));
+    assert!(matches!(
+        sock::connect(Path::new("..")),
+        Err(SockError::NoName { .. })
+    ));
     let root = tempfile::tempdir().unwrap();
     let nowhere = root.path().join("missing/x.sock");
     assert!(matches!(sock::bind(&nowhere), Err(SockError::Directory { .. })));
-    assert!(matches!(sock::connect(&nowhere), Err(SockError::Directory { .. })));
+    assert!(matches!(
+        sock::connect(&nowhere),
+        Err(SockError::Directory { .. })
+    ));
 }
 
 #[test]

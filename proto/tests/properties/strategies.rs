@@ -1,12 +1,11 @@
 //! Strategies for every type of the protocol. Where a type has variants there is one strategy a variant, so that a
 //! test can hold that none was forgotten.
 
-use lodge_proto::event::{CompactReason, EventBody, NotifyLevel, TurnOutcome};
 use lodge_proto::input::{InputAnswer, InputKind, InputRequest, PermissionChoice, SelectOption};
 use lodge_proto::message::{Sender, StopReason, Usage};
 use lodge_proto::part::{BlobRef, PlanEntry, PlanStatus};
 use lodge_proto::session::{Phase, SessionStatus};
-use lodge_proto::{Cursor, ErrorBody, ErrorCode, Event, Message, Opaque, Part, Role};
+use lodge_proto::{Cursor, ErrorBody, ErrorCode, Message, Part, Role};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
@@ -17,8 +16,11 @@ use uuid::Uuid;
 
 /// A strategy for a struct or a variant from strategies for its fields (at most twelve).
 macro_rules! made {
-    ($($ty:ident)::+ { $($field:ident : $strategy:expr),* $(,)? }) => {
-        ($($strategy,)*).prop_map(|($($field,)*)| $($ty)::+ { $($field),* }).boxed()
+    (@of $field:ident) => { $field };
+    (@of $field:ident $strategy:expr) => { $strategy };
+    ($($ty:ident)::+ {}) => { Just($($ty)::+ {}).boxed() };
+    ($($ty:ident)::+ { $($field:ident $(: $strategy:expr)?),+ $(,)? }) => {
+        ($(made!(@of $field $($strategy)?),)+).prop_map(|($($field,)+)| $($ty)::+ { $($field),+ }).boxed()
     };
 }
 pub(crate) use made;
@@ -36,7 +38,9 @@ pub(crate) fn text() -> BoxedStrategy<String> {
 
 /// Any identifier.
 pub(crate) fn id<T: From<Uuid> + std::fmt::Debug + 'static>() -> BoxedStrategy<T> {
-    any::<u128>().prop_map(|bits| T::from(Uuid::from_u128(bits))).boxed()
+    any::<u128>()
+        .prop_map(|bits| T::from(Uuid::from_u128(bits)))
+        .boxed()
 }
 
 /// Any JSON value. Numbers are those that JSON parsers agree on: integers of 64 bits and short decimals.
@@ -61,7 +65,12 @@ pub(crate) fn value() -> BoxedStrategy<Value> {
 /// The fields of an object that is not the tag.
 pub(crate) fn fields() -> BoxedStrategy<Map<String, Value>> {
     btree_map("[a-z_]{1,8}", value(), 0..4)
-        .prop_map(|fields| fields.into_iter().map(|(name, value)| (format!("x_{name}"), value)).collect())
+        .prop_map(|fields| {
+            fields
+                .into_iter()
+                .map(|(name, value)| (format!("x_{name}"), value))
+                .collect()
+        })
         .boxed()
 }
 
@@ -76,20 +85,40 @@ pub(crate) fn error_code() -> BoxedStrategy<ErrorCode> {
 pub(crate) fn error() -> BoxedStrategy<ErrorBody> {
     // `details: null` is the same as no details.
     let details = of(value().prop_filter("null", |value| !value.is_null()));
-    made!(ErrorBody { code: error_code(), message: text(), details: details })
+    made!(ErrorBody {
+        code: error_code(),
+        message: text(),
+        details
+    })
 }
 
 pub(crate) fn cursor() -> BoxedStrategy<Cursor> {
-    made!(Cursor { epoch: any::<u32>(), seq: any::<u64>() })
+    made!(Cursor {
+        epoch: any::<u32>(),
+        seq: any::<u64>()
+    })
 }
 
 pub(crate) fn blob() -> BoxedStrategy<BlobRef> {
-    made!(BlobRef { hash: "[0-9a-f]{64}", media_type: text(), size: any::<u64>(), name: of(text()) })
+    made!(BlobRef {
+        hash: "[0-9a-f]{64}",
+        media_type: text(),
+        size: any::<u64>(),
+        name: of(text())
+    })
 }
 
 pub(crate) fn plan_entry() -> BoxedStrategy<PlanEntry> {
-    let status = select(vec![PlanStatus::Pending, PlanStatus::InProgress, PlanStatus::Completed]);
-    made!(PlanEntry { content: text(), status: status, priority: of(text()) })
+    let status = select(vec![
+        PlanStatus::Pending,
+        PlanStatus::InProgress,
+        PlanStatus::Completed,
+    ]);
+    made!(PlanEntry {
+        content: text(),
+        status,
+        priority: of(text())
+    })
 }
 
 /// One strategy a type of part; `tool_result` with `output` inside.
@@ -97,24 +126,52 @@ pub(crate) fn parts_with(output: &BoxedStrategy<Part>) -> Vec<BoxedStrategy<Part
     let output = small(output.clone());
     vec![
         made!(Part::Text { text: text() }),
-        made!(Part::Thinking { text: text(), redacted: any::<bool>() }),
-        made!(Part::ToolCall { tool_call_id: id(), name: text(), input: value() }),
-        made!(Part::ToolResult { tool_call_id: id(), name: text(), output: output, is_error: any::<bool>() }),
-        made!(Part::Image { blob: blob(), alt: of(text()) }),
+        made!(Part::Thinking {
+            text: text(),
+            redacted: any::<bool>()
+        }),
+        made!(Part::ToolCall {
+            tool_call_id: id(),
+            name: text(),
+            input: value()
+        }),
+        made!(Part::ToolResult {
+            tool_call_id: id(),
+            name: text(),
+            output,
+            is_error: any::<bool>()
+        }),
+        made!(Part::Image {
+            blob: blob(),
+            alt: of(text())
+        }),
         made!(Part::Audio { blob: blob() }),
         made!(Part::Video { blob: blob() }),
-        made!(Part::FileRef { path: text(), lines: of(any::<(u32, u32)>()) }),
+        made!(Part::FileRef {
+            path: text(),
+            lines: of(any::<(u32, u32)>())
+        }),
         made!(Part::Attachment { blob: blob() }),
-        made!(Part::Diff { path: text(), patch: text() }),
-        made!(Part::Plan { entries: small(plan_entry()) }),
-        made!(Part::Error { code: error_code(), message: text() }),
+        made!(Part::Diff {
+            path: text(),
+            patch: text()
+        }),
+        made!(Part::Plan {
+            entries: small(plan_entry())
+        }),
+        made!(Part::Error {
+            code: error_code(),
+            message: text()
+        }),
         extension(),
     ]
 }
 
 /// A part of an extension.
 pub(crate) fn extension() -> BoxedStrategy<Part> {
-    ("x-[a-z]{0,8}", fields()).prop_map(|(name, fields)| Part::extension(&name, fields).expect("the prefix")).boxed()
+    ("x-[a-z]{0,8}", fields())
+        .prop_map(|(name, fields)| Part::extension(&name, fields).expect("the prefix"))
+        .boxed()
 }
 
 /// Parts, results of tools nested in results of tools too.
@@ -126,11 +183,20 @@ pub(crate) fn part() -> BoxedStrategy<Part> {
 
 pub(crate) fn usage() -> BoxedStrategy<Usage> {
     let n = any::<u64>;
-    made!(Usage { input: n(), output: n(), cache_read: n(), cache_write: n(), cost_nanodollars: n() })
+    made!(Usage {
+        input: n(),
+        output: n(),
+        cache_read: n(),
+        cache_write: n(),
+        cost_nanodollars: n()
+    })
 }
 
 pub(crate) fn message() -> BoxedStrategy<Message> {
-    let sender = made!(Sender { account: text(), name: text() });
+    let sender = made!(Sender {
+        account: text(),
+        name: text()
+    });
     let role = select(vec![Role::User, Role::Assistant, Role::System, Role::Tool]);
     let stop = select(vec![
         StopReason::EndTurn,
@@ -142,7 +208,15 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
         StopReason::Interrupted,
     ]);
     let head = (id(), id(), id(), any::<u64>(), role, of(sender), small(part()));
-    let tail = (of(text()), of(text()), text(), of(stop), of(usage()), any::<u64>(), any::<u32>());
+    let tail = (
+        of(text()),
+        of(text()),
+        text(),
+        of(stop),
+        of(usage()),
+        any::<u64>(),
+        any::<u32>(),
+    );
     (head, tail)
         .prop_map(|((id, session_id, turn_id, index, role, sender, parts), tail)| {
             let (model, provider, harness, stop_reason, usage, created_at, version) = tail;
@@ -172,7 +246,11 @@ pub(crate) fn choice() -> BoxedStrategy<PermissionChoice> {
 }
 
 pub(crate) fn request() -> BoxedStrategy<InputRequest> {
-    let option = made!(SelectOption { value: text(), label: text(), description: of(text()) });
+    let option = made!(SelectOption {
+        value: text(),
+        label: text(),
+        description: of(text())
+    });
     let kind = Union::new(vec![
         made!(InputKind::Permission {
             tool: text(),
@@ -180,18 +258,31 @@ pub(crate) fn request() -> BoxedStrategy<InputRequest> {
             tool_call_id: of(id()),
             choices: small(choice())
         }),
-        made!(InputKind::Select { options: small(option), multiple: any::<bool>() }),
+        made!(InputKind::Select {
+            options: small(option),
+            multiple: any::<bool>()
+        }),
         made!(InputKind::Confirm {}),
-        made!(InputKind::Input { placeholder: of(text()) }),
+        made!(InputKind::Input {
+            placeholder: of(text())
+        }),
         made!(InputKind::Editor { text: text() }),
     ]);
-    made!(InputRequest { id: id(), title: text(), message: of(text()), expires_at: of(any::<u64>()), kind: kind })
+    made!(InputRequest {
+        id: id(),
+        title: text(),
+        message: of(text()),
+        expires_at: of(any::<u64>()),
+        kind
+    })
 }
 
 pub(crate) fn answer() -> BoxedStrategy<InputAnswer> {
     Union::new(vec![
         made!(InputAnswer::Permission { choice: choice() }),
-        made!(InputAnswer::Selected { values: small(text()) }),
+        made!(InputAnswer::Selected {
+            values: small(text())
+        }),
         made!(InputAnswer::Confirmed { yes: any::<bool>() }),
         made!(InputAnswer::Text { text: text() }),
         made!(InputAnswer::Cancelled {}),
@@ -206,113 +297,14 @@ pub(crate) fn status() -> BoxedStrategy<SessionStatus> {
 
 pub(crate) fn phase() -> BoxedStrategy<Phase> {
     use Phase::{Compacting, Generating, Initializing, Retrying, Thinking, ToolRunning, WaitingForInput};
-    select(vec![Initializing, Generating, Thinking, ToolRunning, Compacting, Retrying, WaitingForInput]).boxed()
-}
-
-/// One strategy an event that this build knows.
-pub(crate) fn event_bodies() -> Vec<BoxedStrategy<EventBody>> {
-    [session_events(), stream_events(), tool_events(), state_events()].concat()
-}
-
-fn session_events() -> Vec<BoxedStrategy<EventBody>> {
-    use TurnOutcome::{Aborted, Completed, Failed, Interrupted};
-    let outcome = select(vec![Completed, Aborted, Failed, Interrupted]);
-    vec![
-        made!(EventBody::SessionCreated { session: super::sessions::info() }),
-        made!(EventBody::SessionClosed { reason: text() }),
-        made!(EventBody::SessionTitleChanged { title: text() }),
-        made!(EventBody::SessionCapabilities { capabilities: super::sessions::capabilities() }),
-        made!(EventBody::SessionHeartbeat { status: status() }),
-        made!(EventBody::TurnStarted {}),
-        made!(EventBody::TurnEnded { outcome: outcome, usage: usage(), error: of(error()) }),
-        made!(EventBody::AgentWorking { phase: phase() }),
-        made!(EventBody::AgentIdle { message_version: any::<u64>() }),
-        made!(EventBody::AgentError { code: error_code(), message: text(), recoverable: any::<bool>() }),
-        made!(EventBody::AgentInputNeeded { request: request() }),
-        made!(EventBody::AgentInputResolved { request_id: id(), answer: answer() }),
-    ]
-}
-
-fn stream_events() -> Vec<BoxedStrategy<EventBody>> {
-    let role = select(vec![Role::User, Role::Assistant]);
-    let at = any::<u32>;
-    vec![
-        made!(EventBody::StreamMessageStart { message_id: id(), role: role }),
-        made!(EventBody::StreamTextDelta { message_id: id(), part_index: at(), delta: text() }),
-        made!(EventBody::StreamThinkingDelta { message_id: id(), part_index: at(), delta: text() }),
-        made!(EventBody::StreamToolCallStart { message_id: id(), part_index: at(), tool_call_id: id(), name: text() }),
-        made!(EventBody::StreamToolCallDelta { message_id: id(), part_index: at(), tool_call_id: id(), delta: text() }),
-        made!(EventBody::StreamToolCallEnd {
-            message_id: id(),
-            part_index: at(),
-            tool_call_id: id(),
-            name: text(),
-            input: value(),
-        }),
-        made!(EventBody::StreamMessageEnd { message: message() }),
-        made!(EventBody::StreamMessageDiscarded { message_id: id() }),
-        made!(EventBody::StreamResyncRequired { from_seq: any::<u64>() }),
-    ]
-}
-
-fn tool_events() -> Vec<BoxedStrategy<EventBody>> {
-    use CompactReason::{Manual, Overflow, Threshold};
-    let (n, m) = (any::<u64>, any::<u32>);
-    let reason = select(vec![Manual, Threshold, Overflow]);
-    vec![
-        made!(EventBody::ToolStart { tool_call_id: id(), name: text(), input: value() }),
-        made!(EventBody::ToolProgress {
-            tool_call_id: id(),
-            name: text(),
-            delta: of(text()),
-            output: of(small(part())),
-        }),
-        made!(EventBody::ToolEnd {
-            tool_call_id: id(),
-            name: text(),
-            output: small(part()),
-            is_error: any::<bool>(),
-            duration_ms: of(n()),
-        }),
-        made!(EventBody::RetryStart { attempt: m(), max_attempts: of(m()), delay_ms: n(), error: error() }),
-        made!(EventBody::RetryEnd { success: any::<bool>(), attempt: m() }),
-        made!(EventBody::CompactStart { reason: reason }),
-        made!(EventBody::CompactEnd { success: any::<bool>(), summary: of(text()), error: of(error()) }),
-    ]
-}
-
-fn state_events() -> Vec<BoxedStrategy<EventBody>> {
-    let level = select(vec![NotifyLevel::Info, NotifyLevel::Warning, NotifyLevel::Error]);
-    vec![
-        made!(EventBody::PlanUpdated { entries: small(plan_entry()) }),
-        made!(EventBody::QueueUpdated { entries: small(super::sessions::queue_entry()) }),
-        made!(EventBody::CommandsUpdated { commands: small(super::sessions::command_info()) }),
-        made!(EventBody::ConfigModelChanged { model: text() }),
-        made!(EventBody::ConfigThinkingLevelChanged { level: text() }),
-        made!(EventBody::ConfigModeChanged { mode: text() }),
-        made!(EventBody::UsageUpdated { usage: usage(), context_tokens: of(any::<u64>()) }),
-        made!(EventBody::Notify { level: level, message: text() }),
-        made!(EventBody::Status { status: status(), text: of(text()), persisting: any::<bool>() }),
-    ]
-}
-
-/// An event that this build does not know.
-pub(crate) fn unknown_event() -> BoxedStrategy<EventBody> {
-    ("[a-z]{1,6}\\.later_[a-z]{0,6}", fields())
-        .prop_map(|(tag, mut fields)| {
-            fields.insert("event".to_owned(), tag.into());
-            EventBody::Other(Opaque::new(fields).expect("a tag that nobody knows"))
-        })
-        .boxed()
-}
-
-/// An event with this body.
-pub(crate) fn event_of(body: BoxedStrategy<EventBody>) -> BoxedStrategy<Event> {
-    made!(Event { session_id: id(), seq: any::<u64>(), ts: any::<u64>(), turn_id: of(id()), body: body })
-}
-
-pub(crate) fn event() -> BoxedStrategy<Event> {
-    let mut bodies = event_bodies();
-    bodies.push(unknown_event());
-    event_of(Union::new(bodies).boxed())
+    select(vec![
+        Initializing,
+        Generating,
+        Thinking,
+        ToolRunning,
+        Compacting,
+        Retrying,
+        WaitingForInput,
+    ])
+    .boxed()
 }

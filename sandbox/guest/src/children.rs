@@ -327,6 +327,11 @@ impl Children {
         }
     }
 
+    /// Whether the exit of every command was told.
+    pub(crate) fn all_announced(&self) -> bool {
+        self.commands.values().all(|command| command.announced)
+    }
+
     /// Announces exits that are due, forgets finished commands, says when to look again.
     pub(crate) fn settle(&mut self, now: Instant, link: &mut Link) -> Result<Option<Duration>, LinkError> {
         let mut next: Option<Duration> = None;

@@ -212,8 +212,9 @@ impl MainLoop {
     }
 
     fn shutdown_complete(&self, now: Instant) -> bool {
-        self.deadline
-            .is_some_and(|at| now >= at || (self.childless && self.link.is_flushed()))
+        self.deadline.is_some_and(|at| {
+            now >= at || (self.childless && self.children.all_announced() && self.link.is_flushed())
+        })
     }
 
     fn reap(&mut self) {

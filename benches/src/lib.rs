@@ -1,0 +1,21 @@
+//! Measures Lodge beside a plain relay and beside the peers that install from npm. Started by `benches/run`.
+//!
+//! - [`cli`]: the command line
+//! - [`lodge`], [`baseline`], [`peers`]: the systems
+//! - [`load`]: clients that count, over [`ws`] and server-sent events ([`http`])
+//! - [`marker`], [`mock`]: what is streamed, and the agents and models that stream it
+//! - [`mod@proc`], [`clock`]: processes, their time and memory
+//! - [`report`]: the table
+
+pub mod baseline;
+pub mod cli;
+pub mod clock;
+pub mod http;
+pub mod load;
+pub mod lodge;
+pub mod marker;
+pub mod mock;
+pub mod peers;
+pub mod proc;
+pub mod report;
+pub mod ws;
