@@ -32,6 +32,10 @@ lint:
 fmt:
     cargo fmt --all
 
+# Lodge beside a plain relay and its peers; writes benches/RESULTS.md.
+bench *options:
+    benches/run {{options}}
+
 # Write frontend/src/protocol/generated.ts from the Rust types.
 gen-types:
     LODGE_UPDATE=1 cargo test --quiet -p lodge-proto --test typescript

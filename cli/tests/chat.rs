@@ -126,6 +126,15 @@ fn a_running_lodge_is_used_and_decides_where_agents_work() {
         "{}",
         stderr(&refused)
     );
+    assert!(
+        lodge
+            .processes()
+            .iter()
+            .any(|process| process.contains("lodge-shim")),
+        "the session is there"
+    );
+    assert!(lodge.run(&["down"]).status.success());
+    assert_eq!(lodge.processes(), [""; 0]);
 }
 
 #[test]

@@ -81,10 +81,10 @@ async function screens(page, name) {
   await page.getByTestId("create-session").click();
   await page.getByText("What should it do?").waitFor();
   await check(page, `${name}-empty`);
-  await send(page, "work 60");
+  await send(page, "work 150");
   await page.waitForTimeout(1400);
   await check(page, `${name}-thinking`);
-  await page.waitForTimeout(3800);
+  await page.waitForTimeout(2500);
   await send(page, "also look at quoted fields");
   await page.getByTestId("choose-queue").click();
   await send(page, "then update the documentation");

@@ -8,6 +8,7 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/controls.css";
+import "./styles/pages.css";
 import "./styles/transcript.css";
 import "./styles/tools.css";
 import "./styles/composer.css";

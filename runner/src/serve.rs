@@ -121,8 +121,10 @@ async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: 
         return;
     }
     let writing = tokio::spawn(write_frames(write, queue));
-    if let Err(error) = read_frames(read, conn, &hub).await {
-        tracing::warn!(error, "a relay's connection");
+    match read_frames(read, conn, &hub).await {
+        Ok(()) => {}
+        Err(ReadError::Io(error)) => tracing::debug!(%error, "a relay left"),
+        Err(error) => tracing::warn!(%error, "a relay breaks the protocol and was let go"),
     }
     let _ = hub.send(HubMessage::Gone(conn)).await;
     writing.abort();
@@ -142,23 +144,31 @@ async fn write_frames(mut write: OwnedWriteHalf, mut queue: OutboxReader) {
     }
 }
 
-async fn read_frames(mut read: OwnedReadHalf, conn: ConnId, hub: &HubSender) -> Result<(), String> {
+/// Why a relay's connection ended.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Io(std::io::Error),
+    #[error(transparent)]
+    Frame(#[from] lodge_proto::frame::FrameError),
+    #[error(transparent)]
+    Route(#[from] router::RouteError),
+}
+
+async fn read_frames(mut read: OwnedReadHalf, conn: ConnId, hub: &HubSender) -> Result<(), ReadError> {
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let count = read.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        let count = read.read(&mut buffer).await.map_err(ReadError::Io)?;
         if count == 0 {
-            return decoder.finish().map_err(|error| error.to_string());
+            return Ok(decoder.finish()?);
         }
         decoder.push(&buffer[..count]);
-        while let Some((header, payload)) = decoder.next_frame().map_err(|error| error.to_string())? {
-            let frame = router::read(header.kind, payload).map_err(|error| error.to_string())?;
+        while let Some((header, payload)) = decoder.next_frame()? {
+            let frame = router::read(header.kind, payload)?;
+            let channel = header.channel;
             if hub
-                .send(HubMessage::Frame {
-                    conn,
-                    channel: header.channel,
-                    frame,
-                })
+                .send(HubMessage::Frame { conn, channel, frame })
                 .await
                 .is_err()
             {

@@ -72,7 +72,7 @@ async fn who_says_too_much_is_told_so_by_command() {
     let (backend, _runner, mut runner) = Backend::with_runner().await;
     let mut browser = backend.browse(&backend.login().await).await;
     within(runner.recv_control("attach")).await;
-    for n in 0..450 {
+    for n in 0..3000 {
         browser
             .say(&json!({"id": n.to_string(), "cmd": "session.list"}))
             .await;

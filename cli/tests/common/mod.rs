@@ -87,15 +87,16 @@ impl Lodge {
         serde_json::from_slice(&self.run(&["status", "--json"]).stdout).unwrap()
     }
 
-    /// The processes whose command line names this data directory.
+    /// The processes that belong to this Lodge: their command line names its directory, or they are guests that have
+    /// something of it mounted.
     pub fn processes(&self) -> Vec<String> {
-        let needle = self.root.path().to_str().unwrap().as_bytes().to_vec();
+        let needle = self.root().file_name().unwrap().as_encoded_bytes();
+        let names_it = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
-                continue;
-            };
-            if line.windows(needle.len()).any(|window| window == needle) {
+            let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+            let line = read("cmdline");
+            if names_it(&line) || names_it(&read("mountinfo")) {
                 let line = String::from_utf8_lossy(&line).replace('\0', " ");
                 found.push(format!("{} {line}", entry.file_name().to_string_lossy()));
             }

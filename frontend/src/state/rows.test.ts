@@ -24,6 +24,12 @@ describe("rows", () => {
     expect(buildRows([], at, [pending]).map((row) => row.kind)).toEqual(["error", "pending"]);
   });
 
+  it("say when a turn brought no answer, but not while it runs", () => {
+    const user = finishedRows([message("u", 0, "user", [text("go")])]);
+    expect(buildRows(user, model(), []).map((row) => row.kind)).toEqual(["message", "note"]);
+    expect(buildRows(user, model({ turn_id: "t" }), []).map((row) => row.kind)).toEqual(["message"]);
+  });
+
   it("give a streaming message the key it keeps when it is finished", () => {
     const streaming = message("m", 1, "assistant", [text("wor")]);
     const user = finishedRows([message("u", 0, "user", [text("go")])]);

@@ -21,6 +21,7 @@ export type Row =
       readonly continues: boolean;
     }
   | { readonly kind: "pending"; readonly key: string; readonly prompt: PendingPrompt }
+  | { readonly kind: "note"; readonly key: string; readonly text: string }
   | { readonly kind: "error"; readonly key: string; readonly error: ErrorBody };
 
 export function toolResults(messages: readonly Message[]): ToolResults {
@@ -82,7 +83,12 @@ export function buildRows(
     row.kind === "message" && index === 0 && row.message.role !== "user" ? { ...row, continues: afterAgent } : row,
   );
   const rows: Row[] = [...finished, ...live];
-  if (model.lastError && !model.turnId) rows.push({ kind: "error", key: "last-error", error: model.lastError });
+  if (!model.turnId) {
+    const end = rows.at(-1);
+    const unanswered = end?.kind === "message" && end.message.role === "user";
+    if (model.lastError) rows.push({ kind: "error", key: "last-error", error: model.lastError });
+    else if (unanswered) rows.push({ kind: "note", key: "unanswered", text: "The turn ended without an answer." });
+  }
   for (const prompt of pending) rows.push({ kind: "pending", key: `pending-${prompt.clientId}`, prompt });
   return rows;
 }

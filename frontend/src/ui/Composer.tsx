@@ -53,8 +53,21 @@ function BusyChoicePicker({ value, onChange }: { value: BusyChoice; onChange: (v
   );
 }
 
-function StopButton({ model, sessionId }: { model: SessionModel; sessionId: string }) {
+const hasMouse = (): boolean => window.matchMedia("(pointer: fine)").matches;
+
+interface StopProps {
+  readonly model: SessionModel;
+  readonly sessionId: string;
+  readonly field: RefObject<HTMLTextAreaElement | null>;
+}
+
+function StopButton({ model, sessionId, field }: StopProps) {
   const client = useClient();
+  const stop = () => {
+    void client.attempt({ cmd: "abort" }, sessionId);
+    // The button goes with the turn; the focus must not go with it.
+    if (hasMouse()) field.current?.focus();
+  };
   const stopping = model.info.status === "aborting";
   return (
     <button
@@ -62,7 +75,7 @@ function StopButton({ model, sessionId }: { model: SessionModel; sessionId: stri
       className="button stop"
       data-testid="stop"
       disabled={stopping}
-      onClick={() => void client.attempt({ cmd: "abort" }, sessionId)}
+      onClick={stop}
     >
       <Square size={12} aria-hidden fill="currentColor" /> {stopping ? "Stopping…" : "Stop"}
     </button>
@@ -84,7 +97,7 @@ function placeholder(model: SessionModel, state: SendState): string {
 /** A device with a mouse gets the cursor at once; on a phone that would pull up the keyboard. */
 function useFocusOnOpen(field: RefObject<HTMLTextAreaElement | null>) {
   useEffect(() => {
-    if (window.matchMedia("(pointer: fine)").matches) field.current?.focus({ preventScroll: true });
+    if (hasMouse()) field.current?.focus({ preventScroll: true });
   }, [field]);
 }
 
@@ -146,7 +159,7 @@ export function Composer({ model, sessionId }: { model: SessionModel; sessionId:
           {note}
         </span>
         {state.choice && <BusyChoicePicker value={choice} onChange={pick} />}
-        {isBusy(model.info.status) && <StopButton model={model} sessionId={sessionId} />}
+        {isBusy(model.info.status) && <StopButton model={model} sessionId={sessionId} field={field} />}
         <button type="submit" className="button primary send" data-testid="send" disabled={!canSend} title={state.reason ?? "Enter"}>
           <ArrowUp size={16} aria-hidden /> <span className="send-label">{state.label}</span>
         </button>

@@ -1,6 +1,6 @@
 /** Markdown in blocks that are cached one by one, so that a growing answer costs only its end. No raw HTML, no
  * remote images: what an agent writes must not make the browser call anywhere. */
-import { memo, useRef } from "react";
+import { Children, memo, useRef, type ReactNode } from "react";
 import ReactMarkdown, { type Components } from "react-markdown";
 import remarkGfm from "remark-gfm";
 import { blockSource, NO_BLOCKS, splitBlocks } from "../lib/markdown";
@@ -8,7 +8,20 @@ import { CodeBlock } from "./CodeBlock";
 
 const PLUGINS = [remarkGfm];
 
+/** A heading whose words are still to come is none yet. */
+function heading(Level: "h1" | "h2" | "h3" | "h4" | "h5" | "h6") {
+  return function Heading({ children }: { children?: ReactNode }) {
+    return Children.count(children) === 0 ? null : <Level>{children}</Level>;
+  };
+}
+
 const COMPONENTS: Components = {
+  h1: heading("h1"),
+  h2: heading("h2"),
+  h3: heading("h3"),
+  h4: heading("h4"),
+  h5: heading("h5"),
+  h6: heading("h6"),
   a: ({ href, children }) =>
     href ? (
       <a href={href} target="_blank" rel="noopener noreferrer">

@@ -117,6 +117,11 @@ describe("Markdown", () => {
     expect([link.getAttribute("target"), link.getAttribute("rel")]).toEqual(["_blank", "noopener noreferrer"]);
   });
 
+  it("shows no empty heading while its words are still to come", () => {
+    expect(render(<Markdown text={"one\n\n## "} />).container.querySelector("h2")).toBeNull();
+    expect(render(<Markdown text="## Two" />).container.querySelector("h2")?.textContent).toBe("Two");
+  });
+
   it("renders a growing text as it renders the whole", () => {
     const text = "# A\n\none [two][r]\n\n| a |\n| - |\n| 1 |\n\n```js\nx\n```\n\n- [x] done\n\n[r]: https://example.org\n";
     const whole = render(<Markdown text={text} />).container.innerHTML;

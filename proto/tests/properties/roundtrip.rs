@@ -80,7 +80,7 @@ proptest! {
 }
 
 /// One value of each strategy.
-fn one_of_each<T: Debug>(strategies: Vec<BoxedStrategy<T>>) -> Vec<T> {
+fn one_of_each<T: Debug>(strategies: &[BoxedStrategy<T>]) -> Vec<T> {
     let mut runner = TestRunner::deterministic();
     strategies
         .iter()
@@ -90,7 +90,7 @@ fn one_of_each<T: Debug>(strategies: Vec<BoxedStrategy<T>>) -> Vec<T> {
 
 #[test]
 fn no_event_is_left_out() {
-    let tried: BTreeSet<String> = one_of_each(events::event_bodies())
+    let tried: BTreeSet<String> = one_of_each(&events::event_bodies())
         .iter()
         .map(|body| body.tag().to_owned())
         .collect();
@@ -99,7 +99,7 @@ fn no_event_is_left_out() {
 
 #[test]
 fn no_part_is_left_out() {
-    let tried: BTreeSet<String> = one_of_each(strategies::parts_with(&strategies::extension()))
+    let tried: BTreeSet<String> = one_of_each(&strategies::parts_with(&strategies::extension()))
         .iter()
         .map(|part| {
             serde_json::to_value(part).unwrap()["type"]
@@ -114,7 +114,7 @@ fn no_part_is_left_out() {
 
 #[test]
 fn no_command_is_left_out() {
-    let tried: BTreeSet<String> = one_of_each(sessions::command_bodies())
+    let tried: BTreeSet<String> = one_of_each(&sessions::command_bodies())
         .iter()
         .map(|body| {
             serde_json::to_value(body).unwrap()["cmd"]

@@ -96,7 +96,7 @@ proptest! {
         drop in any::<bool>(),
     ) {
         let mut sent = object(serde_json::to_value(&event).unwrap());
-        if let Some(field) = break_one(&mut sent, "event", REQUIRED_NOWHERE, &pick, drop) {
+        if let Some(field) = break_one(&mut sent, "event", REQUIRED_NOWHERE, pick, drop) {
             let text = Value::Object(sent).to_string();
             let read = serde_json::from_str::<Event>(&text);
             prop_assert!(read.is_err(), "without a good `{field}`: {text}\nread as {read:?}");
@@ -111,7 +111,7 @@ proptest! {
     ) {
         prop_assume!(!matches!(part, Part::Other(_)));
         let mut sent = object(serde_json::to_value(&part).unwrap());
-        if let Some(field) = break_one(&mut sent, "type", REQUIRED_NOWHERE, &pick, drop) {
+        if let Some(field) = break_one(&mut sent, "type", REQUIRED_NOWHERE, pick, drop) {
             let text = Value::Object(sent).to_string();
             let read = serde_json::from_str::<Part>(&text);
             prop_assert!(read.is_err(), "without a good `{field}`: {text}\nread as {read:?}");
@@ -165,7 +165,7 @@ fn break_one(
     fields: &mut Map<String, Value>,
     tag: &str,
     optional: &[&str],
-    pick: &prop::sample::Index,
+    pick: prop::sample::Index,
     drop: bool,
 ) -> Option<String> {
     let event = fields

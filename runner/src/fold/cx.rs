@@ -98,6 +98,11 @@ impl<'a> Cx<'a> {
         self.core.turn.as_ref().map(|turn| turn.id)
     }
 
+    /// Whether a turn runs that is not yet being stored: what belongs into a turn may be said.
+    pub fn in_turn(&self) -> bool {
+        self.core.turn.is_some() && self.core.persisting.is_none()
+    }
+
     /// Whether the turn under way is being aborted.
     pub fn is_aborting(&self) -> bool {
         self.core.turn.as_ref().is_some_and(|turn| turn.aborting)

@@ -196,6 +196,18 @@ fn close(cx: &mut Cx<'_>, outcome: TurnOutcome, error: Option<ErrorBody>) {
     cx.core.timers.remove(&Timer::AbortDeadline { turn: id });
     if let Some(error) = &error {
         cx.agent_error(error.code, error.message.clone(), true);
+        // The error is part of the conversation: a reload shows the same as the live view did.
+        let part = Part::Error {
+            code: error.code,
+            message: error.message.clone(),
+        };
+        cx.whole_message(
+            Role::System,
+            Final {
+                parts: vec![part],
+                ..Final::default()
+            },
+        );
     }
     cx.core.last_error.clone_from(&error);
     let now = cx.now();

@@ -33,6 +33,8 @@ pub(super) enum Internal {
     SnapshotSaved { oldest: u64, floor_seq: u64 },
     /// All is ready for the harness to be started, or cannot be.
     Prepared(Box<Result<super::launch::Prepared, ErrorBody>>),
+    /// The lease of a session whose shim outlived the runner goes on.
+    Leased(crate::lease::Lease),
     /// The shim was spawned, or could not be.
     Spawned(Result<(), ErrorBody>),
 }

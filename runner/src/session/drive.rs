@@ -213,6 +213,7 @@ impl Actor {
                     Port::Detached => {}
                 }
             }
+            Internal::Leased(lease) => self.lease = Some(lease),
             Internal::Prepared(prepared) => self.prepared(*prepared).await,
             Internal::Spawned(result) => self.spawned(result).await,
         }

@@ -16,6 +16,8 @@ use std::time::Duration;
 /// Time the shim that ends has to let go of the journal.
 const HANDOVER: Duration = Duration::from_secs(5);
 const HANDOVER_POLL: Duration = Duration::from_millis(20);
+/// Pause between attempts to resume a lease.
+const LEASE_PAUSE: Duration = Duration::from_secs(1);
 
 /// All that a shim needs, with the lease it will use.
 #[derive(Debug)]
@@ -172,17 +174,28 @@ impl Actor {
         self.fail_waiting(&error);
     }
 
-    /// After a restart of the runner: the shim still holds the guest's listener, the gateway may not.
-    pub(super) async fn resume_lease(&mut self) {
+    /// After a restart of the runner: the shim still holds the guest's listener, the gateway may not. Nobody waits
+    /// for it: without its lease a guest's model calls wait in the listener's queue.
+    pub(super) fn resume_lease(&self) {
         if !self.fold.is_running() {
             return;
         }
-        match self.shared.leases.resume(&self.dir, self.row.info.id).await {
-            Ok(lease) => self.lease = Some(lease),
-            Err(error) => {
-                tracing::warn!(%error, "the session's lease cannot be resumed: its model calls fail");
+        let (leases, internal) = (self.shared.leases.clone(), self.internal.clone());
+        let (dir, id) = (self.dir.clone(), self.row.info.id);
+        tokio::spawn(async move {
+            loop {
+                match leases.resume(&dir, id).await {
+                    Ok(lease) => return drop(internal.send(Internal::Leased(lease))),
+                    Err(error) if error.code == ErrorCode::Unavailable && !internal.is_closed() => {
+                        tracing::warn!(session = %id, %error, "the session's lease is not resumed yet");
+                        tokio::time::sleep(LEASE_PAUSE).await;
+                    }
+                    Err(error) => {
+                        return tracing::error!(session = %id, %error, "the session's lease is lost: its model calls fail");
+                    }
+                }
             }
-        }
+        });
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) async fn open(
     };
     connect(&mut actor).await?;
     if matches!(actor.port, Port::Shim(_)) {
-        actor.resume_lease().await;
+        actor.resume_lease();
     }
     Ok(actor)
 }

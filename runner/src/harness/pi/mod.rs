@@ -98,7 +98,7 @@ impl Pi {
                 max_attempts,
                 delay_ms,
                 error_message,
-            } => {
+            } if cx.in_turn() => {
                 cx.discard_failed();
                 cx.phase(Phase::Retrying);
                 let error = provider_error(&error_message);
@@ -109,7 +109,12 @@ impl Pi {
                     error,
                 });
             }
-            Incoming::AutoRetryEnd { success, attempt } => cx.emit(EventBody::RetryEnd { success, attempt }),
+            Incoming::AutoRetryEnd { success, attempt } if cx.in_turn() => {
+                cx.emit(EventBody::RetryEnd { success, attempt });
+            }
+            Incoming::AutoRetryStart { .. } | Incoming::AutoRetryEnd { .. } => {
+                cx.warn("pi tries again outside of a turn");
+            }
             Incoming::CompactionStart { reason } => compaction_start(cx, &reason),
             Incoming::CompactionEnd {
                 result,

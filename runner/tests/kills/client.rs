@@ -1,0 +1,212 @@
+//! A relay with one client: connects again after each kill, with its cursors and its unanswered commands.
+
+use lodge_proto::frame::{self, Decoder, Header, Kind, flags};
+use lodge_proto::relay::{self, Actor, CommandEnvelope, Rights, ToClient, ToRunner};
+use lodge_proto::{Command, CommandBody, Cursor, ErrorCode, Event, Outcome, Response, SessionId};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+/// The client's channel.
+const CHANNEL: u32 = 1;
+/// Pause before a runner that is not there yet is tried again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// What the client hears.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Subscribed(SessionId, Cursor, relay::Verdict),
+    Event(Event),
+    Answer(String, Outcome),
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+    stream: Option<UnixStream>,
+    decoder: Decoder,
+    /// Session handles of this connection.
+    handles: HashMap<u64, SessionId>,
+    /// Commands without an answer, by their id.
+    pub(crate) pending: BTreeMap<String, Command>,
+    next_id: u64,
+}
+
+impl Client {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            stream: None,
+            decoder: Decoder::new(),
+            handles: HashMap::new(),
+            pending: BTreeMap::new(),
+            next_id: 1,
+        }
+    }
+
+    /// Sends a command; it is sent again until it is answered.
+    pub(crate) async fn command(&mut self, session_id: Option<SessionId>, body: CommandBody) -> String {
+        let id = format!("c{:06}", self.next_id);
+        self.next_id += 1;
+        let client_id = Some(format!("client-{id}"));
+        let command = Command {
+            id: id.clone(),
+            session_id,
+            client_id,
+            body,
+        };
+        self.send(Header::new(Kind::Command), &envelope(&command)).await;
+        self.pending.insert(id.clone(), command);
+        id
+    }
+
+    pub(crate) async fn subscribe(&mut self, session: SessionId, cursor: Option<Cursor>) {
+        let cursors = BTreeMap::from([(session, cursor)]);
+        self.send(Header::new(Kind::Control), &ToRunner::Subscribe { cursors })
+            .await;
+    }
+
+    async fn send(&mut self, header: Header, payload: &impl Serialize) {
+        let Some(stream) = &mut self.stream else { return };
+        let mut bytes = Vec::new();
+        let payload = serde_json::to_vec(payload).unwrap();
+        frame::encode(&header.channel(CHANNEL), &payload, &mut bytes).unwrap();
+        if stream.write_all(&bytes).await.is_err() {
+            self.stream = None;
+        }
+    }
+
+    /// Connects, tells where it stands, and repeats what was not answered.
+    async fn connect(&mut self, cursors: &BTreeMap<SessionId, Option<Cursor>>) {
+        self.decoder = Decoder::new();
+        self.handles.clear();
+        let stream = loop {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        };
+        self.stream = Some(stream);
+        let control = Header::new(Kind::Control);
+        self.send(
+            control,
+            &ToRunner::Hello {
+                version: relay::VERSION,
+            },
+        )
+        .await;
+        self.send(control, &ToRunner::Attach { actor: actor() }).await;
+        self.send(
+            control,
+            &ToRunner::Subscribe {
+                cursors: cursors.clone(),
+            },
+        )
+        .await;
+        for command in self.pending.clone().values() {
+            self.send(Header::new(Kind::Command), &envelope(command)).await;
+        }
+    }
+
+    /// The next things that are heard; empty after a lost connection. Safe to be dropped half-way.
+    pub(crate) async fn hear(&mut self, cursors: &BTreeMap<SessionId, Option<Cursor>>) -> Vec<Heard> {
+        if self.stream.is_none() {
+            self.connect(cursors).await;
+        }
+        let Some(stream) = &mut self.stream else {
+            return Vec::new();
+        };
+        let mut buffer = vec![0; 64 * 1024];
+        match stream.read(&mut buffer).await {
+            Ok(count) if count > 0 => self.decoder.push(&buffer[..count]),
+            _ => {
+                self.stream = None;
+                return Vec::new();
+            }
+        }
+        self.frames()
+    }
+
+    fn frames(&mut self) -> Vec<Heard> {
+        let mut frames = Vec::new();
+        while let Some((header, payload)) = self.decoder.next_frame().unwrap() {
+            if header.flags & flags::FOR_RELAY == 0 {
+                frames.push((header, payload.to_vec()));
+            }
+        }
+        frames
+            .into_iter()
+            .filter_map(|(header, payload)| self.heard(&header, &payload))
+            .collect()
+    }
+
+    fn heard(&mut self, header: &Header, payload: &[u8]) -> Option<Heard> {
+        match header.kind {
+            Kind::Event => {
+                let event: Event = serde_json::from_slice(payload).unwrap();
+                let session = self.handles.get(&header.session).copied();
+                assert_eq!(
+                    session,
+                    Some(event.session_id),
+                    "an event under another session's handle"
+                );
+                assert_eq!(header.seq, event.seq);
+                Some(Heard::Event(event))
+            }
+            Kind::Reply => {
+                let response: Response = serde_json::from_slice(payload).unwrap();
+                if is_temporary(&response.outcome) {
+                    // Stays pending; asked again with the next connection or the next round.
+                    return None;
+                }
+                self.pending.remove(&response.id)?;
+                Some(Heard::Answer(response.id, response.outcome))
+            }
+            Kind::Control => match serde_json::from_slice(payload).unwrap() {
+                ToClient::Subscribed {
+                    session_id,
+                    cursor,
+                    verdict,
+                } => {
+                    self.handles.insert(header.session, session_id);
+                    Some(Heard::Subscribed(session_id, cursor, verdict))
+                }
+                ToClient::SubscribeFailed { session_id, error } => {
+                    panic!("subscribing {session_id}: {error:?}")
+                }
+                _ => None,
+            },
+            Kind::Credit | Kind::Blob | Kind::Command => panic!("a runner sent {:?}", header.kind),
+        }
+    }
+
+    /// Sends all unanswered commands again.
+    pub(crate) async fn repeat(&mut self) {
+        for command in self.pending.clone().values() {
+            self.send(Header::new(Kind::Command), &envelope(command)).await;
+        }
+    }
+}
+
+fn is_temporary(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Error(error) if matches!(error.code, ErrorCode::Unavailable | ErrorCode::Persisting))
+}
+
+fn actor() -> Actor {
+    Actor {
+        account: "local".to_owned(),
+        name: "Tester".to_owned(),
+        rights: Rights::Own,
+    }
+}
+
+fn envelope(command: &Command) -> CommandEnvelope {
+    let text = serde_json::to_string(command).unwrap();
+    CommandEnvelope {
+        actor: actor(),
+        command: serde_json::value::RawValue::from_string(text).unwrap(),
+    }
+}

@@ -1,0 +1,206 @@
+//! Stand-ins for history and gateway: the runner meets both only over sockets.
+
+use lodge_proto::SessionId;
+use lodge_proto::control::{
+    Dialect, LeaseClosed, LeaseGranted, LeaseRenewed, LeaseReply, LeaseRequest, ListModelsResponse, Model,
+    lease_reply::Reply, lease_request::Request,
+};
+use lodge_proto::history::{
+    AppendTurnRequest, AppendTurnResponse, DeleteSessionRequest, DeleteSessionResponse, GetSessionRequest,
+    ListMessagesRequest, ListMessagesResponse, ListSessionsRequest, ListSessionsResponse, ListTurnsRequest,
+    ListTurnsResponse, Message, PutSessionRequest, PutSessionResponse, Session, read_server, write_server,
+};
+use prost::Message as _;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request as Call, Response as Answer, Status};
+
+/// Binds a socket as the roles do.
+fn listen(path: &Path) -> UnixListener {
+    let listener = lodge_proto::sock::bind(path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    UnixListener::from_std(listener).unwrap()
+}
+
+/// History in memory. A turn is stored once; the same turn with other contents is a fault of the runner.
+#[derive(Debug, Default)]
+struct Stored {
+    turns: HashMap<String, AppendTurnRequest>,
+    messages: BTreeMap<String, Vec<Message>>,
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History(Arc<Mutex<Stored>>);
+
+impl History {
+    pub(crate) fn serve(path: &Path) -> Self {
+        let history = Self::default();
+        let incoming = UnixListenerStream::new(listen(path));
+        let server = tonic::transport::Server::builder()
+            .add_service(write_server::WriteServer::new(history.clone()).max_decoding_message_size(64 << 20))
+            .add_service(read_server::ReadServer::new(history.clone()))
+            .serve_with_incoming(incoming);
+        tokio::spawn(server);
+        history
+    }
+
+    pub(crate) fn has_turn(&self, turn: &str) -> bool {
+        self.0.lock().unwrap().turns.contains_key(turn)
+    }
+
+    /// The stored messages of a session as their JSON.
+    pub(crate) fn messages(&self, session: SessionId) -> Vec<lodge_proto::Message> {
+        let stored = self.0.lock().unwrap();
+        let messages = stored
+            .messages
+            .get(&session.to_string())
+            .cloned()
+            .unwrap_or_default();
+        messages
+            .iter()
+            .map(|message| serde_json::from_slice(&message.json).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn faults(&self) -> Vec<String> {
+        self.0.lock().unwrap().faults.clone()
+    }
+}
+
+#[tonic::async_trait]
+impl write_server::Write for History {
+    async fn put_session(&self, _: Call<PutSessionRequest>) -> Result<Answer<PutSessionResponse>, Status> {
+        Ok(Answer::new(PutSessionResponse {}))
+    }
+
+    async fn append_turn(&self, call: Call<AppendTurnRequest>) -> Result<Answer<AppendTurnResponse>, Status> {
+        let request = call.into_inner();
+        let turn = request.turn.clone().unwrap_or_default().turn_id;
+        let session = request.session.clone().unwrap_or_default().session_id;
+        let mut stored = self.0.lock().unwrap();
+        let known = stored
+            .turns
+            .get(&turn)
+            .map(|earlier| earlier.messages == request.messages);
+        if known == Some(false) {
+            stored
+                .faults
+                .push(format!("turn {turn} came again with other messages"));
+        }
+        let messages = stored.messages.entry(session).or_default();
+        if known.is_none() {
+            messages.extend(request.messages.iter().cloned());
+        }
+        let message_version = messages.len() as u64;
+        stored.turns.entry(turn).or_insert(request);
+        Ok(Answer::new(AppendTurnResponse {
+            message_version,
+            already_stored: known.is_some(),
+        }))
+    }
+
+    async fn delete_session(
+        &self,
+        _: Call<DeleteSessionRequest>,
+    ) -> Result<Answer<DeleteSessionResponse>, Status> {
+        Ok(Answer::new(DeleteSessionResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl read_server::Read for History {
+    async fn get_session(&self, _: Call<GetSessionRequest>) -> Result<Answer<Session>, Status> {
+        Err(Status::not_found("not kept here"))
+    }
+
+    async fn list_sessions(
+        &self,
+        _: Call<ListSessionsRequest>,
+    ) -> Result<Answer<ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("not kept here"))
+    }
+
+    async fn list_messages(
+        &self,
+        _: Call<ListMessagesRequest>,
+    ) -> Result<Answer<ListMessagesResponse>, Status> {
+        Err(Status::not_found("not kept here"))
+    }
+
+    async fn list_turns(&self, _: Call<ListTurnsRequest>) -> Result<Answer<ListTurnsResponse>, Status> {
+        Err(Status::unimplemented("not kept here"))
+    }
+}
+
+/// Grants every lease.
+pub(crate) fn serve_leases(path: &Path) {
+    let listener = listen(path);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(leases(stream));
+        }
+    });
+}
+
+async fn leases(mut stream: UnixStream) -> Option<()> {
+    loop {
+        let length = read_varint(&mut stream).await?;
+        let mut bytes = vec![0; length];
+        // The listener that comes along is dropped: nothing in these guests talks to a model.
+        stream.read_exact(&mut bytes).await.ok()?;
+        let request = LeaseRequest::decode(bytes.as_slice()).ok()?;
+        let reply = match request.request? {
+            Request::Open(open) => Reply::Granted(granted(&open.session_id, "virtual")),
+            Request::Resume(resume) => Reply::Granted(granted(&resume.lease_id, "")),
+            Request::Renew(_) => Reply::Renewed(LeaseRenewed::default()),
+            Request::Close(_) => Reply::Closed(LeaseClosed {}),
+            Request::Models(_) => Reply::Models(ListModelsResponse {
+                models: vec![model()],
+            }),
+        };
+        let reply = LeaseReply {
+            id: request.id,
+            reply: Some(reply),
+        };
+        stream
+            .write_all(&reply.encode_length_delimited_to_vec())
+            .await
+            .ok()?;
+    }
+}
+
+async fn read_varint(stream: &mut UnixStream) -> Option<usize> {
+    let mut value = 0;
+    for shift in (0..35).step_by(7) {
+        let byte = stream.read_u8().await.ok()?;
+        value |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn granted(lease: &str, key: &str) -> LeaseGranted {
+    LeaseGranted {
+        lease_id: lease.to_owned(),
+        virtual_key: key.to_owned(),
+        ttl_seconds: 60,
+        models: vec![model()],
+    }
+}
+
+fn model() -> Model {
+    Model {
+        id: "fake-1".to_owned(),
+        name: "Fake".to_owned(),
+        provider: "fake".to_owned(),
+        dialects: vec![Dialect::OpenaiChat.into()],
+        ..Model::default()
+    }
+}
