@@ -16,7 +16,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure all and write the table.
+    /// Measure all and write the table. Paths are relative to the repository.
     Measure(MeasureArgs),
     /// A role of Lodge as a process.
     Role(lodge::RoleArgs),
@@ -35,16 +35,19 @@ struct MeasureArgs {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where the peers are installed (`node_modules`).
-    #[arg(long)]
+    #[arg(long, default_value = "target/bench-peers")]
     peers: PathBuf,
     /// Directory of lodge-shim and lodge-fake-pi.
-    #[arg(long)]
+    #[arg(long, default_value = "target/release")]
     programs: PathBuf,
     /// Guest init, statically linked.
-    #[arg(long)]
+    #[arg(long, default_value = "target/guest/lodge-init")]
     init: PathBuf,
+    /// Where the data of the run goes; removed at its end.
+    #[arg(long, default_value = "target/bench-work")]
+    work: PathBuf,
     /// The file to write.
-    #[arg(long)]
+    #[arg(long, default_value = "benches/RESULTS.md")]
     out: PathBuf,
 }
 
@@ -62,14 +65,15 @@ fn measure(args: &MeasureArgs) -> anyhow::Result<()> {
     let sizes = if args.quick { Sizes::QUICK } else { Sizes::FULL };
     let begun = Instant::now();
     let load_before = proc::load();
-    let dir = tempfile::tempdir().context("a directory for the run")?;
+    std::fs::create_dir_all(&args.work)?;
+    let dir = tempfile::tempdir_in(args.work.canonicalize()?).context("a directory for the run")?;
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut columns = Vec::new();
     let mut column = |name: &str, title: &str, measured: &mut dyn FnMut() -> anyhow::Result<Cells>| {
         if wanted(name) {
             eprintln!("bench: {title} ({} s so far)", begun.elapsed().as_secs());
             let cells = measured().unwrap_or_else(|error| {
-                eprintln!("bench: {title}: {error:?}");
+                eprintln!("bench: {title}: {error:#}");
                 Cells::failed(&error)
             });
             columns.push((title.to_owned(), cells));

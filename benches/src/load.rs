@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Bytes read at once.
 const READ: usize = 256 * 1024;
 
+/// Events that say again what others said: of Lodge, of opencode.
+const REPEATS: [&[u8]; 2] = [b"stream.message_end", b"message.part.updated"];
+
 /// How texts are cut out of a stream.
 #[derive(Debug)]
 enum Framing {
@@ -62,7 +65,7 @@ impl Tally {
             return;
         }
         // The whole message at its end repeats what came before.
-        if memmem::find(text, b"stream.message_end").is_some() {
+        if REPEATS.iter().any(|repeat| memmem::find(text, repeat).is_some()) {
             return;
         }
         let folded = text.len() > 2048 && memmem::find(text, b"\"verdict\":").is_some();

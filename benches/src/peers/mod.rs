@@ -90,7 +90,11 @@ fn run(
         quiet: Duration::from_secs(4),
     };
     let seen = load::watch(&mut conns, bounds)?;
-    eprintln!("bench:   {clients} clients, {events} events: {} delivered, {} lost", seen.delivered, seen.lost(events));
+    eprintln!(
+        "bench:   {clients} clients, {events} events: {} delivered, {} lost",
+        seen.delivered,
+        seen.lost(events)
+    );
     ensure!(seen.delivered > 0, "no event came within {} s", TURN.as_secs());
     Ok((seen, cpu.used()))
 }

@@ -86,7 +86,9 @@ export function buildRows(
   if (!model.turnId) {
     const end = rows.at(-1);
     const unanswered = end?.kind === "message" && end.message.role === "user";
-    if (model.lastError) rows.push({ kind: "error", key: "last-error", error: model.lastError });
+    // The error of a turn is a message of its own; that of a start which failed is not.
+    const told = end?.kind === "message" && end.message.parts.some((part) => part.type === "error");
+    if (model.lastError && !told) rows.push({ kind: "error", key: "last-error", error: model.lastError });
     else if (unanswered) rows.push({ kind: "note", key: "unanswered", text: "The turn ended without an answer." });
   }
   for (const prompt of pending) rows.push({ kind: "pending", key: `pending-${prompt.clientId}`, prompt });

@@ -257,9 +257,10 @@ impl Fake {
             let mut text = String::new();
             self.begin()?;
             for n in first..last {
-                match due(n).checked_duration_since(Instant::now()) {
-                    Some(left) if !pause.is_zero() => self.wait(left)?,
-                    _ => self.poll()?,
+                if pause.is_zero() {
+                    self.poll()?;
+                } else {
+                    self.wait(due(n).saturating_duration_since(Instant::now()))?;
                 }
                 if self.interrupted() {
                     break;

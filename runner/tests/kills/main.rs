@@ -28,7 +28,7 @@ const KILLS: u64 = 20;
 /// Milliseconds between two kills.
 const GAP_MS: std::ops::Range<u64> = 10..300;
 /// Time without any news after which the run has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How often commands that got a temporary refusal are sent again.
 const REPEAT: Duration = Duration::from_millis(250);
 
@@ -186,7 +186,7 @@ impl Run {
         work.asked.retain(|asked| asked != id);
         match outcome {
             Outcome::Ok(result) if work.id.is_none() => {
-                let created = result["session"]["id"].as_str().or(result["session_id"].as_str());
+                let created = result["id"].as_str();
                 let created: SessionId = created.unwrap_or_else(|| panic!("{result}")).parse().unwrap();
                 work.id = Some(created);
                 self.client.subscribe(created, None).await;
@@ -203,14 +203,16 @@ impl Run {
     fn describe(&self) -> String {
         let lines = self.work.iter().filter(|work| !work.is_quiet()).map(|work| {
             format!(
-                "{} {:?}: asked {:?}, turn open {}, sent {:?} {:?}, shown {:?}",
+                "{} {:?}: asked {:?}, turn open {}, sent {:?} {:?}, shown {:?}; {:?}; last {:?}",
                 work.name,
                 work.log.cursor,
                 work.asked,
                 work.log.turn_open,
                 work.prompts.last(),
                 work.steers.last(),
-                work.log.texts(Role::User).last()
+                work.log.texts(Role::User).last(),
+                work.log.score.faults,
+                work.log.last
             )
         });
         lines.collect::<Vec<_>>().join("\n")

@@ -9,8 +9,11 @@ use lodge_proto::relay::Verdict;
 use lodge_proto::session::QueueState;
 use lodge_proto::{Cursor, Event, Message};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
+
+/// Events kept for a report.
+const KEPT: usize = 6;
 
 /// The log of one session as a client with a cursor received it.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Log {
     pub(crate) turn_open: bool,
     pub(crate) turns: u64,
     messages: Vec<Message>,
+    /// The newest events as text, for the report of a run that hangs.
+    pub(crate) last: VecDeque<String>,
     pub(crate) score: Score,
 }
 
@@ -90,6 +95,11 @@ impl Log {
         self.score.lost += event.seq - cursor.seq - 1;
         cursor.seq = event.seq;
         self.events += 1;
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        self.last
+            .push_back(format!("{:.200}", format!("{:?}", event.body)));
         if let Err(violation) = self.checker.event(&event) {
             self.score.fault(violation.to_string());
         }

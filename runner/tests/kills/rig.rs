@@ -144,7 +144,7 @@ pub(crate) fn be_runner() -> bool {
         .build()
         .unwrap();
     runtime
-        .block_on(lodge_runner::serve::serve(config, || {}, std::future::pending()))
+        .block_on(lodge_runner::serve(config, || {}, std::future::pending()))
         .unwrap();
     true
 }

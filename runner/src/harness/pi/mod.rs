@@ -366,15 +366,31 @@ fn prompt_text(parts: &[Part]) -> String {
 }
 
 /// The provider's error in words, with the code that its status means.
-fn provider_error(message: &str) -> ErrorBody {
-    let status = message
-        .split(|c: char| !c.is_ascii_digit())
-        .find(|digits| digits.len() == 3);
+///
+/// pi reports a status and the provider's body, often JSON, in the words of whichever client it used: a person wants
+/// the body's `message`.
+fn provider_error(report: &str) -> ErrorBody {
+    let (head, body) = report.split_at(report.find('{').unwrap_or(report.len()));
+    let digits = |word: &&str| word.len() == 3 && matches!(word.as_bytes()[0], b'4' | b'5');
+    let status = head.split(|c: char| !c.is_ascii_digit()).find(digits);
     let code = match status {
         Some("402") => ErrorCode::BudgetExceeded,
-        Some("429") if message.contains("insufficient_quota") => ErrorCode::BudgetExceeded,
+        Some("429") if report.contains("insufficient_quota") => ErrorCode::BudgetExceeded,
         Some("429") => ErrorCode::RateLimited,
         _ => ErrorCode::ProviderError,
+    };
+    let json: Value = serde_json::from_str(body).unwrap_or_default();
+    let said = json
+        .pointer("/error/message")
+        .or_else(|| json.get("message"))
+        .and_then(Value::as_str);
+    let message = match (status, said) {
+        (Some(status), Some(said)) => format!("the model provider answered {status}: {said}"),
+        (None, Some(said)) => said.to_owned(),
+        (_, None) if report == "terminated" => {
+            "the model's answer broke off (the connection ended)".to_owned()
+        }
+        (_, None) => report.to_owned(),
     };
     ErrorBody::new(code, message)
 }
