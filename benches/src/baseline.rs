@@ -181,6 +181,12 @@ fn emit(socket: &Path, events: u64, period: Duration) -> anyhow::Result<()> {
 pub fn measure(dir: &Path, flush: Flush, sizes: &Sizes) -> anyhow::Result<Cells> {
     let relay = Relay::start(dir, flush)?;
     let mut cells = Cells::default();
+    // First: later connections would take what earlier ones gave back.
+    let before = memory(relay.server.pid());
+    let idle = relay.clients(sizes.idle_sockets)?;
+    std::thread::sleep(Duration::from_millis(300));
+    cells.per_item(Row::MemorySocket, before, memory(relay.server.pid()), idle.len());
+    drop(idle);
     let (seen, _) = relay.run(1, sizes.slow_events, Duration::from_millis(20))?;
     cells.latency(Row::Latency50, &seen, sizes.slow_events);
     let (seen, used) = relay.run(1, sizes.fast_events, Duration::from_millis(1))?;
@@ -194,9 +200,5 @@ pub fn measure(dir: &Path, flush: Flush, sizes: &Sizes) -> anyhow::Result<Cells>
     cells.latency(Row::Viewers, &seen, sizes.fast_events);
     cells.cpu(Row::ViewersCpu, used, &seen);
     cells.set(Row::ViewersRate, rate(&seen));
-    let before = memory(relay.server.pid());
-    let idle = relay.clients(sizes.idle_sockets)?;
-    std::thread::sleep(Duration::from_millis(300));
-    cells.per_item(Row::MemorySocket, before, memory(relay.server.pid()), idle.len());
     Ok(cells)
 }

@@ -5,7 +5,7 @@ use crate::{baseline, lodge, mock, peers, proc};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures Lodge; use benches/run.")]
@@ -67,6 +67,7 @@ fn measure(args: &MeasureArgs) -> anyhow::Result<()> {
     let load_before = proc::load();
     std::fs::create_dir_all(&args.work)?;
     let dir = tempfile::tempdir_in(args.work.canonicalize()?).context("a directory for the run")?;
+    proc::end_with_everything(dir.path(), Duration::from_mins(12))?;
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut columns = Vec::new();
     let mut column = |name: &str, title: &str, measured: &mut dyn FnMut() -> anyhow::Result<Cells>| {

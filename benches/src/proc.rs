@@ -3,13 +3,58 @@
 use crate::clock::cpu_ns;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeMap;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+
+/// Children that live, so that none outlives an aborted run.
+static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn children() -> MutexGuard<'static, BTreeSet<u32>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends this process, its children, and all that was started with `dir` in its arguments (shims outlive their
+/// runner) on TERM, on INT, and after `limit`.
+pub fn end_with_everything(dir: &Path, limit: Duration) -> anyhow::Result<()> {
+    let dir = dir.to_string_lossy().into_owned();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let (sender, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            let _ = sender.send(());
+        }
+    });
+    std::thread::spawn(move || {
+        let late = told.recv_timeout(limit).is_err();
+        let by_argument = with_argument(&dir).into_iter().map(|(pid, _)| pid);
+        for pid in children()
+            .iter()
+            .copied()
+            .chain(by_argument)
+            .filter(|pid| *pid != std::process::id())
+        {
+            send(pid, Signal::KILL);
+        }
+        let _ = fs::remove_dir_all(dir);
+        eprintln!("bench: {}", if late { "it took too long" } else { "stopped" });
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = kill_process(pid, signal);
+    }
+}
 
 /// A child that ends with this value.
 #[derive(Debug)]
@@ -20,6 +65,14 @@ pub struct Server {
 }
 
 impl Server {
+    fn new(child: Child) -> Self {
+        children().insert(child.id());
+        Self {
+            child,
+            said: String::new(),
+        }
+    }
+
     /// Starts a process that says `ready` on its output when it serves.
     pub fn start_ready(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -33,10 +86,7 @@ impl Server {
             }
         });
         let said = receiver.recv_timeout(Duration::from_secs(30));
-        let mut server = Self {
-            child,
-            said: String::new(),
-        };
+        let mut server = Self::new(child);
         server.said = said.with_context(|| format!("{command:?} did not say that it is ready"))?;
         Ok(server)
     }
@@ -55,16 +105,13 @@ impl Server {
             .stderr(file)
             .spawn()
             .with_context(|| format!("{command:?}"))?;
-        let mut server = Self {
-            child,
-            said: String::new(),
-        };
+        let mut server = Self::new(child);
         while !is_ready() {
             if let Some(status) = server.child.try_wait()? {
                 bail!("it ended with {status}: {}", tail(log));
             }
-            if begun.elapsed() > Duration::from_secs(30) {
-                bail!("it did not serve after 30 s: {}", tail(log));
+            if begun.elapsed() > Duration::from_mins(1) {
+                bail!("it did not serve within a minute: {}", tail(log));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -77,9 +124,7 @@ impl Server {
 
     /// Asks it to stop, and waits for that; it is killed after `patience`.
     pub fn stop(&mut self, patience: Duration) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        send(self.pid(), Signal::TERM);
         let begun = Instant::now();
         while begun.elapsed() < patience {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
@@ -94,6 +139,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        children().remove(&self.pid());
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
             let _ = self.child.wait();

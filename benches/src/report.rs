@@ -339,6 +339,7 @@ impl Report {
             let verdict = self
                 .columns
                 .first()
+                .filter(|(name, _)| name == "Lodge")
                 .and_then(|(_, lodge)| lodge.verdicts.get(&row));
             let _ = match (aim, verdict) {
                 ("", _) => writeln!(out, " |"),

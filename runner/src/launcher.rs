@@ -3,7 +3,7 @@
 use crate::harness::AnyAdapter;
 use crate::harness::launch::{GUEST_HOME, HarnessLaunch, KEY_VARIABLE, LaunchContext};
 use crate::lease::{Lease, SOCKET};
-use crate::shared::Shared;
+use crate::shared::{Shared, chain};
 use lodge_guest::mux;
 use lodge_proto::session::SessionInfo;
 use lodge_proto::{ErrorBody, ErrorCode};
@@ -242,19 +242,4 @@ fn sandbox(error: &(impl std::error::Error + ?Sized)) -> ErrorBody {
 
 fn internal(error: &dyn std::fmt::Display) -> ErrorBody {
     ErrorBody::new(ErrorCode::Internal, error.to_string())
-}
-
-/// An error with its causes.
-fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -54,3 +54,23 @@ pub fn random_u32() -> u32 {
     let bytes = *uuid::Uuid::new_v4().as_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
+
+/// An error with its causes.
+pub fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// An error of the runner's database as users see it.
+pub fn store_error(error: &crate::store::StoreError) -> ErrorBody {
+    ErrorBody::new(lodge_proto::ErrorCode::Unavailable, chain(error))
+}

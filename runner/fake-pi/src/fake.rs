@@ -320,7 +320,7 @@ impl Fake {
         self.begin()?;
         let mut calls = Vec::new();
         for index in 0..count {
-            let id = format!("call_{}", self.count());
+            let id = format!("call_{}_{}", self.conversation.len(), self.count());
             let call = json!({
                 "type": "toolCall", "id": id, "name": "bash", "arguments": { "command": format!("echo {index}") },
             });
@@ -366,7 +366,7 @@ impl Fake {
 
     /// A question. As with pi, an abort does not answer it: the client has to.
     fn ask(&mut self) -> Result<()> {
-        let id = format!("question-{}", self.count());
+        let id = format!("question-{}-{}", self.conversation.len(), self.count());
         self.wire.send(&json!({
             "type": "extension_ui_request", "id": id, "method": "select", "title": "Which?",
             "options": ["one", "two"],

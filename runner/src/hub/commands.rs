@@ -4,6 +4,7 @@ use super::{Hub, HubMessage, create};
 use crate::conns::{ConnId, ReplyPort};
 use crate::fold::JournalCommand;
 use crate::session::{Answering, Query, Request};
+use crate::shared::store_error;
 use crate::store::Claim;
 use lodge_proto::command::{Command, CommandBody, MAX_ID_BYTES, WorkspaceInfo};
 use lodge_proto::message::Sender;
@@ -126,7 +127,7 @@ impl Hub {
                 let message = "this client_id was used before, with another command; choose a new one";
                 return reply.send(Err(ErrorBody::new(ErrorCode::Conflict, message)));
             }
-            Err(error) => return reply.send(Err(ErrorBody::new(ErrorCode::Unavailable, error.to_string()))),
+            Err(error) => return reply.send(Err(store_error(&error))),
         };
         let answering = Answering {
             reply,

@@ -9,7 +9,7 @@ use crate::launcher;
 use crate::session::journal::Own;
 use crate::session::port::Local;
 use crate::session::{Answering, Request};
-use crate::shared::{Shared, random_u32};
+use crate::shared::{Shared, random_u32, store_error};
 use crate::store::SessionRow;
 use lodge_proto::command::CommandBody;
 use lodge_proto::history::{AppendTurnRequest, Session, Turn};
@@ -381,7 +381,7 @@ async fn store(shared: &Arc<Shared>, plan: Plan) -> Result<SessionRow> {
         .store
         .create(&row)
         .await
-        .map_err(|error| ErrorBody::new(ErrorCode::Unavailable, error.to_string()))?;
+        .map_err(|error| store_error(&error))?;
     Ok(row)
 }
 
@@ -445,7 +445,7 @@ pub(super) async fn delete_everywhere(shared: &Shared, id: SessionId) -> Result<
         .store
         .delete(id)
         .await
-        .map_err(|error| ErrorBody::new(ErrorCode::Unavailable, error.to_string()))?;
+        .map_err(|error| store_error(&error))?;
     let dir = shared.session_dir(id);
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
     if let Ok(Err(error)) = removed

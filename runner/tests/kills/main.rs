@@ -25,6 +25,8 @@ use tokio::time::Instant;
 const SESSIONS: usize = 10;
 /// Kills of a run that was not asked for more.
 const KILLS: u64 = 20;
+/// How often a session that is at rest is closed instead of being given a prompt.
+const CLOSE_ONE_IN: u64 = 8;
 /// Milliseconds between two kills.
 const GAP_MS: std::ops::Range<u64> = 10..300;
 /// Time without any news after which the run has failed.
@@ -90,6 +92,10 @@ impl Work {
         }
         if ending || !self.is_quiet() {
             return None;
+        }
+        if number > 0 && random.below(CLOSE_ONE_IN) == 0 {
+            // The next prompt starts the harness again: runners are killed in the middle of that, too.
+            return Some(CommandBody::SessionClose {});
         }
         let script = match random.below(5) {
             0 => format!("burst {} {}", 50 + random.below(200), 40),

@@ -93,41 +93,10 @@ impl Pi {
             } => {
                 tools::end(cx, &tool_call_id, &tool_name, &result, is_error, duration_ms);
             }
-            Incoming::AutoRetryStart {
-                attempt,
-                max_attempts,
-                delay_ms,
-                error_message,
-            } if cx.in_turn() => {
-                cx.discard_failed();
-                cx.phase(Phase::Retrying);
-                let error = provider_error(&error_message);
-                cx.emit(EventBody::RetryStart {
-                    attempt,
-                    max_attempts,
-                    delay_ms,
-                    error,
-                });
-            }
-            Incoming::AutoRetryEnd { success, attempt } if cx.in_turn() => {
-                cx.emit(EventBody::RetryEnd { success, attempt });
-            }
-            Incoming::AutoRetryStart { .. } | Incoming::AutoRetryEnd { .. } => {
-                cx.warn("pi tries again outside of a turn");
-            }
-            Incoming::CompactionStart { reason } => compaction_start(cx, &reason),
-            Incoming::CompactionEnd {
-                result,
-                error_message,
-                aborted,
-            } => {
-                let error = error_message.or_else(|| aborted.then(|| "compaction was aborted".to_owned()));
-                cx.emit(EventBody::CompactEnd {
-                    success: error.is_none(),
-                    summary: result.and_then(|result| result.summary),
-                    error: error.map(|message| ErrorBody::new(ErrorCode::ProviderError, message)),
-                });
-            }
+            recovery @ (Incoming::AutoRetryStart { .. }
+            | Incoming::AutoRetryEnd { .. }
+            | Incoming::CompactionStart { .. }
+            | Incoming::CompactionEnd { .. }) => recover(cx, recovery),
             Incoming::ThinkingLevelChanged { level } => cx.thinking_level(level),
             Incoming::SessionInfoChanged { name } => {
                 if let Some(name) = name {
@@ -331,6 +300,48 @@ impl Adapter for Pi {
 
     fn native_session(&self) -> Option<String> {
         self.session_file.clone()
+    }
+}
+
+/// Retries and compactions.
+fn recover(cx: &mut Cx<'_>, incoming: Incoming) {
+    match incoming {
+        Incoming::AutoRetryStart {
+            attempt,
+            max_attempts,
+            delay_ms,
+            error_message,
+        } if cx.in_turn() => {
+            cx.discard_failed();
+            cx.phase(Phase::Retrying);
+            let error = provider_error(&error_message);
+            cx.emit(EventBody::RetryStart {
+                attempt,
+                max_attempts,
+                delay_ms,
+                error,
+            });
+        }
+        Incoming::AutoRetryEnd { success, attempt } if cx.in_turn() => {
+            cx.emit(EventBody::RetryEnd { success, attempt });
+        }
+        Incoming::AutoRetryStart { .. } | Incoming::AutoRetryEnd { .. } => {
+            cx.warn("pi tries again outside of a turn");
+        }
+        Incoming::CompactionStart { reason } => compaction_start(cx, &reason),
+        Incoming::CompactionEnd {
+            result,
+            error_message,
+            aborted,
+        } => {
+            let error = error_message.or_else(|| aborted.then(|| "compaction was aborted".to_owned()));
+            cx.emit(EventBody::CompactEnd {
+                success: error.is_none(),
+                summary: result.and_then(|result| result.summary),
+                error: error.map(|message| ErrorBody::new(ErrorCode::ProviderError, message)),
+            });
+        }
+        _ => {}
     }
 }
 
