@@ -25,6 +25,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod turn;
 mod view;
 

@@ -1,7 +1,8 @@
 //! The state that is common to every harness.
 
 use super::record::{Created, DeliveryId, Launch, Queued, Timer};
-use super::stream::{KnownTool, OpenMessage, OpenTool};
+use super::stream::OpenMessage;
+use super::tools::{KnownTool, OpenTool};
 use lodge_proto::ErrorBody;
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::ids::{SessionId, TurnId};
