@@ -21,6 +21,12 @@ dev-ui:
 test *stages:
     scripts/test {{stages}}
 
+# Kill the runner again and again while ten sessions work: prints what was lost and doubled.
+soak kills="200":
+    PROFILE=dev scripts/build-guest
+    cargo build --quiet -p lodge-shim -p lodge-fake-pi
+    LODGE_KILLS={{kills}} cargo test --quiet -p lodge-runner --test kills -- --nocapture
+
 # Format check, clippy, licences and advisories.
 lint:
     cargo fmt --all --check

@@ -9,10 +9,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lodge_shim::client;
-use lodge_shim::journal::{Exit, FLAG_UNTERMINATED, Generation, Kind, Oversize, StartFailed, Started};
+use lodge_shim::journal::{
+    Exit, FLAG_UNTERMINATED, Generation, Kind, Oversize, StartFailed, Started, Writer,
+};
 use lodge_shim::launch::{self, EXIT_LOCKED, EXIT_SPEC, LaunchError};
 use lodge_shim::wire::{
     CODE_DISK_FULL, CODE_DISK_OK, CODE_EXITED, CODE_INVALID, CODE_RANGE, CODE_VERSION, Hello,
@@ -255,6 +257,28 @@ fn a_second_shim_of_a_session_is_refused() {
     assert_eq!(code, Some(i32::from(EXIT_LOCKED)));
     assert!(message.contains("held by another process"), "{message}");
     session.attach(1, 1).hello();
+}
+
+/// Its runner is killed while it starts, and somebody still has a copy of the journal's lock: it comes up all the same.
+#[test]
+fn a_shim_whose_runner_died_before_it_was_ready_is_found_by_the_next() {
+    let mut session = Session::new();
+    let lock = Writer::open(&session.journal()).unwrap();
+    let mut shim = spawn(session.path(), &script(ECHO));
+    drop((shim.stdout.take(), shim.stderr.take()));
+    drop(lock);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = client::connect(session.path()) {
+        assert_eq!(shim.try_wait().unwrap(), None, "the shim ended");
+        assert!(Instant::now() < deadline, "{error}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    session.shim = Some(shim);
+    let mut runner = session.attach(1, 1);
+    runner.hello();
+    runner.until(Kind::Started);
+    runner.input(1, "hello\n");
+    assert_eq!(runner.until(Kind::Out).text(), "got hello");
 }
 
 #[test]

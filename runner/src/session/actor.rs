@@ -9,10 +9,10 @@ use crate::fold::{DeliveryId, Output, Record, Reply, SessionFold, Timer};
 use crate::shared::Shared;
 use crate::store::{SessionRow, Snapshot};
 use bytes::Bytes;
-use lodge_proto::ErrorBody;
 use lodge_proto::event::EventBody;
 use lodge_proto::ids::TurnId;
 use lodge_proto::session::SessionInfo;
+use lodge_proto::{ErrorBody, SessionId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub(super) async fn run(
             Ok(actor) => actor.serve(inbox, own).await,
             Err(error) => {
                 tracing::error!(%error, "the session cannot be opened");
-                refuse(inbox, &error).await;
+                refuse(id, inbox, &error).await;
             }
         }
     };
@@ -103,12 +103,11 @@ pub(super) async fn run(
 }
 
 /// Answers whatever comes for a session that cannot be opened, until its handle is dropped.
-async fn refuse(mut inbox: mpsc::Receiver<Request>, error: &ErrorBody) {
+async fn refuse(session_id: SessionId, mut inbox: mpsc::Receiver<Request>, error: &ErrorBody) {
     use lodge_proto::relay::ToClient;
     while let Some(request) = inbox.recv().await {
         match request {
             Request::Subscribe { outbox, channel, .. } => {
-                let session_id = lodge_proto::SessionId::default();
                 outbox.control(
                     channel,
                     0,
@@ -232,9 +231,23 @@ impl Actor {
         let info = self.fold.info();
         if self.told.as_ref() != Some(&info) {
             self.shared.store.update(&info);
+            if self.told.as_ref().is_some_and(|told| told.title != info.title) && info.message_count > 0 {
+                self.retitle(&info);
+            }
             let _ = self.reports.send(Report::Changed(Box::new(info.clone())));
             self.told = Some(info);
         }
+    }
+
+    /// Another title, to history: the next turn would bring it too, but there may be none.
+    fn retitle(&self, info: &SessionInfo) {
+        let (history, mut info) = (self.shared.history.clone(), info.clone());
+        info.updated_at = lodge_shim::journal::now_ms();
+        tokio::spawn(async move {
+            if let Err(error) = history.put_session(&info).await {
+                tracing::warn!(session = %info.id, %error, "the title is not in history yet");
+            }
+        });
     }
 
     fn save_snapshot(&mut self) {

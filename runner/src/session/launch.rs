@@ -145,11 +145,15 @@ impl Actor {
 
     /// Applies records until the harness runs or cannot: commands that wait for it are decided then.
     async fn await_start(&mut self) {
+        let Port::Shim(link) = &self.port else { return };
+        // The shim's first record is before its head: until then the status is that of the harness before.
+        let head = link.hello.head_seq;
         loop {
-            if self.fold.is_running()
-                || self.fold.status() != SessionStatus::Starting
-                    && self.fold.status() != SessionStatus::Stopped
-            {
+            let undecided = matches!(
+                self.fold.status(),
+                SessionStatus::Starting | SessionStatus::Stopped
+            );
+            if self.fold.is_running() || (self.fold.record_seq() >= head && !undecided) {
                 return;
             }
             let Port::Shim(link) = &mut self.port else { return };

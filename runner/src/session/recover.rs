@@ -9,7 +9,7 @@ use super::port::{JOURNAL_NAME, Local, Port};
 use crate::fold::{Created, Fork, Note, Output, SessionFold};
 use crate::harness::AnyAdapter;
 use crate::shared::Shared;
-use crate::store::{SessionRow, Snapshot};
+use crate::store::{SNAPSHOTS_KEPT, SessionRow, Snapshot};
 use lodge_proto::session::SessionStatus;
 use lodge_proto::{ErrorBody, ErrorCode};
 use lodge_shim::journal::JournalError;
@@ -83,8 +83,11 @@ fn oldest_usable(
         .iter()
         .map(|snapshot| (snapshot.record_seq, snapshot.seq))
         .collect();
+    // While there are few of them, the journal still begins with the session.
+    let from_the_start = snapshots.len() < SNAPSHOTS_KEPT as usize;
     let fold = snapshots
         .iter()
+        .filter(|_| !from_the_start)
         .find_map(|snapshot| SessionFold::from_snapshot(&snapshot.bytes));
     Ok((
         match fold {

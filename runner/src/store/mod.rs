@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 /// Snapshots kept of each session: a client whose cursor lies up to this many turns back misses nothing even when
 /// the runner was killed in between.
-const SNAPSHOTS_KEPT: u32 = 3;
+pub const SNAPSHOTS_KEPT: u32 = 3;
 /// Answers are kept for 30 days.
 const ANSWERS_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Requests that may wait before senders are held up.
@@ -228,8 +228,8 @@ impl Store {
                 )?
                 .execute(params![id, SNAPSHOTS_KEPT])?;
             let oldest = change.query_row(
-                "SELECT min(record_seq) FROM snapshots WHERE session = ?1",
-                [&id],
+                "SELECT CASE WHEN count(*) < ?2 THEN 0 ELSE min(record_seq) END FROM snapshots WHERE session = ?1",
+                params![id, SNAPSHOTS_KEPT],
                 |row| row.get(0),
             )?;
             change.commit()?;

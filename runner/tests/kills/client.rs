@@ -18,8 +18,8 @@ const RETRY: Duration = Duration::from_millis(5);
 /// What the client hears.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Subscribed(SessionId, Cursor, relay::Verdict),
-    Event(Event),
+    Subscribed(SessionId, Cursor, Box<relay::Verdict>),
+    Event(Box<Event>),
     Answer(String, Outcome),
 }
 
@@ -154,7 +154,7 @@ impl Client {
                     "an event under another session's handle"
                 );
                 assert_eq!(header.seq, event.seq);
-                Some(Heard::Event(event))
+                Some(Heard::Event(Box::new(event)))
             }
             Kind::Reply => {
                 let response: Response = serde_json::from_slice(payload).unwrap();
@@ -172,7 +172,7 @@ impl Client {
                     verdict,
                 } => {
                     self.handles.insert(header.session, session_id);
-                    Some(Heard::Subscribed(session_id, cursor, verdict))
+                    Some(Heard::Subscribed(session_id, cursor, Box::new(verdict)))
                 }
                 ToClient::SubscribeFailed { session_id, error } => {
                     panic!("subscribing {session_id}: {error:?}")

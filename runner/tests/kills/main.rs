@@ -30,7 +30,7 @@ const CLOSE_ONE_IN: u64 = 8;
 /// Milliseconds between two kills.
 const GAP_MS: std::ops::Range<u64> = 10..300;
 /// Time without any news after which the run has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often commands that got a temporary refusal are sent again.
 const REPEAT: Duration = Duration::from_millis(250);
 
@@ -169,7 +169,7 @@ impl Run {
             Heard::Subscribed(id, cursor, verdict) => self.of(id).log.subscribed(cursor, &verdict),
             Heard::Event(event) => {
                 let history = self.history.clone();
-                self.of(event.session_id).log.event(event, &history);
+                self.of(event.session_id).log.event(*event, &history);
             }
         }
     }
@@ -275,6 +275,13 @@ async fn soak(kills: u64, seed: u64) {
     run.create_sessions().await;
     while !(done.load(Ordering::Relaxed) && run.is_quiet()) {
         run.round(done.load(Ordering::Relaxed)).await;
+        let faults: Vec<&String> = run.work.iter().flat_map(|work| &work.log.score.faults).collect();
+        assert!(
+            faults.is_empty(),
+            "seed {seed}: {faults:?}\n{}\n{}",
+            run.describe(),
+            rig.log_tail()
+        );
         let silent = run.news.elapsed() > PATIENCE;
         assert!(
             !silent,

@@ -123,11 +123,11 @@ impl Log {
                 }
             }
             EventBody::StreamMessageEnd { message } => self.messages.push(message),
-            EventBody::QueueUpdated { entries } => {
-                if entries.iter().any(|entry| entry.state == QueueState::Uncertain) {
-                    self.score
-                        .fault("an input became uncertain though the harness lived");
-                }
+            EventBody::QueueUpdated { entries }
+                if entries.iter().any(|entry| entry.state == QueueState::Uncertain) =>
+            {
+                self.score
+                    .fault("an input became uncertain though the harness lived");
             }
             EventBody::AgentError { message, .. } => self.score.fault(format!("agent.error: {message}")),
             _ => {}

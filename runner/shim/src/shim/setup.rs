@@ -17,7 +17,7 @@ use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpabl
 use super::guest::Guest;
 use super::log::log;
 use super::{Backlog, Inputs, Lines, READ_CHUNK, Server, Shim, ShimError};
-use crate::journal::{Generation, Ids, JournalError, Kind, Writer, now_ms};
+use crate::journal::{Generation, Ids, JournalError, Kind, Recovery, Writer, now_ms};
 use crate::launch::{EXIT_JOURNAL, EXIT_LOCKED, EXIT_SPEC, EXIT_SYSTEM, EXIT_USAGE, LaunchSpec, READY};
 use crate::sys;
 use crate::wire::{Harness, JOURNAL_NAME};
@@ -27,6 +27,9 @@ const MAX_SPEC: u64 = 16 << 20;
 /// Size from which the log is started afresh, in bytes.
 const MAX_LOG: u64 = 1 << 20;
 const LOG_NAME: &str = "shim.log";
+/// How long a journal that another process holds is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// Why the shim could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +122,7 @@ fn prepare() -> Result<Shim, SetupError> {
     isolate()?;
     let signals = watch_signals()?;
     let journal_dir = dir.join(JOURNAL_NAME);
-    let (mut journal, recovery) = Writer::open_with_limit(&journal_dir, spec.limits.segment_bytes)?;
+    let (mut journal, recovery) = open_journal(&journal_dir, spec.limits.segment_bytes)?;
     let ids = Ids::load(&journal_dir)?;
     let generation = recovery.generation.max(ids.generation()) + 1;
     journal.set_generation(generation)?;
@@ -183,6 +186,20 @@ impl Shim {
                     error.raw_os_error().unwrap_or(0),
                 )
             }
+        }
+    }
+}
+
+/// Takes the journal. Whoever let go of it just now may hold it for another moment: a process that the runner was
+/// about to start when it closed the lock has a copy until its exec.
+fn open_journal(dir: &Path, segment_bytes: u64) -> Result<(Writer, Recovery), JournalError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Writer::open_with_limit(dir, segment_bytes) {
+            Err(JournalError::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            opened => return opened,
         }
     }
 }
@@ -295,8 +312,10 @@ fn announce(dir: &Path) -> Result<(), SetupError> {
         .open("/dev/null")
         .map_err(system("open /dev/null"))?;
     let mut stdout = io::stdout().lock();
-    let said = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
-    said.map_err(system("say ready"))?;
+    if let Err(error) = writeln!(stdout, "{READY}").and_then(|()| stdout.flush()) {
+        // The runner died while it started this shim: the next one finds the socket.
+        super::log::log(format_args!("nobody heard that the shim is ready: {error}"));
+    }
     rustix::stdio::dup2_stdin(&null).map_err(system("let go of standard input"))?;
     rustix::stdio::dup2_stdout(&null).map_err(system("let go of standard output"))?;
     rustix::stdio::dup2_stderr(&log).map_err(system("send standard error to the log"))
