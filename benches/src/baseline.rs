@@ -3,7 +3,7 @@
 use crate::clock::{now_ns, sleep_until};
 use crate::load::{self, Bounds, Conn, Seen, Until};
 use crate::proc::{CpuMeter, Server, memory};
-use crate::report::{Cells, Row, Sizes, rate};
+use crate::report::{Cells, Row, Sizes, nanos, per, rate};
 use crate::{marker, ws};
 use anyhow::Context;
 use futures_util::{SinkExt, StreamExt};
@@ -187,7 +187,9 @@ pub fn measure(dir: &Path, flush: Flush, sizes: &Sizes) -> anyhow::Result<Cells>
     std::thread::sleep(Duration::from_millis(300));
     cells.per_item(Row::MemorySocket, before, memory(relay.server.pid()), idle.len());
     drop(idle);
-    let (seen, _) = relay.run(1, sizes.slow_events, Duration::from_millis(20))?;
+    let (seen, used) = relay.run(1, sizes.slow_events, Duration::from_millis(20))?;
+    let each = nanos(per(used, seen.delivered));
+    cells.notes.push(format!("CPU at 50 events/s: {each}"));
     cells.latency(Row::Latency50, &seen, sizes.slow_events);
     let (seen, used) = relay.run(1, sizes.fast_events, Duration::from_millis(1))?;
     cells.latency(Row::Latency1000, &seen, sizes.fast_events);

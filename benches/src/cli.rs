@@ -1,7 +1,7 @@
 //! The command line: what `benches/run` starts, and the processes that a measurement starts.
 
 use crate::report::{Cells, Report, Sizes};
-use crate::{baseline, lodge, mock, peers, proc};
+use crate::{baseline, floor, lodge, mock, peers, proc};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -102,9 +102,11 @@ fn measure(args: &MeasureArgs) -> anyhow::Result<()> {
     column("opencode", "opencode serve", &mut || {
         peers::opencode::measure(dir.path(), &args.peers, &sizes)
     });
+    let floor = floor::measure(sizes.slow_events)?;
     let report = Report {
         quick: args.quick,
         load_before,
+        floor,
         versions: peers::versions(&args.peers),
         columns,
         took: begun.elapsed(),

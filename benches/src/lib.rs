@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: the command line
 //! - [`lodge`], [`baseline`], [`peers`]: the systems
+//! - [`floor`]: what the machine takes for one hop
 //! - [`load`]: clients that count, over [`ws`] and server-sent events ([`http`])
 //! - [`marker`], [`mock`]: what is streamed, and the agents and models that stream it
 //! - [`mod@proc`], [`clock`]: processes, their time and memory
@@ -10,6 +11,7 @@
 pub mod baseline;
 pub mod cli;
 pub mod clock;
+pub mod floor;
 pub mod http;
 pub mod load;
 pub mod lodge;

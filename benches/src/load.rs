@@ -420,3 +420,56 @@ fn summary(conns: &[Conn], mut latencies: Vec<u64>) -> Seen {
         closed: conns.iter().filter(|conn| conn.closed).count(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(index: u64) -> Vec<u8> {
+        format!("{{\"delta\":\"@1234567890123@{index}@xx\"}}").into_bytes()
+    }
+
+    #[test]
+    fn what_is_missing_or_comes_again_is_counted() {
+        let (mut tally, mut latencies) = (Tally::default(), Vec::new());
+        for index in [0, 1, 1, 4] {
+            tally.on_text(&event(index), 2_000_000_000_000, &mut latencies);
+        }
+        assert_eq!((tally.delivered, tally.doubled, tally.skipped), (3, 1, 2));
+        assert_eq!(latencies.len(), 3);
+        let whole = format!(
+            "{{\"event\":\"stream.message_end\",{}",
+            String::from_utf8_lossy(&event(5))
+        );
+        tally.on_text(whole.as_bytes(), 0, &mut latencies);
+        assert_eq!(tally.next(), 5, "a repetition of the text is no delivery");
+        tally.on_text(b"{\"event\":\"turn.ended\"}", 0, &mut latencies);
+        assert!(tally.ended);
+    }
+
+    #[test]
+    fn what_comes_in_a_snapshot_is_folded() {
+        let (mut tally, mut latencies) = (Tally::default(), Vec::new());
+        let mut snapshot = b"{\"verdict\":\"snapshot\"".to_vec();
+        (0..100).for_each(|index| snapshot.extend(event(index)));
+        tally.on_text(&snapshot, 2_000_000_000_000, &mut latencies);
+        assert_eq!((tally.delivered, tally.folded), (100, 100));
+        assert!(latencies.is_empty());
+    }
+
+    #[test]
+    fn frames_are_joined_however_they_are_cut() {
+        let mut bytes = vec![0x01, 2, b'a', b'b', 0x89, 0, 0x80, 1, b'c'];
+        bytes.extend([0x81, 1, b'd']);
+        for cut in 1..bytes.len() {
+            let mut framing = Framing::WebSocket { assembly: Vec::new() };
+            let (mut pending, mut texts, mut pongs) = (Vec::new(), Vec::new(), 0);
+            for part in bytes.chunks(cut) {
+                let answer = framing.split(&mut pending, part, |text| texts.push(text.to_vec()));
+                pongs += answer.bytes.len();
+            }
+            assert_eq!(texts, [b"abc".to_vec(), b"d".to_vec()]);
+            assert_eq!(pongs, ws::pong(b"").len());
+        }
+    }
+}

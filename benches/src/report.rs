@@ -130,10 +130,12 @@ impl Cells {
     /// A column of a system that could not be measured.
     pub fn failed(error: &anyhow::Error) -> Self {
         let why = format!("could not be measured: {error:#}").replace(['\n', '|'], " ");
-        Self {
-            notes: vec![why],
-            ..Self::default()
+        let mut cells = Self::default();
+        for (row, ..) in ROWS {
+            cells.set(row, "not measured, see below".to_owned());
         }
+        cells.notes.push(why);
+        cells
     }
 
     pub fn set(&mut self, row: Row, text: String) {
@@ -282,6 +284,8 @@ pub fn kib(kib: u64) -> String {
 pub struct Report {
     pub quick: bool,
     pub load_before: String,
+    /// Of one hop, at 50 lines a second.
+    pub floor: String,
     pub versions: Vec<(String, String)>,
     /// Systems in order, Lodge first.
     pub columns: Vec<(String, Cells)>,
@@ -309,6 +313,11 @@ impl Report {
             "- Load average before and after: {}; {}",
             self.load_before,
             proc::load()
+        );
+        let _ = writeln!(
+            out,
+            "- One hop at 50 lines a second (Unix socket, a thread that waits): {}",
+            self.floor
         );
         for (name, version) in &self.versions {
             let _ = writeln!(out, "- {name}: {version}");

@@ -183,7 +183,13 @@ impl Bench<'_> {
         ];
         let weigh = |name: &str, pid: u32| {
             let memory = memory(pid);
-            format!("{name} {} / {}", kib(memory.pss), kib(memory.rss))
+            // A process that is not dumpable shows its PSS to nobody but root.
+            let pss = if memory.pss > 0 {
+                kib(memory.pss)
+            } else {
+                "–".to_owned()
+            };
+            format!("{name} {pss} / {}", kib(memory.rss))
         };
         let parts: Vec<String> = roles.iter().map(|(name, pid)| weigh(name, *pid)).collect();
         self.cells

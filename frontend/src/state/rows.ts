@@ -59,7 +59,7 @@ function messageRows(messages: readonly Message[], calls: ReadonlySet<ToolCallId
   let agentBefore = false;
   for (const message of messages) {
     if (isShownInCards(message, calls)) continue;
-    const agent = message.role === "assistant" || message.role === "tool";
+    const agent = message.role !== "user";
     rows.push({ kind: "message", key: message.id, message, streaming, continues: agent && agentBefore });
     agentBefore = agent;
   }

@@ -190,7 +190,10 @@ impl Fake {
             }
             Directive::Think { count } => self.think(*count),
             Directive::Tool { count } => self.tools(*count),
-            Directive::Ask => self.ask(),
+            Directive::Ask => self.ask("Which?"),
+            Directive::Permit => {
+                self.ask("lodge-permission:{\"tool\":\"bash\",\"arguments\":{\"command\":\"make\"}}")
+            }
             Directive::Wait { pause } => self.wait(*pause),
             Directive::Silent => self.wait(FOREVER),
             Directive::Exit { code } => {
@@ -365,10 +368,10 @@ impl Fake {
     }
 
     /// A question. As with pi, an abort does not answer it: the client has to.
-    fn ask(&mut self) -> Result<()> {
+    fn ask(&mut self, title: &str) -> Result<()> {
         let id = format!("question-{}-{}", self.conversation.len(), self.count());
         self.wire.send(&json!({
-            "type": "extension_ui_request", "id": id, "method": "select", "title": "Which?",
+            "type": "extension_ui_request", "id": id, "method": "select", "title": title,
             "options": ["one", "two"],
         }))?;
         let aborts = std::mem::replace(&mut self.ignore_abort, true);

@@ -32,7 +32,7 @@ pub(super) fn apply(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, record: &Record) 
         RecordBody::InBegin { id, bytes } => in_begin(cx, adapter, id, bytes),
         RecordBody::InDone { id } => cx.core.inputs.retain(|input| input.id != *id),
         RecordBody::Exit(exit) => exited(cx, adapter, exit),
-        RecordBody::Closed { reason } => gone(cx, adapter, reason),
+        RecordBody::Closed { reason } => lost(cx, adapter, reason),
         RecordBody::Cmd(command) => commands::apply(cx, adapter, command),
         RecordBody::Timer(timer) => fired(cx, *timer),
         RecordBody::Note(note) => noted(cx, note),
@@ -101,7 +101,7 @@ fn created_session(cx: &mut Cx<'_>, created: &Created) {
 /// A new shim: whatever belonged to the one before is over.
 fn new_generation(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, generation: u64) {
     if cx.core.running {
-        gone(cx, adapter, "was left by its shim");
+        lost(cx, adapter, "another shim took its place");
     }
     cx.core.generation = generation;
     cx.origin.generation = generation;
@@ -172,15 +172,25 @@ fn exited(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, exit: &Exit) {
     }
 }
 
-/// The harness is gone without having been asked to go.
+/// The harness ended without having been asked to.
 fn gone(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, how: &str) {
+    let error = turn::crash_error(cx, how);
+    unasked(cx, adapter, error);
+}
+
+/// The harness went down with its shim: it is not to blame, and its last words say nothing about it.
+fn lost(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, why: &str) {
+    let message = format!("{} was interrupted: {why}", cx.core.harness());
+    unasked(cx, adapter, ErrorBody::new(ErrorCode::HarnessCrashed, message));
+}
+
+fn unasked(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, error: ErrorBody) {
     let was_starting = cx.core.status == SessionStatus::Starting && cx.core.turn.is_none();
     let status = if was_starting {
         SessionStatus::Failed
     } else {
         SessionStatus::Stopped
     };
-    let error = turn::crash_error(cx, how);
     if cx.core.turn.is_none() && cx.core.running {
         cx.agent_error(error.code, error.message.clone(), true);
         cx.core.last_error = Some(error.clone());

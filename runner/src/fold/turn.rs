@@ -276,9 +276,9 @@ pub(super) fn prompt_uncertain(cx: &mut Cx<'_>) {
 
 /// The error of a harness that went away.
 pub(super) fn crash_error(cx: &Cx<'_>, how: &str) -> ErrorBody {
-    let mut message = format!("the harness {} {how}", cx.core.harness());
+    let mut message = format!("{} {how}", cx.core.harness());
     if !cx.core.stderr.is_empty() {
-        message.push_str("; its last words: ");
+        message.push_str("; it said last: ");
         message.push_str(
             &cx.core
                 .stderr

@@ -61,7 +61,7 @@ impl Hub {
     async fn look(&mut self, conn: ConnId, channel: u32, command: Command, reply: ReplyPort) {
         let query = match command.body {
             CommandBody::SessionList { cursor, limit } => {
-                return reply.send(Ok(self.list(cursor.as_deref(), limit)));
+                return reply.send(self.list(cursor.as_deref(), limit));
             }
             CommandBody::WorkspaceList {} => return reply.send(Ok(self.workspaces())),
             CommandBody::HarnessList {} => return self.harnesses(reply),
@@ -203,8 +203,11 @@ impl Hub {
         }
     }
 
-    fn list(&self, cursor: Option<&str>, limit: Option<u32>) -> Value {
-        let before = cursor.and_then(|cursor| cursor.parse::<SessionId>().ok());
+    fn list(&self, cursor: Option<&str>, limit: Option<u32>) -> Result<Value> {
+        let before = match cursor.map(str::parse::<SessionId>).transpose() {
+            Ok(before) => before,
+            Err(_) => return Err(invalid("cursor: this is none that `session.list` gave")),
+        };
         let limit = limit.map_or(PAGE, |limit| limit as usize).clamp(1, MAX_PAGE);
         // Ids sort by time of creation: the newest first.
         let mut rows = self
@@ -215,7 +218,7 @@ impl Hub {
             .map(|(_, entry)| &entry.row.info);
         let page: Vec<_> = rows.by_ref().take(limit).collect();
         let next = rows.next().and(page.last()).map(|info| info.id);
-        json!({ "sessions": page, "next_cursor": next })
+        Ok(json!({ "sessions": page, "next_cursor": next }))
     }
 
     fn workspaces(&self) -> Value {

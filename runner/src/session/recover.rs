@@ -188,9 +188,7 @@ async fn take(actor: &mut Actor, local: Local) -> Result<(), ErrorBody> {
 
 fn close_generation(actor: &mut Actor) {
     if actor.fold.is_running() || actor.fold.status() == SessionStatus::Starting {
-        actor.append(Own::closed(
-            "was lost with its shim (killed, or the machine stopped)",
-        ));
+        actor.append(Own::closed("its process was killed, or the machine stopped"));
     }
 }
 

@@ -5,21 +5,23 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod client;
 mod oracle;
-mod rig;
-mod stubs;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
 
-use client::{Client, Heard};
 use lodge_proto::command::CommandBody;
 use lodge_proto::message::Role;
+use lodge_proto::relay::ToClient;
 use lodge_proto::{Cursor, Outcome, Part, SessionId};
 use oracle::{Log, Score};
-use rig::Rig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use support::client::{Client, Heard};
+use support::rig::{self, Rig};
+use support::stubs;
 use tokio::time::Instant;
 
 const SESSIONS: usize = 10;
@@ -167,6 +169,12 @@ impl Run {
         match heard {
             Heard::Answer(id, outcome) => self.answered(&id, outcome).await,
             Heard::Subscribed(id, cursor, verdict) => self.of(id).log.subscribed(cursor, &verdict),
+            Heard::Control(control) => {
+                assert!(
+                    !matches!(*control, ToClient::SubscribeFailed { .. }),
+                    "{control:?}"
+                );
+            }
             Heard::Event(event) => {
                 let history = self.history.clone();
                 self.of(event.session_id).log.event(*event, &history);
@@ -248,13 +256,13 @@ async fn kill_runners(
 async fn soak(kills: u64, seed: u64) {
     let rig = Arc::new(Rig::new());
     let history = stubs::History::serve(&rig.data().join("run/history.sock"));
-    stubs::serve_leases(&rig.data().join("run/gateway-lease.sock"));
+    let _leases = stubs::Leases::serve(&rig.data().join("run/gateway-lease.sock"));
     let names = (0..SESSIONS).map(|number| format!("s{number}"));
     for name in names.clone() {
         std::fs::create_dir(rig.data().join("workspaces").join(name)).unwrap();
     }
     let mut run = Run {
-        client: Client::new(rig.data().join("run/runner.sock")),
+        client: Client::patient(rig.data().join("run/runner.sock")),
         history: history.clone(),
         work: names
             .map(|name| Work {

@@ -1,6 +1,6 @@
 //! What a client received of one session, and whether it is the truth.
 
-use crate::stubs::History;
+use crate::support::stubs::History;
 use lodge_proto::event::EventBody;
 use lodge_proto::invariants::Checker;
 use lodge_proto::message::Role;

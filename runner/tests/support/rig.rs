@@ -9,10 +9,12 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// Names the data directory to the process that plays the runner.
-const RUNNER: &str = "LODGE_KILLS_RUNNER";
+const RUNNER: &str = "LODGE_TEST_RUNNER";
 /// The folder of the fake harness, below the rig's.
 const HARNESS: &str = "harness";
 const FAKE: &str = "lodge-fake-pi";
+/// In the harness's folder: the name of the program that is started, where it is not the fake harness.
+const PROGRAM: &str = "program";
 
 /// A data directory and what is started on it.
 #[derive(Debug)]
@@ -34,6 +36,56 @@ impl Rig {
         let fake = program(&profile_dir().join(FAKE), "cargo build -p lodge-fake-pi");
         std::fs::copy(fake, rig.root.path().join(HARNESS).join(FAKE)).unwrap();
         rig
+    }
+
+    /// The harness is this shell script, or a program that does not exist.
+    pub(crate) fn with_harness(script: Option<&str>) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let rig = Self::new();
+        let folder = rig.root.path().join(HARNESS);
+        std::fs::write(folder.join(PROGRAM), "scripted").unwrap();
+        if let Some(script) = script {
+            let path = folder.join("scripted");
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        rig
+    }
+
+    /// Where everything of this rig is.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Makes a workspace below the default root.
+    pub(crate) fn workspace(&self, name: &str) -> PathBuf {
+        let path = self.data().join("workspaces").join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// Everything the runner logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.data().join("runner.log")).unwrap_or_default()
+    }
+
+    /// Kills every process of this rig but the runner: shims, sandboxes, guests.
+    pub(crate) fn kill_guests(&self) {
+        for pid in self.processes() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Harness processes as the host sees them.
+    pub(crate) fn harnesses(&self) -> Vec<rustix::process::Pid> {
+        let program = self.root.path().join(HARNESS).join(FAKE);
+        let program = program.as_os_str().as_encoded_bytes().to_vec();
+        let mut found = self.processes();
+        found.retain(|pid| {
+            let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            line.starts_with(&program)
+        });
+        found
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -64,7 +116,7 @@ impl Rig {
 
     /// What the runner logged last.
     pub(crate) fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.data().join("runner.log")).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -100,9 +152,7 @@ impl Rig {
 /// A test that fails leaves nothing running either.
 impl Drop for Rig {
     fn drop(&mut self) {
-        for pid in self.processes() {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        self.kill_guests();
     }
 }
 
@@ -132,10 +182,11 @@ pub(crate) fn be_runner() -> bool {
     program(&config.shim_binary, "cargo build -p lodge-shim");
     let init = profile_dir().parent().unwrap().join("guest/lodge-init");
     config.init_binary = program(&init, "PROFILE=dev scripts/build-guest");
+    let argv0 = std::fs::read_to_string(folder.join(PROGRAM)).unwrap_or_else(|_| FAKE.to_owned());
     let installed = InstalledHarness {
         name: "pi".to_owned(),
         version: "0.87.1".parse().unwrap(),
-        argv0: vec![folder.join(FAKE)],
+        argv0: vec![folder.join(argv0.trim())],
         roots: vec![folder],
     };
     config.harness_overrides.insert("pi".to_owned(), installed);

@@ -14,10 +14,15 @@ use prost::Message as _;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request as Call, Response as Answer, Status};
+
+/// Time after which something that was to come never will.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Binds a socket as the roles do.
 fn listen(path: &Path) -> UnixListener {
@@ -30,16 +35,28 @@ fn listen(path: &Path) -> UnixListener {
 #[derive(Debug, Default)]
 struct Stored {
     turns: HashMap<String, AppendTurnRequest>,
+    /// Calls to store a turn, the refused ones too.
+    calls: u64,
     messages: BTreeMap<String, Vec<Message>>,
     faults: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct History(Arc<Mutex<Stored>>);
+/// What history does with a call that changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Works,
+    /// Answers that it is unavailable.
+    Refuses,
+    /// Does not answer until it works again.
+    Hangs,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct History(Arc<Mutex<Stored>>, watch::Sender<Mood>);
 
 impl History {
     pub(crate) fn serve(path: &Path) -> Self {
-        let history = Self::default();
+        let history = Self(Arc::default(), watch::Sender::new(Mood::Works));
         let incoming = UnixListenerStream::new(listen(path));
         let server = tonic::transport::Server::builder()
             .add_service(write_server::WriteServer::new(history.clone()).max_decoding_message_size(64 << 20))
@@ -67,6 +84,24 @@ impl History {
             .collect()
     }
 
+    pub(crate) fn set(&self, mood: Mood) {
+        self.1.send_replace(mood);
+    }
+
+    /// Calls to store a turn so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.lock().unwrap().calls
+    }
+
+    async fn mood(&self) -> Result<(), Status> {
+        let mut mood = self.1.subscribe();
+        let mood = *mood.wait_for(|mood| *mood != Mood::Hangs).await.unwrap();
+        match mood {
+            Mood::Refuses => Err(Status::unavailable("the disk is full")),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn faults(&self) -> Vec<String> {
         self.0.lock().unwrap().faults.clone()
     }
@@ -79,6 +114,8 @@ impl write_server::Write for History {
     }
 
     async fn append_turn(&self, call: Call<AppendTurnRequest>) -> Result<Answer<AppendTurnResponse>, Status> {
+        self.0.lock().unwrap().calls += 1;
+        self.mood().await?;
         let request = call.into_inner();
         let turn = request.turn.clone().unwrap_or_default().turn_id;
         let session = request.session.clone().unwrap_or_default().session_id;
@@ -108,6 +145,7 @@ impl write_server::Write for History {
         &self,
         _: Call<DeleteSessionRequest>,
     ) -> Result<Answer<DeleteSessionResponse>, Status> {
+        self.mood().await?;
         Ok(Answer::new(DeleteSessionResponse {}))
     }
 }
@@ -127,9 +165,16 @@ impl read_server::Read for History {
 
     async fn list_messages(
         &self,
-        _: Call<ListMessagesRequest>,
+        call: Call<ListMessagesRequest>,
     ) -> Result<Answer<ListMessagesResponse>, Status> {
-        Err(Status::not_found("not kept here"))
+        // One page: no session of these tests has more.
+        let stored = self.0.lock().unwrap();
+        let messages = stored.messages.get(&call.into_inner().session_id);
+        let messages = messages.ok_or_else(|| Status::not_found("no such session"))?;
+        Ok(Answer::new(ListMessagesResponse {
+            messages: messages.clone(),
+            next_cursor: String::new(),
+        }))
     }
 
     async fn list_turns(&self, _: Call<ListTurnsRequest>) -> Result<Answer<ListTurnsResponse>, Status> {
@@ -137,17 +182,60 @@ impl read_server::Read for History {
     }
 }
 
-/// Grants every lease.
-pub(crate) fn serve_leases(path: &Path) {
-    let listener = listen(path);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(leases(stream));
-        }
-    });
+/// The virtual key of every lease.
+pub(crate) const KEY: &str = "virtual-key-of-the-rig";
+
+/// What was asked of the gateway, by session or lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Opened(String),
+    Resumed(String),
+    Closed(String),
 }
 
-async fn leases(mut stream: UnixStream) -> Option<()> {
+/// A gateway that grants every lease. It ends with this value.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    asked: watch::Sender<Vec<Asked>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Leases {
+    pub(crate) fn serve(path: &Path) -> Self {
+        let listener = listen(path);
+        let asked = watch::Sender::new(Vec::new());
+        let heard = asked.clone();
+        let task = tokio::spawn(async move {
+            // Connections end with this task.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(leases(stream, heard.clone()));
+            }
+        });
+        Self { asked, task }
+    }
+
+    /// Waits until this was asked.
+    pub(crate) async fn heard(&self, wanted: &Asked) {
+        let mut asked = self.asked.subscribe();
+        let waiting = asked.wait_for(|asked| asked.contains(wanted));
+        let heard = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+        assert!(
+            heard,
+            "the gateway was never asked {wanted:?}: {:?}",
+            self.asked.borrow()
+        );
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn leases(mut stream: UnixStream, asked: watch::Sender<Vec<Asked>>) -> Option<()> {
+    let hear = |what| asked.send_modify(|asked| asked.push(what));
     loop {
         let length = read_varint(&mut stream).await?;
         let mut bytes = vec![0; length];
@@ -155,10 +243,19 @@ async fn leases(mut stream: UnixStream) -> Option<()> {
         stream.read_exact(&mut bytes).await.ok()?;
         let request = LeaseRequest::decode(bytes.as_slice()).ok()?;
         let reply = match request.request? {
-            Request::Open(open) => Reply::Granted(granted(&open.session_id, "virtual")),
-            Request::Resume(resume) => Reply::Granted(granted(&resume.lease_id, "")),
+            Request::Open(open) => {
+                hear(Asked::Opened(open.session_id.clone()));
+                Reply::Granted(granted(&open.session_id, KEY))
+            }
+            Request::Resume(resume) => {
+                hear(Asked::Resumed(resume.session_id));
+                Reply::Granted(granted(&resume.lease_id, ""))
+            }
             Request::Renew(_) => Reply::Renewed(LeaseRenewed::default()),
-            Request::Close(_) => Reply::Closed(LeaseClosed {}),
+            Request::Close(close) => {
+                hear(Asked::Closed(close.lease_id));
+                Reply::Closed(LeaseClosed {})
+            }
             Request::Models(_) => Reply::Models(ListModelsResponse {
                 models: vec![model()],
             }),

@@ -21,6 +21,8 @@ pub(crate) enum Heard {
     Subscribed(SessionId, Cursor, Box<relay::Verdict>),
     Event(Box<Event>),
     Answer(String, Outcome),
+    /// Any other control.
+    Control(Box<ToClient>),
 }
 
 #[derive(Debug)]
@@ -33,9 +35,13 @@ pub(crate) struct Client {
     /// Commands without an answer, by their id.
     pub(crate) pending: BTreeMap<String, Command>,
     next_id: u64,
+    /// Temporary refusals are not heard: the command stays pending and is sent again.
+    patient: bool,
+    pub(crate) rights: Rights,
 }
 
 impl Client {
+    /// A client that hears every answer.
     pub(crate) fn new(socket: PathBuf) -> Self {
         Self {
             socket,
@@ -44,21 +50,42 @@ impl Client {
             handles: HashMap::new(),
             pending: BTreeMap::new(),
             next_id: 1,
+            patient: false,
+            rights: Rights::Own,
+        }
+    }
+
+    /// A client that asks again until it gets an answer that is no temporary refusal.
+    pub(crate) fn patient(socket: PathBuf) -> Self {
+        Self {
+            patient: true,
+            ..Self::new(socket)
         }
     }
 
     /// Sends a command; it is sent again until it is answered.
     pub(crate) async fn command(&mut self, session_id: Option<SessionId>, body: CommandBody) -> String {
+        let client_id = format!("client-c{:06}", self.next_id);
+        self.command_as(Some(client_id), session_id, body).await
+    }
+
+    /// The same under a client id of the caller's choice.
+    pub(crate) async fn command_as(
+        &mut self,
+        client_id: Option<String>,
+        session_id: Option<SessionId>,
+        body: CommandBody,
+    ) -> String {
         let id = format!("c{:06}", self.next_id);
         self.next_id += 1;
-        let client_id = Some(format!("client-{id}"));
         let command = Command {
             id: id.clone(),
             session_id,
             client_id,
             body,
         };
-        self.send(Header::new(Kind::Command), &envelope(&command)).await;
+        let envelope = self.envelope(&command);
+        self.send(Header::new(Kind::Command), &envelope).await;
         self.pending.insert(id.clone(), command);
         id
     }
@@ -98,7 +125,8 @@ impl Client {
             },
         )
         .await;
-        self.send(control, &ToRunner::Attach { actor: actor() }).await;
+        self.send(control, &ToRunner::Attach { actor: self.actor() })
+            .await;
         self.send(
             control,
             &ToRunner::Subscribe {
@@ -107,7 +135,8 @@ impl Client {
         )
         .await;
         for command in self.pending.clone().values() {
-            self.send(Header::new(Kind::Command), &envelope(command)).await;
+            let envelope = self.envelope(command);
+            self.send(Header::new(Kind::Command), &envelope).await;
         }
     }
 
@@ -158,7 +187,7 @@ impl Client {
             }
             Kind::Reply => {
                 let response: Response = serde_json::from_slice(payload).unwrap();
-                if is_temporary(&response.outcome) {
+                if self.patient && is_temporary(&response.outcome) {
                     // Stays pending; asked again with the next connection or the next round.
                     return None;
                 }
@@ -174,39 +203,41 @@ impl Client {
                     self.handles.insert(header.session, session_id);
                     Some(Heard::Subscribed(session_id, cursor, Box::new(verdict)))
                 }
-                ToClient::SubscribeFailed { session_id, error } => {
-                    panic!("subscribing {session_id}: {error:?}")
-                }
-                _ => None,
+                other => Some(Heard::Control(Box::new(other))),
             },
             Kind::Credit | Kind::Blob | Kind::Command => panic!("a runner sent {:?}", header.kind),
         }
     }
 
+    fn actor(&self) -> Actor {
+        Actor {
+            account: "local".to_owned(),
+            name: "Tester".to_owned(),
+            rights: self.rights,
+        }
+    }
+
+    fn envelope(&self, command: &Command) -> CommandEnvelope {
+        let text = serde_json::to_string(command).unwrap();
+        CommandEnvelope {
+            actor: self.actor(),
+            command: serde_json::value::RawValue::from_string(text).unwrap(),
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Sends all unanswered commands again.
     pub(crate) async fn repeat(&mut self) {
         for command in self.pending.clone().values() {
-            self.send(Header::new(Kind::Command), &envelope(command)).await;
+            let envelope = self.envelope(command);
+            self.send(Header::new(Kind::Command), &envelope).await;
         }
     }
 }
 
 fn is_temporary(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Error(error) if matches!(error.code, ErrorCode::Unavailable | ErrorCode::Persisting))
-}
-
-fn actor() -> Actor {
-    Actor {
-        account: "local".to_owned(),
-        name: "Tester".to_owned(),
-        rights: Rights::Own,
-    }
-}
-
-fn envelope(command: &Command) -> CommandEnvelope {
-    let text = serde_json::to_string(command).unwrap();
-    CommandEnvelope {
-        actor: actor(),
-        command: serde_json::value::RawValue::from_string(text).unwrap(),
-    }
 }

@@ -1,0 +1,112 @@
+//! Harnesses that misbehave.
+
+use crate::peer::prompt;
+use crate::support::rig::Rig;
+use crate::world::World;
+use lodge_proto::event::{EventBody, TurnOutcome};
+use lodge_proto::session::SessionStatus;
+use lodge_proto::{ErrorBody, ErrorCode, SessionId};
+
+/// The next error that the agent reports.
+async fn agent_error(world: &mut World, id: SessionId, after: u64) -> ErrorBody {
+    world
+        .event(id, after, "agent.error", |event| match event {
+            EventBody::AgentError { code, message, .. } => Some(ErrorBody::new(*code, message.clone())),
+            _ => None,
+        })
+        .await
+}
+
+/// A turn in which the harness does something odd completes, and so does the next.
+async fn survives(directive: &str, said: &str) {
+    let mut world = World::new();
+    let id = world.session("odd").await;
+    let before = world.head(id);
+    world.run(id, &format!("{directive}\nstill here")).await;
+    let error = agent_error(&mut world, id, before).await;
+    assert_eq!(error.code, ErrorCode::HarnessCrashed);
+    assert!(error.message.contains(said), "{}", error.message);
+    assert!(error.message.len() < 1000, "not the line itself");
+    assert_eq!(world.seen(id).answers(), "still here");
+    world.run(id, "and again").await;
+    assert_eq!(world.truth(id, "start").len(), 1, "the harness lived on");
+    world.finish();
+}
+
+#[tokio::test]
+async fn a_line_of_garbage_is_told_and_survived() {
+    survives("garbage", "not JSON").await;
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_text_is_told_and_survived() {
+    survives("invalid-utf8", "not UTF-8").await;
+}
+
+#[tokio::test]
+async fn a_line_of_20_mib_is_dropped_with_the_limit_named() {
+    survives(&format!("bigline {}", 20 << 20), "16 MiB").await;
+}
+
+#[tokio::test]
+async fn a_harness_that_dies_in_its_turn_interrupts_it_and_is_resumed() {
+    let mut world = World::new();
+    let id = world.session("dying").await;
+    let turn = world.prompt(id, "said before\nstderr out of luck\nexit 3").await;
+    let (outcome, error) = world.ended(id, turn).await;
+    let error = error.unwrap();
+    assert_eq!(
+        (outcome, error.code),
+        (TurnOutcome::Interrupted, ErrorCode::HarnessCrashed)
+    );
+    for said in ["status 3", "out of luck"] {
+        assert!(error.message.contains(said), "{}", error.message);
+    }
+    assert_eq!(
+        world.seen(id).answers(),
+        "said before",
+        "what was received is kept"
+    );
+    let state = world.state(id).await;
+    assert_eq!(state.session.status, SessionStatus::Stopped);
+    assert_eq!(state.last_error.unwrap(), error);
+    world.run(id, "again").await;
+    assert_eq!(world.state(id).await.last_error, None);
+    assert_eq!(world.truth(id, "start").len(), 2);
+    world.finish();
+}
+
+#[tokio::test]
+async fn a_harness_that_ends_at_once_fails_the_session_and_is_not_started_in_a_loop() {
+    let script = "echo start >> $HOME/starts; echo no such module >&2; exit 7";
+    let mut world = World::with(Rig::with_harness(Some(script)));
+    let id = world.make("broken").await;
+    world.status(id, SessionStatus::Failed).await;
+    let error = world.state(id).await.last_error.unwrap();
+    assert_eq!(error.code, ErrorCode::HarnessCrashed);
+    for said in ["status 7", "no such module"] {
+        assert!(error.message.contains(said), "{}", error.message);
+    }
+    let starts = |world: &World| {
+        let path = world.rig.session_home(id).join("starts");
+        std::fs::read_to_string(path).unwrap().lines().count()
+    };
+    assert_eq!(starts(&world), 1);
+    let refused = world.refused(id, prompt("hello")).await;
+    assert_eq!(refused.code, ErrorCode::HarnessCrashed, "{refused:?}");
+    assert_eq!(world.state(id).await.session.status, SessionStatus::Failed);
+    assert_eq!(starts(&world), 2, "once for each time it was asked");
+    world.finish();
+}
+
+#[tokio::test]
+async fn a_harness_that_does_not_exist_fails_the_session_with_its_name() {
+    let mut world = World::with(Rig::with_harness(None));
+    let id = world.make("missing").await;
+    world.status(id, SessionStatus::Failed).await;
+    let error = world.state(id).await.last_error.unwrap();
+    assert!(error.message.contains("scripted"), "{error:?}");
+    let refused = world.refused(id, prompt("hello")).await;
+    assert_eq!(refused.code, error.code, "{refused:?}");
+    world.finish();
+}
