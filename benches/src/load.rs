@@ -42,6 +42,7 @@ pub struct Tally {
     pub doubled: u64,
     /// Did not come before a later one.
     pub skipped: u64,
+    /// When the first event was made.
     first_ns: u64,
     last_ns: u64,
     /// The turn has ended.
@@ -80,7 +81,7 @@ impl Tally {
             self.next = index + 1;
             self.delivered += 1;
             if self.first_ns == 0 {
-                self.first_ns = now;
+                self.first_ns = stamp;
             }
             self.last_ns = now;
             if stamp < self.cut_ns {
@@ -321,7 +322,7 @@ pub struct Seen {
     pub doubled: u64,
     /// Sorted, in nanoseconds.
     latencies: Vec<u64>,
-    /// From the first event at any client to the last at any client.
+    /// From the making of the first event to the arrival of the last at any client.
     pub span: Duration,
     pub closed: usize,
 }

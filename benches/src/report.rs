@@ -179,6 +179,9 @@ impl Cells {
     pub fn per_item(&mut self, row: Row, before: Memory, after: Memory, items: usize) {
         let each =
             |before: u64, after: u64| as_f64(after.saturating_sub(before)) / as_f64(items.max(1) as u64);
+        if after.rss <= before.rss {
+            return self.set(row, "within the noise of its heap".to_owned());
+        }
         let (pss, rss) = (each(before.pss, after.pss), each(before.rss, after.rss));
         self.set(row, format!("{:.1} KiB", if after.pss > 0 { pss } else { rss }));
         self.verdict(row, pss.max(rss) * 1.024 <= 10.0);

@@ -204,9 +204,8 @@ impl Hub {
     }
 
     fn list(&self, cursor: Option<&str>, limit: Option<u32>) -> Result<Value> {
-        let before = match cursor.map(str::parse::<SessionId>).transpose() {
-            Ok(before) => before,
-            Err(_) => return Err(invalid("cursor: this is none that `session.list` gave")),
+        let Ok(before) = cursor.map(str::parse::<SessionId>).transpose() else {
+            return Err(invalid("cursor: this is none that `session.list` gave"));
         };
         let limit = limit.map_or(PAGE, |limit| limit as usize).clamp(1, MAX_PAGE);
         // Ids sort by time of creation: the newest first.

@@ -48,7 +48,7 @@ async fn a_question_takes_one_answer_of_its_kind() {
     }
     // The question outlives a runner.
     world.restart_runner().await;
-    assert_eq!(world.state(id).await.requests, [request.clone()]);
+    assert_eq!(world.state(id).await.requests, std::slice::from_ref(&request));
     world.ok(id, respond(&request, selected("two"))).await;
     let again = world.refused(id, respond(&request, selected("one"))).await;
     assert_eq!(again.code, ErrorCode::Conflict);

@@ -129,14 +129,15 @@ impl Peer {
                 return found;
             }
             let cursors = self.seen.iter().map(|(id, seen)| (*id, seen.cursor)).collect();
-            match tokio::time::timeout_at(deadline, self.client.hear(&cursors)).await {
-                Ok(heard) => heard.into_iter().for_each(|heard| self.take(heard)),
-                Err(_) => panic!(
+            let heard = tokio::time::timeout_at(deadline, self.client.hear(&cursors)).await;
+            let Ok(heard) = heard else {
+                panic!(
                     "no {what} in {PATIENCE:?}\n{}\n{}",
                     self.describe(),
                     self.rig.log_tail()
-                ),
-            }
+                );
+            };
+            heard.into_iter().for_each(|heard| self.take(heard));
         }
     }
 
