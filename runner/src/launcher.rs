@@ -142,8 +142,8 @@ pub fn open_workspace(path: &Path, roots: &[PathBuf]) -> Result<workspace::Works
         let code = match &error {
             WorkspaceError::NotFound { .. } => ErrorCode::NotFound,
             WorkspaceError::NotADirectory { .. } => ErrorCode::InvalidArgument,
-            WorkspaceError::OutsideRoots { .. } => ErrorCode::SandboxDenied,
-            _ => ErrorCode::Internal,
+            WorkspaceError::OutsideRoots { .. } | WorkspaceError::Symlink { .. } => ErrorCode::SandboxDenied,
+            WorkspaceError::Io { .. } => ErrorCode::Internal,
         };
         let mut message = chain(&error);
         if code == ErrorCode::SandboxDenied {

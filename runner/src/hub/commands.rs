@@ -281,9 +281,7 @@ impl Hub {
         tokio::spawn(async move {
             let _ = ended.await;
             let result = create::delete_everywhere(&shared, id).await;
-            if result.is_ok() {
-                let _ = hub.send(HubMessage::Deleted(id)).await;
-            }
+            let _ = hub.send(HubMessage::Deleted(id, result.is_ok())).await;
             finish(&shared, answering, result.map(|()| json!({})));
         });
     }

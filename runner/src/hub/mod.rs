@@ -40,8 +40,8 @@ pub enum HubMessage {
     Gone(ConnId),
     /// A new session is ready to be opened, or an error ends its making.
     Created(Box<create::Created>),
-    /// A session was deleted everywhere.
-    Deleted(SessionId),
+    /// A session was deleted everywhere, or (`false`) could not be and is still there.
+    Deleted(SessionId, bool),
 }
 
 /// The sending side for connections.
@@ -229,8 +229,11 @@ impl Hub {
                 FromRelay::Command(envelope) => self.command(conn, channel, &envelope).await,
             },
             HubMessage::Created(created) => self.created(*created).await,
-            HubMessage::Deleted(id) => {
+            HubMessage::Deleted(id, gone) => {
                 self.deleting.remove(&id);
+                if !gone {
+                    return;
+                }
                 if let Some(entry) = self.sessions.remove(&id) {
                     self.broadcast(&ToClient::SessionRemoved { session_id: id });
                     self.tell_neighbours(&entry.row.info.workspace).await;

@@ -25,6 +25,23 @@ impl Actor {
         }
     }
 
+    /// Lets go of the shim. What it may not have journalled is written again: ids make that harmless. A command that
+    /// is for a harness waits for one, and fails when none runs any more.
+    pub(super) fn detach(&mut self) {
+        let Port::Shim(link) = std::mem::replace(&mut self.port, Port::Detached) else {
+            return;
+        };
+        let mut unwritten = Vec::new();
+        for own in link.take_unconfirmed() {
+            match own.command_for_harness() {
+                Some(key) => self.waiting.push(Waiting::Command(own, key)),
+                None => unwritten.push(own),
+            }
+        }
+        unwritten.append(&mut self.unwritten);
+        self.unwritten = unwritten;
+    }
+
     /// Appends a record of the runner's own, as soon as the journal can be reached.
     pub(super) fn append(&mut self, own: Own) {
         self.unwritten.push(own);
@@ -37,7 +54,7 @@ impl Actor {
                 Port::Detached => return,
                 Port::Shim(link) => {
                     for own in self.unwritten.drain(..) {
-                        link.append(&own);
+                        link.append(own);
                     }
                 }
                 Port::Local(local) => {
@@ -143,8 +160,12 @@ impl Actor {
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Command(_, key) => {
+                    // Without waiters it was answered: the journal had it after all.
+                    let Some(waiters) = self.waiters.remove(&key) else {
+                        continue;
+                    };
                     self.shared.store.unclaim(&key.0, &key.1);
-                    for waiter in self.waiters.remove(&key).unwrap_or_default() {
+                    for waiter in waiters {
                         waiter.send(Err(error.clone()));
                     }
                 }

@@ -36,6 +36,15 @@ impl Own {
         Self::new(Kind::Cmd, id, command, true)
     }
 
+    /// Account and client id of a command that makes sense only with a harness.
+    pub(super) fn command_for_harness(&self) -> Option<(String, String)> {
+        if self.kind != Kind::Cmd {
+            return None;
+        }
+        let command: JournalCommand = serde_json::from_slice(&self.body).ok()?;
+        super::requests::needs_harness(&command.body).then_some((command.sender.account, command.client_id))
+    }
+
     /// A timer that fired. `at` tells two settings of one timer apart.
     pub fn timer(timer: Timer, at: u64) -> Self {
         let text = serde_json::to_vec(&timer).unwrap_or_default();

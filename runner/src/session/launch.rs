@@ -112,6 +112,7 @@ impl Actor {
                     let records = local
                         .read(self.fold.record_seq() + 1)
                         .map_err(|error| journal_error(&error))?;
+                    self.detach();
                     self.port = Port::Local(Box::new(local));
                     self.apply(&records);
                     return Ok(());

@@ -4,6 +4,7 @@ use super::journal::{self, Own};
 use crate::fold::Record;
 use lodge_shim::wire::{self, Decoder, Hello, HelloReply, Stop, ToRunner, ToShim};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -50,6 +51,26 @@ pub struct Link {
     write: mpsc::UnboundedSender<Vec<u8>>,
     pub incoming: mpsc::Receiver<Incoming>,
     pub hello: HelloReply,
+    unconfirmed: Unconfirmed,
+}
+
+/// Records of the runner's own that were given to a shim and did not come back yet. A shim that ends takes no more.
+#[derive(Debug, Clone, Default)]
+struct Unconfirmed(Arc<Mutex<Vec<Own>>>);
+
+impl Unconfirmed {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<Own>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn confirm(&self, record: &lodge_shim::journal::Record<'_>) {
+        use lodge_shim::journal::Kind;
+        if matches!(record.kind, Kind::Cmd | Kind::Timer | Kind::Note)
+            && let Some((id, _)) = record.split_id()
+        {
+            self.with(|waiting| waiting.retain(|own| own.id != id));
+        }
+    }
 }
 
 impl Link {
@@ -71,12 +92,14 @@ impl Link {
             .map_err(|_| LinkError::Silent)??;
         let (records, incoming) = mpsc::channel(BATCHES);
         let (commands, queue) = mpsc::unbounded_channel();
-        tokio::spawn(receive(read, decoder, records));
+        let unconfirmed = Unconfirmed::default();
+        tokio::spawn(receive(read, decoder, records, unconfirmed.clone()));
         tokio::spawn(send(write, queue));
         Ok(Self {
             write: commands,
             incoming,
             hello,
+            unconfirmed,
         })
     }
 
@@ -94,13 +117,19 @@ impl Link {
     }
 
     /// Appends a record of the runner's own; it comes back in the stream.
-    pub fn append(&self, own: &Own) {
+    pub fn append(&self, own: Own) {
         self.push(&ToShim::Append {
             kind: own.kind,
             sync: own.sync,
             id: own.id,
             bytes: &own.body,
         });
+        self.unconfirmed.with(|waiting| waiting.push(own));
+    }
+
+    /// Takes what was appended and did not come back: the journal may not have it.
+    pub fn take_unconfirmed(&self) -> Vec<Own> {
+        self.unconfirmed.with(std::mem::take)
     }
 
     /// Records up to `durable` need not be kept back; those before `prune_before` may be deleted.
@@ -157,10 +186,15 @@ async fn send(mut write: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<
 }
 
 /// Reads until the connection ends. Everything that arrived together is one batch.
-async fn receive(mut read: OwnedReadHalf, mut decoder: Decoder, records: mpsc::Sender<Incoming>) {
+async fn receive(
+    mut read: OwnedReadHalf,
+    mut decoder: Decoder,
+    records: mpsc::Sender<Incoming>,
+    unconfirmed: Unconfirmed,
+) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        if !deliver(&mut decoder, &records).await {
+        if !deliver(&mut decoder, &records, &unconfirmed).await {
             break;
         }
         match read.read(&mut buffer).await {
@@ -171,7 +205,7 @@ async fn receive(mut read: OwnedReadHalf, mut decoder: Decoder, records: mpsc::S
     let _ = records.send(Incoming::Closed).await;
 }
 
-async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>) -> bool {
+async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>, unconfirmed: &Unconfirmed) -> bool {
     let mut batch = Vec::new();
     let mut others = Vec::new();
     loop {
@@ -181,7 +215,10 @@ async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>) -> boo
             Err(error) => Err(error),
         };
         match message {
-            Ok(ToRunner::Record(record)) => batch.push(journal::read(&record)),
+            Ok(ToRunner::Record(record)) => {
+                unconfirmed.confirm(&record);
+                batch.push(journal::read(&record));
+            }
             Ok(ToRunner::Fenced) => others.push(Incoming::Fenced),
             Ok(ToRunner::Error(error)) if error.code == wire::CODE_DISK_FULL => {
                 others.push(Incoming::DiskFull(true));

@@ -245,7 +245,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), ErrorBody> {
 
 /// The connection to the shim ended: it is gone, or only the connection is.
 pub(super) async fn shim_gone(actor: &mut Actor) {
-    actor.port = Port::Detached;
+    actor.detach();
     if actor.launching {
         // It ends in favour of the one that is being started.
         return;

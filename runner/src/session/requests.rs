@@ -199,7 +199,7 @@ impl Actor {
 }
 
 /// Whether a command makes sense only with a harness: it is started for it.
-fn needs_harness(body: &CommandBody) -> bool {
+pub(super) fn needs_harness(body: &CommandBody) -> bool {
     matches!(
         body,
         CommandBody::Prompt { .. }

@@ -25,10 +25,13 @@ fn in_arguments(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Log files below a directory.
+/// Log files below a directory. A session's journal is its record, and as private as the session.
 fn logs(directory: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let path = entry.path();
+        if entry.file_name() == "journal" {
+            continue;
+        }
         if entry.file_type().unwrap().is_dir() {
             logs(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "log") {

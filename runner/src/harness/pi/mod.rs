@@ -129,6 +129,8 @@ impl Pi {
                 )),
             ),
             Some("aborted") => (TurnOutcome::Aborted, None),
+            // It was aborted before a last answer could say so.
+            None | Some("toolUse") if cx.is_aborting() => (TurnOutcome::Aborted, None),
             _ => (TurnOutcome::Completed, None),
         };
         if cx.has_steering() {
