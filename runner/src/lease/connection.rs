@@ -53,7 +53,13 @@ impl Connection {
 
     /// Returns when the gateway has closed the connection: it never speaks unasked.
     pub(super) async fn ended(&self) {
-        let _ = self.stream.readable().await;
+        // Readiness may be left over from the answer before: only a read tells.
+        while self.stream.readable().await.is_ok() {
+            match self.stream.try_read(&mut [0]) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
     }
 
     /// Sends a request and waits for its answer.

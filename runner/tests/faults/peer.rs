@@ -137,7 +137,9 @@ impl Peer {
                     self.rig.log_tail()
                 );
             };
-            heard.into_iter().for_each(|heard| self.take(heard));
+            for heard in heard {
+                self.take(heard);
+            }
         }
     }
 

@@ -235,13 +235,17 @@ impl Drop for Leases {
 }
 
 async fn leases(mut stream: UnixStream, asked: watch::Sender<Vec<Asked>>) -> Option<()> {
-    let hear = |what| asked.send_modify(|asked| asked.push(what));
+    let hear = |what: Asked| {
+        eprintln!("DBG {:?} {what:?}", std::time::SystemTime::now());
+        asked.send_modify(|asked| asked.push(what));
+    };
     loop {
         let length = read_varint(&mut stream).await?;
         let mut bytes = vec![0; length];
         // The listener that comes along is dropped: nothing in these guests talks to a model.
         stream.read_exact(&mut bytes).await.ok()?;
         let request = LeaseRequest::decode(bytes.as_slice()).ok()?;
+
         let reply = match request.request? {
             Request::Open(open) => {
                 hear(Asked::Opened(open.session_id.clone()));
