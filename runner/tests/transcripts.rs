@@ -79,28 +79,51 @@ fn digest(events: &[Event]) -> String {
     out
 }
 
-#[test]
-fn pi_transcripts_fold_to_their_snapshots() {
-    for path in fixtures("pi") {
+fn fold_to_snapshots(harness: &str) {
+    for path in fixtures(harness) {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let events = fold("pi", &std::fs::read(&path).unwrap());
+        let events = fold(harness, &std::fs::read(&path).unwrap());
         check(&name, &events);
         insta::assert_snapshot!(name, digest(&events));
     }
 }
 
-#[test]
-fn folding_twice_gives_the_same_events() {
-    for path in fixtures("pi") {
+fn fold_twice(harness: &str) {
+    for path in fixtures(harness) {
         let transcript = std::fs::read(&path).unwrap();
         assert_eq!(
-            fold("pi", &transcript),
-            fold("pi", &transcript),
+            fold(harness, &transcript),
+            fold(harness, &transcript),
             "{}",
             path.display()
         );
     }
 }
+
+/// The tests of one harness, by the name of its folder.
+macro_rules! harness {
+    ($name:ident) => {
+        mod $name {
+            #[test]
+            fn transcripts_fold_to_their_snapshots() {
+                super::fold_to_snapshots(stringify!($name));
+            }
+
+            #[test]
+            fn folding_twice_gives_the_same_events() {
+                super::fold_twice(stringify!($name));
+            }
+
+            #[test]
+            fn damaged_transcripts_keep_the_invariants() {
+                super::fold_damaged(stringify!($name));
+            }
+        }
+    };
+}
+
+harness!(pi);
+harness!(claude);
 
 /// A small generator, so that a failure can be repeated from its seed.
 struct Random(u64);
@@ -114,9 +137,8 @@ impl Random {
     }
 }
 
-#[test]
-fn damaged_transcripts_keep_the_invariants() {
-    for path in fixtures("pi") {
+fn fold_damaged(harness: &str) {
+    for path in fixtures(harness) {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for seed in 1..=40u64 {
@@ -132,7 +154,7 @@ fn damaged_transcripts_keep_the_invariants() {
                     _ => cut(&mut damaged[at]),
                 }
             }
-            let events = fold("pi", damaged.join("\n").as_bytes());
+            let events = fold(harness, damaged.join("\n").as_bytes());
             check(&format!("{} with seed {seed}", path.display()), &events);
         }
     }

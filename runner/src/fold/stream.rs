@@ -69,6 +69,12 @@ impl Cx<'_> {
         id
     }
 
+    /// The parts of an open message as far as they streamed, by their indices.
+    pub fn streamed_parts(&self, id: MessageId) -> BTreeMap<u32, Part> {
+        let open = self.core.open_messages.iter().find(|open| open.id == id);
+        open.map(|open| open.parts.clone()).unwrap_or_default()
+    }
+
     fn open_part(&mut self, id: MessageId, index: u32, new: impl FnOnce() -> Part) -> Option<&mut Part> {
         let open = self
             .core

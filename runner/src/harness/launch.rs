@@ -48,6 +48,14 @@ pub struct HarnessLaunch {
     pub files: Vec<HomeFile>,
 }
 
+/// The models of the gateway that a harness can use, of those it is allowed.
+pub fn usable(harness: &str, models: &[Model], wanted: Option<&str>) -> Vec<Model> {
+    match harness {
+        "claude" => super::claude::launch::usable(models, wanted),
+        _ => models.to_vec(),
+    }
+}
+
 /// Models of the gateway as a session offers them.
 pub fn model_infos(models: &[Model]) -> Vec<ModelInfo> {
     models

@@ -47,7 +47,9 @@ impl Actor {
                     .leases
                     .open(&shared.session_dir(info.id), info.id, &info.harness)
                     .await?;
-                let models = crate::harness::launch::model_infos(lease.models());
+                let usable =
+                    crate::harness::launch::usable(&info.harness, lease.models(), info.model.as_deref());
+                let models = crate::harness::launch::model_infos(&usable);
                 let launch = Launch {
                     harness_version: installed.version.to_string(),
                     models,
@@ -73,7 +75,9 @@ impl Actor {
     /// A copied conversation that pi is to go on from: only for the first start of a fork.
     fn forked_from(&self) -> Option<String> {
         self.fold.created()?.fork.as_ref()?.parent?;
-        let AnyAdapter::Pi(_) = self.fold.adapter();
+        if !matches!(self.fold.adapter(), AnyAdapter::Pi(_)) {
+            return None;
+        }
         launcher::copied_conversation(&self.dir)
     }
 
