@@ -38,6 +38,8 @@ pub struct Tally {
     pub delivered: u64,
     /// Of these, those that came inside a snapshot and not as an event.
     pub folded: u64,
+    /// Left to history by a snapshot, which holds the newest messages only.
+    pub older: u64,
     /// Came again.
     pub doubled: u64,
     /// Did not come before a later one.
@@ -77,7 +79,12 @@ impl Tally {
                 self.doubled += u64::from(!folded);
                 return;
             }
-            self.skipped += index - self.next;
+            if folded {
+                // The snapshot says that there is more before it: the client pages it from history.
+                self.older += index - self.next;
+            } else {
+                self.skipped += index - self.next;
+            }
             self.next = index + 1;
             self.delivered += 1;
             if self.first_ns == 0 {
@@ -319,6 +326,8 @@ pub struct Seen {
     pub clients: usize,
     pub delivered: u64,
     pub folded: u64,
+    /// Left to history by a snapshot.
+    pub older: u64,
     pub doubled: u64,
     /// Sorted, in nanoseconds.
     latencies: Vec<u64>,
@@ -342,7 +351,7 @@ impl Seen {
 
     /// Deliveries that did not come.
     pub fn lost(&self, events: u64) -> u64 {
-        (events * self.clients as u64).saturating_sub(self.delivered)
+        (events * self.clients as u64).saturating_sub(self.delivered + self.older)
     }
 }
 
@@ -415,6 +424,7 @@ fn summary(conns: &[Conn], mut latencies: Vec<u64>) -> Seen {
         clients: conns.len(),
         delivered: tallies().map(|tally| tally.delivered).sum(),
         folded: tallies().map(|tally| tally.folded).sum(),
+        older: tallies().map(|tally| tally.older).sum(),
         doubled: tallies().map(|tally| tally.doubled).sum(),
         latencies,
         span: Duration::from_nanos(last.saturating_sub(first)),

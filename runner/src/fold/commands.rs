@@ -104,7 +104,6 @@ fn done() -> Handled {
     Ok(Answer::Now(json!({})))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the arms of `handle` share one type")]
 fn prompt(
     cx: &mut Cx<'_>,
     adapter: &mut AnyAdapter,
@@ -132,6 +131,9 @@ fn prompt(
             json!({ "disposition": "started", "turn_id": cx.turn() }),
         ));
     }
+    if let Some(error) = ended_before(cx) {
+        return Err(error);
+    }
     let working = cx.core.status == SessionStatus::Working && cx.core.persisting.is_none();
     if steer && working && cx.core.capabilities.steer {
         let id = cx.enqueue(parts.to_vec(), sender.clone(), QueueState::Steering);
@@ -141,6 +143,23 @@ fn prompt(
     let id = cx.enqueue(parts.to_vec(), sender.clone(), QueueState::Waiting);
     cx.core.queue_held = false;
     Ok(Answer::Now(json!({ "disposition": "queued", "entry_id": id })))
+}
+
+/// The harness ended between the decision to give it the prompt and the prompt's record: in the queue it would wait for
+/// a harness that nobody starts.
+fn ended_before(cx: &Cx<'_>) -> Option<ErrorBody> {
+    let crashed = || {
+        ErrorBody::new(
+            ErrorCode::HarnessCrashed,
+            "the harness ended before it could take the prompt; send it again",
+        )
+    };
+    match cx.core.status {
+        _ if cx.core.running || cx.core.turn.is_some() => None,
+        SessionStatus::Failed => Some(cx.core.last_error.clone().unwrap_or_else(crashed)),
+        SessionStatus::Stopped => Some(crashed()),
+        _ => None,
+    }
 }
 
 fn find_entry<'a>(cx: &'a mut Cx<'_>, id: QueueId) -> Result<&'a mut Queued, ErrorBody> {

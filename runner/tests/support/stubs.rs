@@ -235,10 +235,7 @@ impl Drop for Leases {
 }
 
 async fn leases(mut stream: UnixStream, asked: watch::Sender<Vec<Asked>>) -> Option<()> {
-    let hear = |what: Asked| {
-        eprintln!("DBG {:?} {what:?}", std::time::SystemTime::now());
-        asked.send_modify(|asked| asked.push(what));
-    };
+    let hear = |what| asked.send_modify(|asked| asked.push(what));
     loop {
         let length = read_varint(&mut stream).await?;
         let mut bytes = vec![0; length];
