@@ -58,7 +58,7 @@ impl<'a> Request<'a> {
             path,
             headers: &[],
             body: None,
-            timeout: Duration::from_secs(20),
+            timeout: Duration::from_mins(1),
         }
     }
 

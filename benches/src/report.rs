@@ -247,6 +247,9 @@ pub fn losses(seen: &Seen, events: u64) -> String {
         // Writing to a string cannot fail.
         let _ = write!(text, ", {} in snapshots", count(seen.folded));
     }
+    if seen.older > 0 {
+        let _ = write!(text, ", {} left to history by snapshots", count(seen.older));
+    }
     if seen.doubled > 0 {
         let _ = write!(text, ", {} doubled", count(seen.doubled));
     }

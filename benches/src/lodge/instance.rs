@@ -4,10 +4,11 @@ use super::Programs;
 use crate::http::{self, Request};
 use crate::load::Conn;
 use crate::proc::{self, Server};
-use crate::ws;
+use crate::{marker, ws};
 use anyhow::{Context, ensure};
 use memchr::memmem;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -235,6 +236,27 @@ impl Lodge {
                 ready,
             },
         ))
+    }
+
+    /// How many marked events are in the messages that history gives page by page.
+    pub fn in_history(&mut self, session: &str) -> anyhow::Result<u64> {
+        let mut conn = self.browser()?;
+        let mut found = BTreeSet::new();
+        let mut cursor = Value::Null;
+        loop {
+            let mut command = json!({ "session_id": session, "cmd": "get_messages", "limit": 20 });
+            if !cursor.is_null() {
+                command["cursor"] = cursor;
+            }
+            let mut page = self.call(&mut conn, command)?;
+            marker::scan(page["messages"].to_string().as_bytes(), |_, index| {
+                found.insert(index);
+            });
+            cursor = page["next_cursor"].take();
+            if cursor.is_null() {
+                return Ok(found.len() as u64);
+            }
+        }
     }
 
     /// Ends a session and forgets it.

@@ -102,6 +102,13 @@ impl Bench<'_> {
         );
         ensure!(seen.delivered > 0, "no event came");
         drop(conns);
+        if seen.older > 0 {
+            let held = self.lodge.in_history(&session)?;
+            let note =
+                format!("{clients} clients without a pace: history holds {held} of the {events} events");
+            self.cells.notes.push(note);
+            ensure!(held == events, "history holds {held} of {events} events");
+        }
         self.lodge.delete(&session)?;
         Ok((seen, used))
     }

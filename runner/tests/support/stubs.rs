@@ -22,7 +22,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request as Call, Response as Answer, Status};
 
 /// Time after which something that was to come never will.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Binds a socket as the roles do.
 fn listen(path: &Path) -> UnixListener {
