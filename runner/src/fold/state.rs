@@ -119,6 +119,8 @@ pub(super) struct Core {
     /// Ids given to the harness's tool call ids in this turn.
     pub(super) tool_ids: BTreeMap<String, KnownTool>,
     pub(super) inputs: Vec<PendingInput>,
+    /// As pairs: JSON has no keys but strings.
+    #[serde(with = "pairs")]
     pub(super) timers: BTreeMap<Timer, u64>,
     pub(super) kill: bool,
     pub(super) stopping: Option<String>,
@@ -209,4 +211,26 @@ impl Core {
 
 fn weight(message: &Message) -> usize {
     serde_json::to_vec(message).map_or(0, |bytes| bytes.len())
+}
+
+/// A map as a list of pairs.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }

@@ -292,7 +292,7 @@ impl Actor {
 /// The next word of the shim; for ever pending where there is none.
 async fn incoming(port: &mut Port) -> Incoming {
     match port {
-        Port::Shim(link) => link.incoming.recv().await.unwrap_or(Incoming::Closed),
+        Port::Shim(link) => link.next().await,
         Port::Detached | Port::Local(_) => std::future::pending().await,
     }
 }

@@ -28,7 +28,7 @@ impl Actor {
     /// Lets go of the shim. What it may not have journalled is written again: ids make that harmless. A command that
     /// is for a harness waits for one, and fails when none runs any more.
     pub(super) fn detach(&mut self) {
-        let Port::Shim(link) = std::mem::replace(&mut self.port, Port::Detached) else {
+        let Port::Shim(mut link) = std::mem::replace(&mut self.port, Port::Detached) else {
             return;
         };
         let mut unwritten = Vec::new();

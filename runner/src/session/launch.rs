@@ -162,13 +162,13 @@ impl Actor {
                 return;
             }
             let Port::Shim(link) = &mut self.port else { return };
-            match link.incoming.recv().await {
-                Some(super::link::Incoming::Records(records)) => {
+            match link.next().await {
+                super::link::Incoming::Records(records) => {
                     self.apply(&records);
                     self.acknowledge(&records);
                 }
-                Some(_) => {}
-                None => return,
+                super::link::Incoming::Closed => return,
+                _ => {}
             }
         }
     }

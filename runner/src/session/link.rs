@@ -4,7 +4,6 @@ use super::journal::{self, Own};
 use crate::fold::Record;
 use lodge_shim::wire::{self, Decoder, Hello, HelloReply, Stop, ToRunner, ToShim};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -53,26 +52,25 @@ pub enum Incoming {
 #[derive(Debug)]
 pub struct Link {
     write: mpsc::UnboundedSender<Vec<u8>>,
-    pub incoming: mpsc::Receiver<Incoming>,
+    incoming: mpsc::Receiver<Received>,
     pub hello: HelloReply,
-    unconfirmed: Unconfirmed,
+    /// Records of the runner's own that were given to the shim and did not come back yet. A shim that ends takes no
+    /// more.
+    unconfirmed: Vec<Own>,
 }
 
-/// Records of the runner's own that were given to a shim and did not come back yet. A shim that ends takes no more.
-#[derive(Debug, Clone, Default)]
-struct Unconfirmed(Arc<Mutex<Vec<Own>>>);
+/// What the reading task passes on: the ids are those of the runner's own records in the batch.
+#[derive(Debug)]
+struct Received {
+    incoming: Incoming,
+    own: Vec<[u8; 16]>,
+}
 
-impl Unconfirmed {
-    fn with<T>(&self, work: impl FnOnce(&mut Vec<Own>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn confirm(&self, record: &lodge_shim::journal::Record<'_>) {
-        use lodge_shim::journal::Kind;
-        if matches!(record.kind, Kind::Cmd | Kind::Timer | Kind::Note)
-            && let Some((id, _)) = record.split_id()
-        {
-            self.with(|waiting| waiting.retain(|own| own.id != id));
+impl From<Incoming> for Received {
+    fn from(incoming: Incoming) -> Self {
+        Self {
+            incoming,
+            own: Vec::new(),
         }
     }
 }
@@ -96,15 +94,23 @@ impl Link {
             .map_err(|_| LinkError::Silent)??;
         let (records, incoming) = mpsc::channel(BATCHES);
         let (commands, queue) = mpsc::unbounded_channel();
-        let unconfirmed = Unconfirmed::default();
-        tokio::spawn(receive(read, decoder, records, unconfirmed.clone()));
+        tokio::spawn(receive(read, decoder, records));
         tokio::spawn(send(write, queue));
         Ok(Self {
             write: commands,
             incoming,
             hello,
-            unconfirmed,
+            unconfirmed: Vec::new(),
         })
+    }
+
+    /// The next word of the shim. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Incoming {
+        let Some(Received { incoming, own }) = self.incoming.recv().await else {
+            return Incoming::Closed;
+        };
+        self.unconfirmed.retain(|waiting| !own.contains(&waiting.id));
+        incoming
     }
 
     fn push(&self, message: &ToShim<'_>) {
@@ -121,19 +127,19 @@ impl Link {
     }
 
     /// Appends a record of the runner's own; it comes back in the stream.
-    pub fn append(&self, own: Own) {
+    pub fn append(&mut self, own: Own) {
         self.push(&ToShim::Append {
             kind: own.kind,
             sync: own.sync,
             id: own.id,
             bytes: &own.body,
         });
-        self.unconfirmed.with(|waiting| waiting.push(own));
+        self.unconfirmed.push(own);
     }
 
     /// Takes what was appended and did not come back: the journal may not have it.
-    pub fn take_unconfirmed(&self) -> Vec<Own> {
-        self.unconfirmed.with(std::mem::take)
+    pub fn take_unconfirmed(&mut self) -> Vec<Own> {
+        std::mem::take(&mut self.unconfirmed)
     }
 
     /// Records up to `durable` need not be kept back; those before `prune_before` may be deleted.
@@ -193,16 +199,11 @@ async fn send(mut write: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<
 ///
 /// A record after a quiet moment is read at once; a stream is read at most once per [`WINDOW`], so that its cost is
 /// that of its batches. What comes faster than that is read as fast as it comes.
-async fn receive(
-    mut read: OwnedReadHalf,
-    mut decoder: Decoder,
-    records: mpsc::Sender<Incoming>,
-    unconfirmed: Unconfirmed,
-) {
+async fn receive(mut read: OwnedReadHalf, mut decoder: Decoder, records: mpsc::Sender<Received>) {
     let mut buffer = vec![0; READ_BYTES];
     let mut next_read = tokio::time::Instant::now();
     loop {
-        if !deliver(&mut decoder, &records, &unconfirmed).await || read.readable().await.is_err() {
+        if !deliver(&mut decoder, &records).await || read.readable().await.is_err() {
             break;
         }
         tokio::time::sleep_until(next_read).await;
@@ -219,12 +220,13 @@ async fn receive(
             }
         }
     }
-    let _ = records.send(Incoming::Closed).await;
+    let _ = records.send(Incoming::Closed.into()).await;
 }
 
-async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>, unconfirmed: &Unconfirmed) -> bool {
+async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Received>) -> bool {
     let mut batch = Vec::new();
-    let mut others = Vec::new();
+    let mut own = Vec::new();
+    let mut others: Vec<Received> = Vec::new();
     loop {
         let message = match decoder.next() {
             Ok(Some(frame)) => ToRunner::parse(frame),
@@ -233,15 +235,15 @@ async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>, unconf
         };
         match message {
             Ok(ToRunner::Record(record)) => {
-                unconfirmed.confirm(&record);
+                own.extend(own_id(&record));
                 batch.push(journal::read(&record));
             }
-            Ok(ToRunner::Fenced) => others.push(Incoming::Fenced),
+            Ok(ToRunner::Fenced) => others.push(Incoming::Fenced.into()),
             Ok(ToRunner::Error(error)) if error.code == wire::CODE_DISK_FULL => {
-                others.push(Incoming::DiskFull(true));
+                others.push(Incoming::DiskFull(true).into());
             }
             Ok(ToRunner::Error(error)) if error.code == wire::CODE_DISK_OK => {
-                others.push(Incoming::DiskFull(false));
+                others.push(Incoming::DiskFull(false).into());
             }
             Ok(ToRunner::Error(error)) => {
                 tracing::warn!(code = error.code, message = error.message, "the shim says");
@@ -254,12 +256,25 @@ async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Incoming>, unconf
         }
     }
     if !batch.is_empty() {
-        others.insert(0, Incoming::Records(batch));
+        others.insert(
+            0,
+            Received {
+                incoming: Incoming::Records(batch),
+                own,
+            },
+        );
     }
-    for incoming in others {
-        if records.send(incoming).await.is_err() {
+    for received in others {
+        if records.send(received).await.is_err() {
             return false;
         }
     }
     true
+}
+
+/// The id of a record that the runner appended.
+fn own_id(record: &lodge_shim::journal::Record<'_>) -> Option<[u8; 16]> {
+    use lodge_shim::journal::Kind;
+    let own = matches!(record.kind, Kind::Cmd | Kind::Timer | Kind::Note | Kind::Closed);
+    own.then(|| record.split_id()).flatten().map(|(id, _)| id)
 }

@@ -153,16 +153,16 @@ async fn catch_up(actor: &mut Actor) -> Result<(), ErrorBody> {
     let head = link.hello.head_seq;
     while actor.fold.record_seq() < head {
         let Port::Shim(link) = &mut actor.port else { break };
-        match link.incoming.recv().await {
-            Some(super::link::Incoming::Records(records)) => actor.apply(&records),
-            Some(super::link::Incoming::DiskFull(_)) => {}
-            Some(super::link::Incoming::Fenced) => {
+        match link.next().await {
+            super::link::Incoming::Records(records) => actor.apply(&records),
+            super::link::Incoming::DiskFull(_) => {}
+            super::link::Incoming::Fenced => {
                 return Err(ErrorBody::new(
                     ErrorCode::Conflict,
                     "another runner has this session",
                 ));
             }
-            Some(super::link::Incoming::Closed) | None => return Box::pin(connect(actor)).await,
+            super::link::Incoming::Closed => return Box::pin(connect(actor)).await,
         }
     }
     Ok(())

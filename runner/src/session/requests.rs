@@ -171,13 +171,13 @@ impl Actor {
         while self.fold.is_running() {
             let Port::Shim(link) = &mut self.port else { break };
             tokio::select! {
-                incoming = link.incoming.recv() => match incoming {
-                    Some(super::link::Incoming::Records(records)) => {
+                incoming = link.next() => match incoming {
+                    super::link::Incoming::Records(records) => {
                         self.apply(&records);
                         self.acknowledge(&records);
                     }
-                    Some(_) => {}
-                    None => break,
+                    super::link::Incoming::Closed => break,
+                    _ => {}
                 },
                 () = &mut patience => {
                     tracing::warn!("the harness is still there after it was stopped");

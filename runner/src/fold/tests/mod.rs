@@ -302,6 +302,8 @@ fn a_harness_that_never_answers_is_killed_after_its_deadline() {
     session.apply(RecordBody::Generation { generation: 1 });
     session.apply(RecordBody::Started);
     let timer = *session.fold.wants().timers.keys().next().unwrap();
+    let bytes = session.fold.to_snapshot().unwrap();
+    session.fold = SessionFold::from_snapshot(&bytes).unwrap();
     session.apply(RecordBody::Timer(timer));
     assert!(session.fold.wants().kill);
     session.apply(RecordBody::Exit(Exit {
