@@ -1,7 +1,7 @@
 //! The sandbox of a session, from its policy to a running shim.
 
 use crate::harness::AnyAdapter;
-use crate::harness::launch::{GUEST_HOME, HarnessLaunch, KEY_VARIABLE, LaunchContext};
+use crate::harness::launch::{GUEST_HOME, HarnessLaunch, KEY_VALUE, KEY_VARIABLE, LaunchContext};
 use crate::lease::{Lease, SOCKET};
 use crate::shared::{Shared, chain};
 use lodge_guest::mux;
@@ -49,6 +49,7 @@ pub async fn prepare(
     let launch = match adapter {
         AnyAdapter::Pi(_) => crate::harness::pi::launch::launch(context),
         AnyAdapter::Claude(_) => crate::harness::claude::launch::launch(context),
+        AnyAdapter::Acp(_) => crate::harness::acp::launch::launch(context),
     };
     let key = lease.key().to_owned();
     let listener = lease.listener().map_err(|error| internal(&error))?;
@@ -94,8 +95,11 @@ fn compile(
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let mut env = plan.guest_env.clone();
+    env.extend(launch.env.iter().map(|(name, value)| {
+        let value = if value == KEY_VALUE { &key } else { value };
+        (name.clone(), value.clone())
+    }));
     env.push((KEY_VARIABLE.to_owned(), key));
-    env.extend(launch.env.iter().cloned());
     let start = mux::Start {
         argv: launch.argv.clone(),
         env,

@@ -124,6 +124,7 @@ macro_rules! harness {
 
 harness!(pi);
 harness!(claude);
+harness!(acp);
 
 /// A small generator, so that a failure can be repeated from its seed.
 struct Random(u64);

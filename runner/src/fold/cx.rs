@@ -299,6 +299,12 @@ impl<'a> Cx<'a> {
         id
     }
 
+    /// The native part of an open question that matches.
+    pub fn question(&self, mut matches: impl FnMut(&Value) -> bool) -> Option<&Value> {
+        let mut natives = self.core.requests.iter().map(|open| &open.native);
+        natives.find(|native| matches(native))
+    }
+
     /// Takes back the questions whose native part matches: the harness answered them itself.
     pub fn withdraw(&mut self, mut matches: impl FnMut(&Value) -> bool) {
         let (gone, kept) = std::mem::take(&mut self.core.requests)

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub const GATEWAY_PORT: u16 = 8377;
 /// Name of the environment variable that holds the session's virtual key.
 pub const KEY_VARIABLE: &str = "LODGE_API_KEY";
+/// An environment variable of a harness with this value holds the virtual key, under the harness's own name for it.
+pub const KEY_VALUE: &str = "$LODGE_API_KEY";
 /// The private home as the guest sees it.
 pub const GUEST_HOME: &str = "/home/guest";
 
@@ -42,7 +44,7 @@ pub struct HomeFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HarnessLaunch {
     pub argv: Vec<String>,
-    /// Environment besides what every guest has.
+    /// Environment besides what every guest has; a value of [`KEY_VALUE`] stands for the key.
     pub env: Vec<(String, String)>,
     /// Written anew at each start.
     pub files: Vec<HomeFile>,

@@ -3,6 +3,7 @@
 //! An [`Adapter`] is the part of the session fold that knows one harness's wire. It is as pure as the fold: what it
 //! sees it tells the [`Cx`], what it wants to say it sends through the [`Cx`].
 
+pub mod acp;
 pub mod claude;
 pub mod install;
 pub mod launch;
@@ -73,6 +74,7 @@ pub trait Adapter: std::fmt::Debug {
 pub enum AnyAdapter {
     Pi(pi::Pi),
     Claude(Box<claude::Claude>),
+    Acp(Box<acp::Acp>),
 }
 
 impl AnyAdapter {
@@ -81,12 +83,13 @@ impl AnyAdapter {
         match name {
             "pi" => Some(Self::Pi(pi::Pi::default())),
             "claude" => Some(Self::Claude(Box::default())),
+            name if acp::launch::is_known(name) => Some(Self::Acp(Box::default())),
             _ => None,
         }
     }
 
-    /// Names of all adapters.
-    pub const NAMES: &'static [&'static str] = &["pi", "claude"];
+    /// Names of all adapters. Agents that share the last have rows of their own there.
+    pub const NAMES: &'static [&'static str] = &["pi", "claude", "acp"];
 }
 
 impl Deref for AnyAdapter {
@@ -95,6 +98,7 @@ impl Deref for AnyAdapter {
         match self {
             Self::Pi(pi) => pi,
             Self::Claude(claude) => claude.as_ref(),
+            Self::Acp(acp) => acp.as_ref(),
         }
     }
 }
@@ -104,6 +108,7 @@ impl DerefMut for AnyAdapter {
         match self {
             Self::Pi(pi) => pi,
             Self::Claude(claude) => claude.as_mut(),
+            Self::Acp(acp) => acp.as_mut(),
         }
     }
 }
