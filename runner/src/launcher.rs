@@ -48,6 +48,7 @@ pub async fn prepare(
     })?;
     let launch = match adapter {
         AnyAdapter::Pi(_) => crate::harness::pi::launch::launch(context),
+        AnyAdapter::Codex(_) => crate::harness::codex::launch::launch(context),
     };
     let key = lease.key().to_owned();
     let listener = lease.listener().map_err(|error| internal(&error))?;

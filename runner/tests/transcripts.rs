@@ -4,6 +4,7 @@
 
 use lodge_proto::Event;
 use lodge_proto::invariants::Checker;
+use lodge_runner::harness::AnyAdapter;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -79,26 +80,33 @@ fn digest(events: &[Event]) -> String {
     out
 }
 
-#[test]
-fn pi_transcripts_fold_to_their_snapshots() {
-    for path in fixtures("pi") {
+fn snapshots(harness: &str) {
+    for path in fixtures(harness) {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let events = fold("pi", &std::fs::read(&path).unwrap());
+        let events = fold(harness, &std::fs::read(&path).unwrap());
         check(&name, &events);
         insta::assert_snapshot!(name, digest(&events));
     }
 }
 
 #[test]
+fn pi_transcripts_fold_to_their_snapshots() {
+    snapshots("pi");
+}
+
+#[test]
+fn codex_transcripts_fold_to_their_snapshots() {
+    snapshots("codex");
+}
+
+#[test]
 fn folding_twice_gives_the_same_events() {
-    for path in fixtures("pi") {
-        let transcript = std::fs::read(&path).unwrap();
-        assert_eq!(
-            fold("pi", &transcript),
-            fold("pi", &transcript),
-            "{}",
-            path.display()
-        );
+    for harness in AnyAdapter::NAMES {
+        for path in fixtures(harness) {
+            let transcript = std::fs::read(&path).unwrap();
+            let events = fold(harness, &transcript);
+            assert_eq!(events, fold(harness, &transcript), "{}", path.display());
+        }
     }
 }
 
@@ -114,9 +122,8 @@ impl Random {
     }
 }
 
-#[test]
-fn damaged_transcripts_keep_the_invariants() {
-    for path in fixtures("pi") {
+fn damaged(harness: &str) {
+    for path in fixtures(harness) {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for seed in 1..=40u64 {
@@ -132,10 +139,20 @@ fn damaged_transcripts_keep_the_invariants() {
                     _ => cut(&mut damaged[at]),
                 }
             }
-            let events = fold("pi", damaged.join("\n").as_bytes());
+            let events = fold(harness, damaged.join("\n").as_bytes());
             check(&format!("{} with seed {seed}", path.display()), &events);
         }
     }
+}
+
+#[test]
+fn damaged_pi_transcripts_keep_the_invariants() {
+    damaged("pi");
+}
+
+#[test]
+fn damaged_codex_transcripts_keep_the_invariants() {
+    damaged("codex");
 }
 
 /// Cuts the harness's line in half; the transcript's own line stays whole.

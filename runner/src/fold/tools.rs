@@ -108,6 +108,34 @@ impl Cx<'_> {
         });
     }
 
+    /// More text output of a running tool.
+    pub fn tool_output_delta(&mut self, native: &str, delta: &str) {
+        let Some(tool) = self.core.tools.iter_mut().find(|tool| tool.native == native) else {
+            return;
+        };
+        if delta.is_empty() {
+            return;
+        }
+        tool.output.push_str(delta);
+        // Cut only now and then: each cut copies what is kept.
+        if tool.output.len() > 2 * KEPT_TOOL_OUTPUT {
+            tool.output = tail_of(&tool.output, KEPT_TOOL_OUTPUT).to_owned();
+        }
+        let (tool_call_id, name) = (tool.id, tool.name.clone());
+        self.emit(EventBody::ToolProgress {
+            tool_call_id,
+            name,
+            delta: Some(delta.to_owned()),
+            output: None,
+        });
+    }
+
+    /// The output of a running tool so far; the tail of it where there is much.
+    pub fn tool_text(&self, native: &str) -> Option<&str> {
+        let tool = self.core.tools.iter().find(|tool| tool.native == native)?;
+        Some(tool.output.as_str()).filter(|output| !output.is_empty())
+    }
+
     /// A tool ended. One that was never seen to start has started now.
     pub fn tool_end(
         &mut self,

@@ -3,6 +3,7 @@
 //! An [`Adapter`] is the part of the session fold that knows one harness's wire. It is as pure as the fold: what it
 //! sees it tells the [`Cx`], what it wants to say it sends through the [`Cx`].
 
+pub mod codex;
 pub mod install;
 pub mod launch;
 pub mod pi;
@@ -71,6 +72,7 @@ pub trait Adapter: std::fmt::Debug {
 #[serde(rename_all = "snake_case")]
 pub enum AnyAdapter {
     Pi(pi::Pi),
+    Codex(Box<codex::Codex>),
 }
 
 impl AnyAdapter {
@@ -78,12 +80,13 @@ impl AnyAdapter {
     pub fn new(name: &str) -> Option<Self> {
         match name {
             "pi" => Some(Self::Pi(pi::Pi::default())),
+            "codex" => Some(Self::Codex(Box::default())),
             _ => None,
         }
     }
 
     /// Names of all adapters.
-    pub const NAMES: &'static [&'static str] = &["pi"];
+    pub const NAMES: &'static [&'static str] = &["pi", "codex"];
 }
 
 impl Deref for AnyAdapter {
@@ -91,6 +94,7 @@ impl Deref for AnyAdapter {
     fn deref(&self) -> &Self::Target {
         match self {
             Self::Pi(pi) => pi,
+            Self::Codex(codex) => codex.as_ref(),
         }
     }
 }
@@ -99,6 +103,7 @@ impl DerefMut for AnyAdapter {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
             Self::Pi(pi) => pi,
+            Self::Codex(codex) => codex.as_mut(),
         }
     }
 }

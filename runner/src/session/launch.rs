@@ -73,7 +73,9 @@ impl Actor {
     /// A copied conversation that pi is to go on from: only for the first start of a fork.
     fn forked_from(&self) -> Option<String> {
         self.fold.created()?.fork.as_ref()?.parent?;
-        let AnyAdapter::Pi(_) = self.fold.adapter();
+        let AnyAdapter::Pi(_) = self.fold.adapter() else {
+            return None;
+        };
         launcher::copied_conversation(&self.dir)
     }
 
