@@ -44,13 +44,7 @@ fn config(context: &LaunchContext) -> Table {
         .iter()
         .filter(|model| dialects(model).contains(&Dialect::OpenaiResponses))
         .collect();
-    let approval = if context.ask_permissions {
-        "untrusted"
-    } else {
-        "never"
-    };
     let mut config = Table::from_iter([
-        entry("approval_policy", approval),
         // The user is asked, not another model.
         entry("approvals_reviewer", "user"),
         // Lodge's sandbox is around it.
@@ -102,10 +96,6 @@ fn defaults(model: &Model, models: &[&Model]) -> Table {
         .min();
     if let Some(window) = window {
         defaults.extend([entry("model_context_window", window)]);
-    }
-    if model.reasoning {
-        // Else codex does not ask models that it does not know for their reasoning.
-        defaults.extend([entry("model_supports_reasoning_summaries", true)]);
     }
     defaults
 }
@@ -199,13 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn model_level_and_policy_are_the_sessions() {
+    fn model_and_level_are_the_sessions() {
         let config = written(&launch(&context()));
         assert_eq!(config["model"].as_str(), Some("small"));
         assert_eq!(config["model_provider"].as_str(), Some("lodge-demo"));
         assert_eq!(config["model_context_window"].as_integer(), Some(64_000));
         assert_eq!(config["model_reasoning_effort"].as_str(), Some("high"));
-        assert_eq!(config["approval_policy"].as_str(), Some("untrusted"));
+        // It goes with the start of the conversation: in the configuration codex refuses "untrusted".
+        assert!(!config.contains_key("approval_policy"));
         assert_eq!(config["sandbox_mode"].as_str(), Some("danger-full-access"));
         assert_eq!(config["features"]["plugins"].as_bool(), Some(false));
     }
@@ -214,11 +205,9 @@ mod tests {
     fn a_model_that_codex_cannot_speak_to_gives_way_to_one_it_can() {
         let wanted = LaunchContext {
             model: Some("claude/opus".to_owned()),
-            ask_permissions: false,
             ..context()
         };
         let config = written(&launch(&wanted));
         assert_eq!(config["model"].as_str(), Some("large"));
-        assert_eq!(config["approval_policy"].as_str(), Some("never"));
     }
 }

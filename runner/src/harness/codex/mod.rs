@@ -265,10 +265,7 @@ impl Codex {
             return;
         }
         match notification {
-            Notification::Text(delta) => {
-                self.retry_over(cx, true);
-                self.stream(cx, &delta.item_id, Kind::Text, &delta.text);
-            }
+            Notification::Text(delta) => self.stream(cx, &delta.item_id, Kind::Text, &delta.text),
             Notification::SummaryPart(delta) => self.summary_part(cx, &delta.item_id, delta.summary_index),
             Notification::Summary(delta) => self.stream(cx, &delta.item_id, Kind::Summary, &delta.text),
             Notification::Reasoning(delta) => self.stream(cx, &delta.item_id, Kind::Reasoning, &delta.text),
@@ -317,7 +314,6 @@ impl Adapter for Codex {
             can.abort = true;
             can.compact = true;
             can.resume = true;
-            can.plan = true;
             can.set_title = true;
         });
     }

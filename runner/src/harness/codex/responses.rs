@@ -91,14 +91,16 @@ impl Codex {
         self.call(cx, "skills/list", json!({ "cwds": [workspace] }), Call::Skills);
     }
 
-    /// Resumes the session's conversation, or begins it. Policy, sandbox and model are in the configuration.
+    /// Resumes the session's conversation, or begins it. Sandbox and model are in the configuration; the policy that
+    /// asks before every command is refused there.
     pub(super) fn open_thread(&mut self, cx: &mut Cx<'_>) {
-        let cwd = cx.workspace().to_owned();
+        let asks = cx.launch().is_some_and(|launch| launch.ask_permissions);
+        let policy = if asks { "untrusted" } else { "never" };
+        let mut params = json!({ "cwd": cx.workspace(), "approvalPolicy": policy });
         if self.thread.is_some() {
-            let params = json!({ "cwd": cwd, "excludeTurns": true });
+            params["excludeTurns"] = true.into();
             self.thread_call(cx, "thread/resume", params, Call::Open { resume: true });
         } else {
-            let params = json!({ "cwd": cwd });
             self.call(cx, "thread/start", params, Call::Open { resume: false });
         }
     }

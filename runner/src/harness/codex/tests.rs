@@ -53,6 +53,7 @@ impl Session {
             harness_version: "0.169.0".into(),
             models: vec![model("demo/a"), model("demo/b"), model("other/c")],
             resume: false,
+            ask_permissions: true,
         };
         this.apply(RecordBody::Note(Box::new(Note::Launch(Box::new(launch)))));
         this.start(1);
@@ -201,7 +202,8 @@ impl Session {
 fn a_prompt_before_the_conversation_is_open_goes_out_when_it_is() {
     let mut session = Session::starting();
     assert_eq!(session.prompt("hi")["disposition"], "started");
-    session.open("thread/start");
+    let opens = session.open("thread/start");
+    assert_eq!(opens["params"]["approvalPolicy"], "untrusted");
     let start = session.expect("turn/start");
     assert_eq!(start["params"]["threadId"], "T");
     assert_eq!(start["params"]["input"][0]["text"], "hi");
@@ -302,13 +304,38 @@ fn an_abort_waits_for_the_turns_name_and_stops_commands_too() {
     session.note("item/started", json!({ "item": item }));
     assert_eq!(session.completed("interrupted"), TurnOutcome::Aborted);
     session.expect("thread/backgroundTerminals/clean");
-    // It speaks on under the turn that is over.
+    // What it says under the turn that is over changes nothing.
+    let item = json!({ "type": "commandExecution", "id": "c", "command": "sleep 9", "exitCode": -1 });
+    let late = session.note("item/completed", json!({ "item": item }));
+    assert!(late.is_empty());
+    session.checker.finish().unwrap();
+}
+
+#[test]
+fn a_command_that_is_left_running_is_no_failure_and_its_end_is_told() {
+    let mut session = Session::idle();
+    session.working();
+    let item = json!({ "type": "commandExecution", "id": "c", "command": "serve", "status": "inProgress" });
+    session.note("item/started", json!({ "item": item }));
+    session.note(
+        "item/commandExecution/outputDelta",
+        json!({ "itemId": "c", "delta": "ready" }),
+    );
+    assert_eq!(session.completed("completed"), TurnOutcome::Completed);
+    assert!(session.deliver().is_empty());
+    let messages = session.fold.state().messages;
+    let Some(Part::ToolResult { output, is_error, .. }) = messages.last().and_then(|last| last.parts.first())
+    else {
+        panic!("{messages:?}");
+    };
+    assert!(!is_error);
+    assert_eq!(output[0], Part::text("ready"));
     let late = session.note(
         "item/commandExecution/outputDelta",
         json!({ "itemId": "c", "delta": "x" }),
     );
     assert!(late.is_empty());
-    let item = json!({ "type": "commandExecution", "id": "c", "command": "sleep 9", "exitCode": 137 });
+    let item = json!({ "type": "commandExecution", "id": "c", "command": "serve", "exitCode": 0 });
     let late = session.note("item/completed", json!({ "item": item }));
     assert!(matches!(&late[..], [event] if matches!(event.body, EventBody::Notify { .. })));
     session.checker.finish().unwrap();

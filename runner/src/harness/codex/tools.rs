@@ -322,7 +322,7 @@ impl Codex {
         for id in &open {
             let command = self.run.tools.get(id).and_then(|tool| tool.command.clone());
             let left_running = completed && command.is_some();
-            if let Some(command) = command {
+            if let Some(command) = command.filter(|_| left_running) {
                 if self.background.len() >= BACKGROUND {
                     self.background.pop_first();
                 }
@@ -348,8 +348,8 @@ impl Codex {
         };
         let how = match item.get("exitCode").and_then(Value::as_i64) {
             Some(0) => "ended".to_owned(),
-            Some(code) => format!("ended with status {code}"),
-            None => "was stopped".to_owned(),
+            Some(code) if code > 0 => format!("ended with status {code}"),
+            _ => "was stopped".to_owned(),
         };
         let shown: String = command.chars().take(120).collect();
         cx.notify(

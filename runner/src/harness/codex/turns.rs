@@ -119,9 +119,6 @@ impl Codex {
         let Item::Known(item) = Item::read(event.item) else {
             return;
         };
-        if !matches!(item, KnownItem::UserMessage { .. }) {
-            self.retry_over(cx, true);
-        }
         match item {
             KnownItem::UserMessage { id, content } => self.user_message(cx, id, content),
             KnownItem::AgentMessage { .. } => self.speaks(cx),
@@ -132,6 +129,7 @@ impl Codex {
             KnownItem::ContextCompaction { id } => self.compaction_started(cx, &id),
             item => {
                 if let Some(tool) = Tool::read(cx.workspace(), item) {
+                    self.retry_over(cx, true);
                     self.tool_started(cx, &tool);
                 }
             }
@@ -153,6 +151,7 @@ impl Codex {
                 self.run.done.insert(id);
             }
             Item::Known(KnownItem::Reasoning { id, summary, content }) => {
+                self.retry_over(cx, true);
                 self.reasoning_done(cx, &id, &summary, &content);
             }
             Item::Known(KnownItem::ContextCompaction { id }) => {
@@ -223,7 +222,7 @@ impl Codex {
         });
     }
 
-    /// The model answers, or codex gave up.
+    /// Something of the new attempt is complete, or codex gave up.
     pub(super) fn retry_over(&mut self, cx: &mut Cx<'_>, success: bool) {
         if let Some(attempt) = self.run.retrying.take()
             && cx.in_turn()
@@ -296,6 +295,8 @@ impl Codex {
         if !self.is_main(&event.place.thread_id) {
             return;
         }
+        // Whether there are plans depends on the model.
+        cx.capabilities(|can| can.plan = true);
         cx.plan(event.steps.into_iter().map(plan_entry).collect());
         if let Some(text) = event.explanation.filter(|text| !text.is_empty()) {
             cx.status_text(text);
