@@ -50,6 +50,7 @@ pub async fn prepare(
         AnyAdapter::Pi(_) => crate::harness::pi::launch::launch(context),
         AnyAdapter::Claude(_) => crate::harness::claude::launch::launch(context),
         AnyAdapter::Acp(_) => crate::harness::acp::launch::launch(context),
+        AnyAdapter::Codex(_) => crate::harness::codex::launch::launch(context),
     };
     let key = lease.key().to_owned();
     let listener = lease.listener().map_err(|error| internal(&error))?;

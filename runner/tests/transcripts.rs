@@ -123,6 +123,7 @@ macro_rules! harness {
 }
 
 harness!(pi);
+harness!(codex);
 harness!(claude);
 harness!(acp);
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 struct Opencode {
     server: Server,
@@ -66,7 +67,7 @@ pub fn measure(dir: &Path, peers: &Path, sizes: &Sizes) -> anyhow::Result<Cells>
     let work = home.join("work");
     std::fs::create_dir_all(&work)?;
     let model = mock::openai()?;
-    let config = json!({
+    let settings = json!({
         "autoupdate": false,
         "share": "disabled",
         "model": "mock/mock",
@@ -78,7 +79,7 @@ pub fn measure(dir: &Path, peers: &Path, sizes: &Sizes) -> anyhow::Result<Cells>
             "models": { "mock": { "name": "mock", "tool_call": true } },
         } },
     });
-    std::fs::write(work.join("opencode.json"), config.to_string())?;
+    std::fs::write(work.join("opencode.json"), settings.to_string())?;
     let port = free_port()?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut command = Command::new(binary);
@@ -97,7 +98,9 @@ pub fn measure(dir: &Path, peers: &Path, sizes: &Sizes) -> anyhow::Result<Cells>
     ] {
         command.env_remove(name);
     }
-    let ready = || http::call(address, &Request::get("/config")).is_ok_and(|answer| answer.status == 200);
+    // Its first answers may hang while it looks for its network: asked again, it serves.
+    let config = Request::get("/config").timeout(Duration::from_secs(1));
+    let ready = || http::call(address, &config).is_ok_and(|answer| answer.status == 200);
     let (server, started) = Server::start(&mut command, &home.join("log"), ready)?;
     let mut peer = Opencode {
         server,

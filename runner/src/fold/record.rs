@@ -148,6 +148,9 @@ pub struct Launch {
     pub models: Vec<ModelInfo>,
     /// Whether a conversation of this session is there to be resumed.
     pub resume: bool,
+    /// Whether the user is to be asked before each tool runs.
+    #[serde(default)]
+    pub ask_permissions: bool,
 }
 
 /// A prompt that waits, or that was given to the harness.

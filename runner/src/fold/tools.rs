@@ -130,6 +130,12 @@ impl Cx<'_> {
         });
     }
 
+    /// The output of a running tool so far; the tail of it where there is much.
+    pub fn tool_text(&self, native: &str) -> Option<&str> {
+        let tool = self.core.tools.iter().find(|tool| tool.native == native)?;
+        Some(tool.output.as_str()).filter(|output| !output.is_empty())
+    }
+
     /// A tool ended. One that was never seen to start has started now.
     pub fn tool_end(
         &mut self,

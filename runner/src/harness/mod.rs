@@ -5,6 +5,7 @@
 
 pub mod acp;
 pub mod claude;
+pub mod codex;
 pub mod install;
 pub mod launch;
 pub mod pi;
@@ -75,6 +76,7 @@ pub enum AnyAdapter {
     Pi(pi::Pi),
     Claude(Box<claude::Claude>),
     Acp(Box<acp::Acp>),
+    Codex(Box<codex::Codex>),
 }
 
 impl AnyAdapter {
@@ -83,13 +85,14 @@ impl AnyAdapter {
         match name {
             "pi" => Some(Self::Pi(pi::Pi::default())),
             "claude" => Some(Self::Claude(Box::default())),
+            "codex" => Some(Self::Codex(Box::default())),
             name if acp::launch::is_known(name) => Some(Self::Acp(Box::default())),
             _ => None,
         }
     }
 
     /// Names of all adapters. Agents that share the last have rows of their own there.
-    pub const NAMES: &'static [&'static str] = &["pi", "claude", "acp"];
+    pub const NAMES: &'static [&'static str] = &["pi", "codex", "claude", "acp"];
 }
 
 impl Deref for AnyAdapter {
@@ -99,6 +102,7 @@ impl Deref for AnyAdapter {
             Self::Pi(pi) => pi,
             Self::Claude(claude) => claude.as_ref(),
             Self::Acp(acp) => acp.as_ref(),
+            Self::Codex(codex) => codex.as_ref(),
         }
     }
 }
@@ -109,6 +113,7 @@ impl DerefMut for AnyAdapter {
             Self::Pi(pi) => pi,
             Self::Claude(claude) => claude.as_mut(),
             Self::Acp(acp) => acp.as_mut(),
+            Self::Codex(codex) => codex.as_mut(),
         }
     }
 }

@@ -54,6 +54,7 @@ impl Actor {
                     harness_version: installed.version.to_string(),
                     models,
                     resume,
+                    ask_permissions: shared.config.ask_permissions,
                 };
                 let context = LaunchContext {
                     session: info.id,

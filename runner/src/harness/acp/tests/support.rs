@@ -45,6 +45,7 @@ impl Agent {
             harness_version: "1".into(),
             models: ["p/one", "p/two"].map(model_info).into(),
             resume: false,
+            ask_permissions: false,
         })));
         agent
     }
