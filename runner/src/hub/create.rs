@@ -125,13 +125,6 @@ async fn make(
     else {
         return Err(ErrorBody::new(ErrorCode::Internal, "this is no session.create"));
     };
-    if AnyAdapter::new(&harness).is_none() {
-        let names = AnyAdapter::NAMES.join(", ");
-        return Err(ErrorBody::new(
-            ErrorCode::NotFound,
-            format!("no harness is named `{harness}`; there are: {names}"),
-        ));
-    }
     match tier.unwrap_or_default() {
         Tier::Process => {}
         other => {
@@ -147,6 +140,10 @@ async fn make(
         ));
     }
     shared.resolve_harness(&harness).await?;
+    if AnyAdapter::new(&harness).is_none() {
+        let message = format!("this version has no adapter for the harness `{harness}`");
+        return Err(ErrorBody::new(ErrorCode::NotFound, message));
+    }
     check_model(shared, model.as_deref()).await?;
     let workspace = resolve_workspace(shared, &workspace).await?;
     let created = fold::Created {
