@@ -20,6 +20,8 @@ pub(super) struct OpenTool {
     pub(super) input: Value,
     /// Output so far, as text; the tail of it where there is much.
     pub(super) output: String,
+    /// Bytes of output so far, with those that were cut off.
+    pub(super) total: usize,
     pub(super) started_at: u64,
 }
 
@@ -75,6 +77,7 @@ impl Cx<'_> {
             name: name.to_owned(),
             input: input.clone(),
             output: String::new(),
+            total: 0,
             started_at: self.now(),
         });
         self.phase(Phase::ToolRunning);
@@ -90,10 +93,14 @@ impl Cx<'_> {
         let Some(tool) = self.core.tools.iter_mut().find(|tool| tool.native == native) else {
             return;
         };
-        if tool.output == whole {
+        let known = whole
+            .get(..tool.total)
+            .is_some_and(|known| known.ends_with(tool.output.as_str()));
+        let added = known.then(|| whole[tool.total..].to_owned());
+        if added.as_deref() == Some("") {
             return;
         }
-        let added = whole.strip_prefix(tool.output.as_str()).map(str::to_owned);
+        tool.total = whole.len();
         tool.output.clear();
         tool.output.push_str(tail_of(whole, KEPT_TOOL_OUTPUT));
         let (tool_call_id, name) = (tool.id, tool.name.clone());
@@ -117,6 +124,7 @@ impl Cx<'_> {
             return;
         }
         tool.output.push_str(delta);
+        tool.total += delta.len();
         // Cut only now and then: each cut copies what is kept.
         if tool.output.len() > 2 * KEPT_TOOL_OUTPUT {
             tool.output = tail_of(&tool.output, KEPT_TOOL_OUTPUT).to_owned();

@@ -207,6 +207,37 @@ fn tools_and_partial_text_are_closed_by_a_crash() {
 }
 
 #[test]
+fn long_output_of_a_tool_is_sent_once() {
+    let mut session = Session::idle();
+    session.prompt("one");
+    session.deliver();
+    session.answer_begins();
+    session
+        .line(&json!({ "type": "tool_execution_start", "toolCallId": "t", "toolName": "bash", "args": {} }));
+    let mut whole = String::new();
+    for step in 0..20 {
+        let added = format!("{step} é").repeat(2_000);
+        whole.push_str(&added);
+        let result = json!({ "content": [{ "type": "text", "text": whole }] });
+        let events = session.line(&json!({
+            "type": "tool_execution_update", "toolCallId": "t", "toolName": "bash", "partialResult": result,
+        }));
+        let sent = events.iter().find_map(|event| match &event.body {
+            EventBody::ToolProgress { delta, .. } => delta.clone(),
+            _ => None,
+        });
+        assert!(sent == Some(added), "step {step}");
+    }
+    assert!(
+        session.fold.state().running_tools[0].output[0]
+            .as_text()
+            .unwrap()
+            .len()
+            <= 64 * 1024
+    );
+}
+
+#[test]
 fn late_records_make_no_second_end() {
     let mut session = Session::idle();
     session.prompt("one");
