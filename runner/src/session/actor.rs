@@ -67,6 +67,8 @@ pub(super) struct Actor {
     pub(super) persisting: Option<TurnId>,
     pub(super) killed: bool,
     pub(super) launching: bool,
+    /// Requests to end that came while the harness was being started: they are met when it is known what to end.
+    pub(super) ending: Vec<Request>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) lease: Option<crate::lease::Lease>,
     pub(super) internal: mpsc::UnboundedSender<Internal>,
@@ -146,6 +148,11 @@ impl Actor {
                 Some(internal) = own.recv() => self.internal(internal).await,
                 incoming = incoming(&mut self.port) => self.incoming(incoming).await,
                 () = tokio::time::sleep_until(deadline) => self.fire_timers(),
+            }
+            if !self.launching {
+                for request in std::mem::take(&mut self.ending) {
+                    self.request(request).await;
+                }
             }
             self.drive();
         }

@@ -87,6 +87,11 @@ impl Actor {
             Ok(prepared) => prepared,
             Err(error) => return self.launch_failed(error).await,
         };
+        if !self.ending.is_empty() {
+            self.launching = false;
+            let error = ErrorBody::new(ErrorCode::Conflict, "the session is being stopped");
+            return self.fail_waiting(&error);
+        }
         if let Err(error) = self.take_journal().await {
             return self.launch_failed(error).await;
         }

@@ -58,6 +58,7 @@ pub(super) async fn open(
         persisting: None,
         killed: false,
         launching: false,
+        ending: Vec::new(),
         waiting: Vec::new(),
         lease: None,
         internal,

@@ -25,6 +25,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(6);
 impl Actor {
     pub(super) async fn request(&mut self, request: Request) {
         match request {
+            // A harness that comes up after its session was ended would be nobody's.
+            Request::Stop { .. } | Request::Shutdown { .. } | Request::Discard { .. } if self.launching => {
+                self.ending.push(request);
+            }
             Request::Subscribe {
                 outbox,
                 channel,

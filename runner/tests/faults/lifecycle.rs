@@ -51,6 +51,23 @@ async fn a_closed_session_leaves_no_process_and_the_next_prompt_resumes_it() {
     world.finish();
 }
 
+#[tokio::test]
+async fn a_session_that_is_closed_while_its_harness_starts_leaves_no_process() {
+    let mut world = World::new();
+    for round in 0..3 {
+        let id = world.session(&format!("hasty-{round}")).await;
+        world.ok(id, CommandBody::SessionClose {}).await;
+        assert!(
+            world.rig.all_gone(Duration::from_secs(5)).await,
+            "{:?}",
+            world.rig.processes()
+        );
+        world.run(id, "after all").await;
+        world.ok(id, CommandBody::SessionDelete {}).await;
+    }
+    assert!(world.rig.all_gone(Duration::from_secs(5)).await);
+}
+
 fn texts(messages: &[Message], role: Role) -> Vec<String> {
     let of_role = messages.iter().filter(|message| message.role == role);
     of_role.map(|message| plain_text(&message.parts)).collect()

@@ -19,6 +19,9 @@ const INPUT_BATCH: usize = 1 << 20;
 /// How long a leaving shim waits for its runner to take the last records.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How often a shim without a runner looks whether its session is still there.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
+
 /// What the loop waits for, apart from connections that have not said hello.
 const SIGNALS: usize = 0;
 const LISTENER: usize = 1;
@@ -124,7 +127,8 @@ impl Shim {
             }
             None => [self.hello_by, self.kill_at, self.dead_at, self.leave_at],
         };
-        let next = own.into_iter().flatten().chain(fresh).min()?;
+        let alone = self.server.active.is_none().then(|| Instant::now() + LOOK_AROUND);
+        let next = own.into_iter().flatten().chain(fresh).chain(alone).min()?;
         // Rounded up, else the last millisecond is spent spinning.
         let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(wait).ok()
@@ -159,6 +163,10 @@ impl Shim {
     }
 
     fn timers(&mut self) -> Result<(), ShimError> {
+        if self.server.active.is_none() && self.kill_at.is_none() && !self.journal_dir.exists() {
+            log(format_args!("the session's directory is gone"));
+            self.stop(LAST_WORDS, Duration::ZERO)?;
+        }
         let now = Instant::now();
         self.server.drop_late(now);
         if self.retry_at.is_some_and(|at| now < at) {

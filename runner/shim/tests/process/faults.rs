@@ -57,6 +57,18 @@ fn term_ends_the_tree_and_leaves_a_record() {
 }
 
 #[test]
+fn a_shim_whose_session_was_removed_does_not_stay() {
+    let mut session = Session::new();
+    session.start(&script("exec sleep 1000"));
+    let mut runner = session.attach(1, 1);
+    let started: Started = json(&runner.until(Kind::Started));
+    drop(runner);
+    std::fs::remove_dir_all(session.path()).unwrap();
+    session.wait();
+    wait_gone(rustix::process::Pid::from_raw(started.pid).unwrap());
+}
+
+#[test]
 fn stop_kills_what_does_not_listen() {
     let mut session = Session::new();
     session.start(&script("trap '' TERM; echo up; while :; do sleep 1; done"));
