@@ -14,10 +14,6 @@ use tokio::sync::mpsc;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1024;
-/// Pause between two reads of a stream.
-const WINDOW: Duration = Duration::from_millis(3);
-/// A read of at least this many bytes is of a stream that is not to be slowed down.
-const FAST_BYTES: usize = 32 * 1024;
 /// Batches of records that may wait for the session: the shim is not read further, and in turn its harness.
 const BATCHES: usize = 16;
 
@@ -196,28 +192,12 @@ async fn send(mut write: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<
 }
 
 /// Reads until the connection ends. Everything that arrived together is one batch.
-///
-/// A record after a quiet moment is read at once; a stream is read at most once per [`WINDOW`], so that its cost is
-/// that of its batches. What comes faster than that is read as fast as it comes.
 async fn receive(mut read: OwnedReadHalf, mut decoder: Decoder, records: mpsc::Sender<Received>) {
     let mut buffer = vec![0; READ_BYTES];
-    let mut next_read = tokio::time::Instant::now();
-    loop {
-        if !deliver(&mut decoder, &records).await || read.readable().await.is_err() {
-            break;
-        }
-        tokio::time::sleep_until(next_read).await;
+    while deliver(&mut decoder, &records).await {
         match read.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
-            Ok(count) => {
-                decoder.push(&buffer[..count]);
-                let pause = if count < FAST_BYTES {
-                    WINDOW
-                } else {
-                    Duration::ZERO
-                };
-                next_read = tokio::time::Instant::now() + pause;
-            }
+            Ok(count) => decoder.push(&buffer[..count]),
         }
     }
     let _ = records.send(Incoming::Closed.into()).await;
