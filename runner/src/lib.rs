@@ -23,6 +23,7 @@ pub mod session;
 pub mod shared;
 pub mod store;
 pub mod translate;
+mod watched;
 
 pub use config::Config;
 pub use serve::{Error, serve};

@@ -7,14 +7,17 @@ use crate::hub::{Hub, HubMessage, HubSender, router};
 use crate::lease::Leases;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
+use crate::watched::watch;
 use lodge_proto::frame::Decoder;
 use lodge_proto::relay::{self, ToRelay};
 use lodge_proto::sock::{self, SockError};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixListener, UnixStream};
 
 /// Bytes read at once from a relay.
@@ -108,7 +111,14 @@ async fn accept(listener: UnixListener, hub: HubSender, uid: u32, generation: u6
 }
 
 async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: u64) {
-    let (read, write) = stream.into_split();
+    let halves = stream.into_std().and_then(|stream| {
+        let write = stream.try_clone()?;
+        Ok((watch(stream, Interest::READABLE)?, write))
+    });
+    let (read, write) = match halves {
+        Ok(halves) => halves,
+        Err(error) => return tracing::warn!(%error, "a relay's connection"),
+    };
     let (outbox, queue) = outbox(conn);
     let mut hello = Vec::new();
     let greeting = ToRelay::Hello {
@@ -130,16 +140,41 @@ async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: 
     writing.abort();
 }
 
-async fn write_frames(mut write: OwnedWriteHalf, mut queue: OutboxReader) {
+async fn write_frames(write: StdStream, mut queue: OutboxReader) {
     while let Some(pieces) = queue.next().await {
         // Pieces are whole frames; what waits together leaves together.
-        let written = if let [piece] = pieces.as_slice() {
-            write.write_all(piece).await
-        } else {
-            write.write_all(&pieces.concat()).await
+        let written = match pieces.as_slice() {
+            [piece] => write_all(&write, piece).await,
+            pieces => write_all(&write, &pieces.concat()).await,
         };
         if written.is_err() {
             return;
+        }
+    }
+}
+
+/// Writes, and waits for room only when there is none.
+async fn write_all(mut stream: &StdStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let room = watch(stream.try_clone()?, Interest::WRITABLE)?;
+                let _ = room.writable().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what is there; waits until something is.
+async fn read_some(read: &AsyncFd<StdStream>, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        let mut ready = read.readable().await?;
+        if let Ok(result) = ready.try_io(|inner| inner.get_ref().read(buffer)) {
+            return result;
         }
     }
 }
@@ -155,11 +190,11 @@ enum ReadError {
     Route(#[from] router::RouteError),
 }
 
-async fn read_frames(mut read: OwnedReadHalf, conn: ConnId, hub: &HubSender) -> Result<(), ReadError> {
+async fn read_frames(read: AsyncFd<StdStream>, conn: ConnId, hub: &HubSender) -> Result<(), ReadError> {
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let count = read.read(&mut buffer).await.map_err(ReadError::Io)?;
+        let count = read_some(&read, &mut buffer).await.map_err(ReadError::Io)?;
         if count == 0 {
             return Ok(decoder.finish()?);
         }

@@ -14,6 +14,10 @@ use crate::wire::{Decoder, ErrorReply, ToRunner};
 
 /// How long a new connection may take to say what it wants.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two sendings of a stream.
+const WINDOW: Duration = Duration::from_millis(2);
+/// Records that are not held back for that.
+const PILE: u64 = 64;
 /// Above this many bytes unsent no further record is read for the runner.
 const HIGH_WATER: usize = 256 << 10;
 /// Most bytes streamed in one turn of the loop, so that the guest and other connections get theirs.
@@ -28,6 +32,8 @@ pub(crate) struct Connection {
     out_start: usize,
     /// Present once the hello was accepted.
     pub(crate) reader: Option<Reader>,
+    /// When the next records may leave, unless they pile up.
+    next_stream: Instant,
     pub(crate) deadline: Instant,
 }
 
@@ -41,6 +47,7 @@ impl Connection {
             out: Vec::new(),
             out_start: 0,
             reader: None,
+            next_stream: Instant::now(),
             deadline,
         })
     }
@@ -96,6 +103,16 @@ impl Connection {
         self.out_start < self.out.len()
     }
 
+    /// When records up to `head_seq` may be sent that wait for their moment; `None` where nothing waits for that.
+    ///
+    /// The first record after a quiet moment leaves at once, a stream at most once per [`WINDOW`], what piles up at
+    /// once again: each sending wakes every process on the way to the browser.
+    pub(crate) fn waits_until(&self, head_seq: u64) -> Option<Instant> {
+        let reader = self.reader.as_ref().filter(|_| !self.has_output())?;
+        let waiting = (head_seq + 1).saturating_sub(reader.next_seq());
+        (1..PILE).contains(&waiting).then_some(self.next_stream)
+    }
+
     /// Whether records up to `head_seq` are still to be sent, or bytes to be written.
     pub(crate) fn is_behind(&self, head_seq: u64) -> bool {
         self.has_output()
@@ -107,6 +124,13 @@ impl Connection {
 
     /// Streams the journal up to `head_seq` as far as the peer takes it; false when the peer is gone.
     pub(crate) fn stream(&mut self, head_seq: u64) -> Result<bool, JournalError> {
+        let now = Instant::now();
+        if self.waits_until(head_seq).is_some_and(|at| now < at) {
+            return Ok(true);
+        }
+        if self.is_behind(head_seq) {
+            self.next_stream = now + WINDOW;
+        }
         let mut turn = 0;
         loop {
             turn += self.fill(head_seq)?;

@@ -107,7 +107,9 @@ impl Shim {
             }
         }
         if let Some(active) = &self.server.active {
-            let flags = wanted(self.reads_runner(), active.is_behind(self.journal.head_seq()));
+            let head = self.journal.head_seq();
+            let held_back = active.waits_until(head).is_some_and(|at| Instant::now() < at);
+            let flags = wanted(self.reads_runner(), active.is_behind(head) && !held_back);
             slots.push(ACTIVE);
             fds.push(PollFd::from_borrowed_fd(active.fd(), flags));
         }
@@ -127,8 +129,11 @@ impl Shim {
             }
             None => [self.hello_by, self.kill_at, self.dead_at, self.leave_at],
         };
-        let alone = self.server.active.is_none().then(|| Instant::now() + LOOK_AROUND);
-        let next = own.into_iter().flatten().chain(fresh).chain(alone).min()?;
+        let runner = match &self.server.active {
+            Some(active) => active.waits_until(self.journal.head_seq()),
+            None => Some(Instant::now() + LOOK_AROUND),
+        };
+        let next = own.into_iter().flatten().chain(fresh).chain(runner).min()?;
         // Rounded up, else the last millisecond is spent spinning.
         let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(wait).ok()
