@@ -5,7 +5,8 @@
 //! **Relay to client** (WebSocket text): one JSON object with exactly one of the fields `event`, `response`,
 //! `control`. Frames that concern a session carry the relay's own handle for it in `session`; the handle is bound
 //! to a session by the `subscribed` control. The relay wraps the runner's bytes without parsing them:
-//! `{"event":…,"session":7}`: the handle comes last, and of two equal names a JSON reader keeps the last. A client drops an event whose `session_id` is not the one its handle is bound to.
+//! `{"event":…,"session":7}`: the handle comes last, and of two equal names a JSON reader keeps the last. A client
+//! drops an event whose `session_id` is not the one its handle is bound to.
 //!
 //! **Relay to runner** (frames): `Command` frames with a [`CommandEnvelope`], `Control` frames with [`ToRunner`].
 //!
