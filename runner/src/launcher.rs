@@ -106,6 +106,7 @@ fn compile(
         env,
         cwd: spec.workspace.to_string_lossy().into_owned(),
         pty: false,
+        size: None,
     };
     let fds: Vec<i32> = command.fds.iter().map(AsRawFd::as_raw_fd).collect();
     let listener_fd = listener.as_raw_fd();

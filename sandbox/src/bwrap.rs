@@ -83,7 +83,7 @@ impl Options {
             "--new-session",
             "--as-pid-1",
         ]);
-        self.words(["--cap-drop", "ALL", "--hostname", plan.hostname]);
+        self.words(["--cap-drop", "ALL", "--hostname", &plan.hostname]);
         self.words(["--uid", &plan.uid.to_string(), "--gid", &plan.gid.to_string()]);
         if plan.deny_user_namespaces {
             self.words(["--disable-userns"]);
@@ -180,7 +180,7 @@ fn park(fd: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 }
 
 /// An anonymous file that holds `content`, positioned at its start.
-fn memory(what: &str, content: &[u8]) -> Result<OwnedFd, SandboxError> {
+pub(crate) fn memory(what: &str, content: &[u8]) -> Result<OwnedFd, SandboxError> {
     let failed = |source| SandboxError::Content {
         what: what.to_owned(),
         source,

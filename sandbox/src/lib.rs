@@ -9,6 +9,7 @@ mod control;
 mod error;
 pub mod host;
 mod lattice;
+pub mod launch;
 mod layer;
 pub mod plan;
 pub mod policy;

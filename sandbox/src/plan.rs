@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use lodge_guest::walls::{self, Landlock, Walls};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::control::{control, hide};
 use crate::policy::{Limits, Nesting, Net, Policy, Profile, Tier};
@@ -61,7 +61,7 @@ pub struct SessionSpec {
 }
 
 /// Whether a mount may be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     Read,
@@ -69,7 +69,7 @@ pub enum Access {
 }
 
 /// How a launcher gets hold of the source of a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Root-owned system path, by name.
@@ -81,7 +81,7 @@ pub enum Source {
 }
 
 /// One step of building the file view.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mount", rename_all = "snake_case")]
 pub enum Mount {
     Bind {
@@ -120,15 +120,23 @@ pub enum Mount {
 }
 
 /// Everything a launcher executes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
+    pub tier: Tier,
+    pub session_id: String,
+    /// Where commands start; also one of the mounts.
+    pub workspace: PathBuf,
+    /// In order. In the process tier the whole view; in the others only what comes on top of the guest image
+    /// ([`Mount::Bind`] of what was checked, [`Mount::Content`], [`Mount::EmptyFile`], [`Mount::Tmpfs`]), whose root is
+    /// read-only.
     pub mounts: Vec<Mount>,
     /// User and group inside; never 0.
     pub uid: u32,
     pub gid: u32,
     /// Whether user namespaces inside are switched off.
     pub deny_user_namespaces: bool,
-    pub hostname: &'static str,
+    pub hostname: String,
     /// Environment of guest init.
     pub init_env: Vec<(String, String)>,
     /// What every command's environment starts from.
@@ -139,6 +147,32 @@ pub struct Plan {
     /// Protected names that do not exist and could only be held by leaving files behind in the workspace:
     /// a guest can create them.
     pub unprotected: Vec<String>,
+    /// Absent protected names that are made before the start so that they can be held, and removed after the end.
+    pub placeholders: Vec<Placeholder>,
+    pub network: Network,
+    /// What a tier with an engine of its own (Docker, QEMU, cgroup v2) can hold; rlimits and samples are in `walls`.
+    pub limits: Limits,
+}
+
+/// An empty file or directory made on the host, below the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placeholder {
+    /// Relative to the workspace.
+    pub name: String,
+    pub directory: bool,
+}
+
+/// The way out besides the gateway's port, which there always is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum Network {
+    None,
+    /// Connections by name through the gateway's broker: proxy variables are set, and guest init answers name
+    /// queries and captures connections to `ports`.
+    Broker {
+        ports: BTreeSet<u16>,
+    },
 }
 
 /// Why no plan can be made.
@@ -191,10 +225,16 @@ pub fn plan(policy: &Policy, spec: &SessionSpec, view: &HostView) -> Result<Plan
     mounts.push(Mount::RemountReadOnly { at: "/".into() });
     let walls = walls(policy, &mounts);
     Ok(Plan {
+        tier: policy.tier,
+        session_id: spec.session_id.clone(),
+        workspace: spec.workspace.clone(),
+        placeholders: Vec::new(),
+        network: Network::None,
+        limits: policy.limits.clone(),
         uid,
         gid,
         deny_user_namespaces: policy.nesting == Nesting::Deny,
-        hostname: "lodge",
+        hostname: "lodge".to_owned(),
         init_env: init_env(&walls)?,
         guest_env: guest_env(policy, spec, view),
         argv: vec![GUEST_INIT.to_owned()],
@@ -419,6 +459,7 @@ fn walls(policy: &Policy, mounts: &[Mount]) -> Walls {
         seccomp: true,
         nesting,
         landlock: (!nesting).then_some(paths),
+        bounds: walls::Bounds::default(),
     }
 }
 

@@ -111,7 +111,8 @@ pub struct Env {
 }
 
 /// Upper bounds; `None` is no bound.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     pub processes: Option<u64>,
     pub memory: Option<Bytes>,

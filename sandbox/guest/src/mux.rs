@@ -26,6 +26,13 @@ pub const VERSION: u32 = 1;
 pub const MAX_OUTPUT_CHUNK: usize = 64 << 10;
 /// Environment variable that holds the number of the descriptor the stream runs over.
 pub const ENV_FD: &str = "LODGE_MUX_FD";
+/// Environment variable that holds the path of a Unix socket to connect to for the stream instead.
+pub const ENV_SOCKET: &str = "LODGE_MUX_SOCKET";
+/// Environment variable that holds the path of a character device the stream runs over instead; init then waits for
+/// [`Kind::Configure`] before its [`Kind::Hello`].
+pub const ENV_DEVICE: &str = "LODGE_MUX_DEVICE";
+/// First stream id of gateway connections, which init chooses; below, ids are the shim's choice.
+pub const CONNECTIONS: u32 = 1 << 31;
 
 /// Why a frame could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,10 +80,20 @@ pub enum Kind {
     Resize = 10,
     /// Shim to init: it takes that many more output bytes of a stream, payload `u32` little endian.
     Credit = 11,
-    /// Reserved for gateway connections over a stream without sockets.
-    Forward = 12,
+    /// Init to host, in a tier whose only channel is this stream: a connection to the gateway's socket was made in
+    /// the guest. The stream id is init's choice, from [`CONNECTIONS`] on. No payload.
+    Open = 12,
     /// Shim to init: end everything (TERM, 2 s later KILL) and leave.
     Shutdown = 13,
+    /// Both ways: bytes of a gateway connection; empty means that no more follow in this direction.
+    Data = 14,
+    /// Both ways: a gateway connection is gone in both directions; nothing more follows on this stream.
+    Close = 15,
+    /// Host to a waiting init, once, before its [`Kind::Hello`]: payload [`Configure`].
+    Configure = 16,
+    /// Init to shim: a bound that the kernel cannot hold was crossed and everything is being killed, payload
+    /// [`Limit`].
+    Limit = 17,
 }
 
 impl TryFrom<u8> for Kind {
@@ -95,8 +112,12 @@ impl TryFrom<u8> for Kind {
             9 => Self::Hello,
             10 => Self::Resize,
             11 => Self::Credit,
-            12 => Self::Forward,
+            12 => Self::Open,
             13 => Self::Shutdown,
+            14 => Self::Data,
+            15 => Self::Close,
+            16 => Self::Configure,
+            17 => Self::Limit,
             kind => return Err(MuxError::UnknownKind { kind }),
         })
     }
@@ -113,6 +134,60 @@ pub struct Start {
     pub cwd: String,
     /// Whether to run it on a terminal.
     pub pty: bool,
+    /// Size of that terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Resize>,
+}
+
+/// Payload of [`Kind::Configure`]: what guest init takes from its environment elsewhere, and what a machine that was
+/// restored from a snapshot cannot know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configure {
+    /// The variables init reads at its start ([`crate::walls::ENV`] and the others).
+    pub env: Vec<(String, String)>,
+    /// Wall clock, nanoseconds since 1970.
+    pub clock_ns: u64,
+    /// 64 fresh random bytes in hexadecimal, credited to the kernel's generator before anything runs.
+    pub entropy: String,
+    pub hostname: String,
+    /// User and group of every command.
+    pub uid: u32,
+    pub gid: u32,
+    /// The file view over the image, in order.
+    pub mounts: Vec<Share>,
+}
+
+/// One step of a virtual machine's file view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "share", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Share {
+    /// What the host shares under `from` appears at `at`.
+    Host {
+        from: String,
+        at: String,
+        writable: bool,
+    },
+    Tmpfs {
+        at: String,
+        size: u64,
+        mode: u32,
+    },
+    /// A read-only file with this text.
+    Content {
+        at: String,
+        content: String,
+    },
+}
+
+/// Payload of [`Kind::Limit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Key of the policy, such as `limits.memory`.
+    pub key: String,
+    /// Bytes, processes or seconds, as the key counts.
+    pub allowed: u64,
+    pub found: u64,
 }
 
 /// Payload of [`Kind::Started`].

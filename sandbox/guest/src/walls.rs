@@ -21,6 +21,26 @@ pub struct Walls {
     /// The file view as a second wall behind the mounts; `None` leaves it out. Landlock forbids every mount
     /// call, so it cannot be combined with `nesting`.
     pub landlock: Option<Landlock>,
+    /// What init measures and ends everything for.
+    pub bounds: Bounds,
+}
+
+/// What the kernel does not bound here: init samples it and kills everything beyond. `None` is no bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bounds {
+    /// Anonymous memory of all processes and the contents of all tmpfs together, in bytes.
+    pub memory: Option<u64>,
+    /// Bytes in the files below `disk_roots`.
+    pub disk: Option<u64>,
+    /// Paths in the sandbox whose growth since the start counts as disk.
+    pub disk_roots: Vec<String>,
+    /// Bytes of standard output and error of all commands together.
+    pub output: Option<u64>,
+    /// Seconds since init's start, in boot time.
+    pub wall_seconds: Option<u64>,
+    /// Seconds without a byte in either direction.
+    pub idle_seconds: Option<u64>,
 }
 
 impl Default for Walls {
@@ -30,6 +50,7 @@ impl Default for Walls {
             seccomp: true,
             nesting: false,
             landlock: None,
+            bounds: Bounds::default(),
         }
     }
 }

@@ -148,6 +148,7 @@ impl Guest {
             env: self.plan.guest_env.clone(),
             cwd: "/tmp".into(),
             pty: false,
+            size: None,
         };
         let payload = serde_json::to_vec(&start).expect("json");
         self.send(Kind::Start, stream, &payload);

@@ -157,6 +157,7 @@ pub(crate) fn script(text: &str) -> LaunchSpec {
             ],
             cwd: "/".into(),
             pty: false,
+            size: None,
         },
         listener_fd: None,
         limits: Limits::default(),
