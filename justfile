@@ -38,6 +38,10 @@ lint:
 fmt:
     cargo fmt --all
 
+# Build the guest image twice and compare every byte.
+image-twice:
+    scripts/image-twice
+
 # Lodge beside a plain relay and its peers; writes benches/RESULTS.md.
 bench *options:
     benches/run {{options}}

@@ -22,6 +22,8 @@ enum Command {
     Role(lodge::RoleArgs),
     /// The plain relay.
     Relay(baseline::RelayArgs),
+    /// Measure sandboxes and write their table.
+    Sandbox(crate::sandbox::Args),
     /// An ACP agent that streams markers, for peers that start agents.
     MockAcp,
 }
@@ -57,6 +59,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Measure(args) => measure(&args),
         Command::Role(args) => lodge::role(&args),
         Command::Relay(args) => baseline::relay(&args),
+        Command::Sandbox(args) => crate::sandbox::run(&args),
         Command::MockAcp => mock::acp(),
     }
 }

@@ -7,6 +7,7 @@
 //! - [`marker`], [`mock`]: what is streamed, and the agents and models that stream it
 //! - [`mod@proc`], [`clock`]: processes, their time and memory
 //! - [`report`]: the table
+//! - [`sandbox`]: the same for sandboxes, started by `benches/sandbox`
 
 pub mod baseline;
 pub mod cli;
@@ -20,4 +21,5 @@ pub mod mock;
 pub mod peers;
 pub mod proc;
 pub mod report;
+pub mod sandbox;
 pub mod ws;

@@ -368,7 +368,7 @@ impl Report {
 }
 
 /// The date, UTC.
-fn today() -> String {
+pub fn today() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

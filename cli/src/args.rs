@@ -1,7 +1,7 @@
 //! The command line of `lodge`.
 
 use crate::commands::{
-    chat, completions, debug, doctor, down, harness, login_link, logs, role, sessions, status, up,
+    chat, completions, debug, doctor, down, harness, image, login_link, logs, role, sandbox, sessions, status, up,
 };
 use crate::data::DataDir;
 use crate::failure::Failure;
@@ -40,6 +40,8 @@ pub enum Command {
     Chat(chat::Args),
     Sessions(sessions::Args),
     Harness(harness::Args),
+    Sandbox(sandbox::Args),
+    Image(image::Args),
     Doctor(doctor::Args),
     Debug(debug::Args),
     Completions(completions::Args),

@@ -43,6 +43,20 @@ impl Failure {
     }
 }
 
+/// An error and its causes on one line, none twice.
+pub fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _ = write!(text, ": {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// The status to exit with.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     code_of(error).exit_code()

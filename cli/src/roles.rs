@@ -38,6 +38,7 @@ pub async fn runner(data: &DataDir, workspaces: &[PathBuf], stop_sessions: bool)
     let mut config = lodge_runner::Config::new(data.path(), Path::new(""));
     config.shim_binary = companion("lodge-shim")?;
     config.init_binary = companion("lodge-init")?;
+    config.tier_binary = companion("lodge-tier")?;
     config.workspace_roots = workspaces.to_vec();
     config.stop_sessions_on_exit = stop_sessions;
     Ok(lodge_runner::serve(config, ready, told_to_stop()?).await?)

@@ -1,10 +1,11 @@
 /** The browser, and Lodge's page in it. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { REPOSITORY, eventually } from "./lodge.mjs";
 
 const SHOTS = join(REPOSITORY, "artifacts/e2e");
+const AXE = join(REPOSITORY, "frontend/node_modules/axe-core/axe.min.js");
 /** No answer of the page takes longer on a loaded machine, milliseconds. */
 const PATIENCE = 60_000;
 
@@ -55,15 +56,51 @@ export class LodgePage {
     await this.page.locator('[data-testid=connection][data-state=connected]').waitFor({ state: "attached" });
   }
 
-  async newSession(workspace, harness = "pi") {
+  async newSession(workspace, { harness = "pi", tier, profile, within = PATIENCE } = {}) {
     const before = this.page.url();
     await this.at("new-session").first().click();
     await this.at(`harness-${harness}`).click();
     await this.at("workspace-input").fill(workspace);
+    if (profile) await this.at(`profile-${profile}`).check({ force: true });
+    if (tier) await this.chooseTier(tier);
     await this.at("create-session").click();
     await this.page.waitForURL((url) => url.toString() !== before);
     await this.at("composer").waitFor();
-    await this.idle();
+    await this.idle(within);
+  }
+
+  /** Picks a tier; one that this machine lacks is a failure that says what mends it. */
+  async chooseTier(tier) {
+    const choice = this.at(`tier-${tier}`);
+    await choice.waitFor();
+    if (await choice.isDisabled()) {
+      throw new Error(`the ${tier} tier cannot be used here: ${await this.at(`tier-problem-${tier}`).innerText()}`);
+    }
+    await choice.check({ force: true });
+  }
+
+  /** Opens a panel beside the conversation, unless it is open. */
+  async panel(name) {
+    const button = this.at(`panel-${name}`);
+    if ((await button.getAttribute("aria-pressed")) !== "true") await button.click();
+    await this.at("workbench").waitFor();
+  }
+
+  /** What the terminal that is in front shows. */
+  screen() {
+    return this.page.locator(".xterm-frame:not([hidden]) .xterm-rows").innerText();
+  }
+
+  /** Resolves when the terminal in front shows a line that matches. */
+  async shows(pattern, within = PATIENCE) {
+    await eventually(`the terminal shows ${pattern}`, async () => pattern.test((await this.screen()).replaceAll("\u00a0", " ")), within);
+  }
+
+  /** What axe finds wrong with the page as it is. */
+  async violations() {
+    await this.page.evaluate(readFileSync(AXE, "utf8"));
+    const { violations } = await this.page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+    return violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
   }
 
   /** Sends a prompt; resolves when its turn has begun, or is over already. */
@@ -96,9 +133,9 @@ export class LodgePage {
     );
   }
 
-  async ask(text) {
+  async ask(text, within = PATIENCE) {
     await this.send(text);
-    await this.idle();
+    await this.idle(within);
   }
 
   /** Resolves when the answer streams: so many of its characters are there. */

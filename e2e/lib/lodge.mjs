@@ -1,6 +1,6 @@
 /** A real `lodge up` of its own for a test file. */
 import { execFile, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -10,6 +10,8 @@ import { promisify } from "node:util";
 export const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const BINARY = process.env.LODGE_BIN ?? join(REPOSITORY, "target/debug/lodge");
 const HARNESSES = join(REPOSITORY, "target/test-data/harness-cache");
+/** Guest images, which the container and the microVM tier need: `lodge image build` makes them. */
+const IMAGES = join(REPOSITORY, "target/test-data/sandbox/images");
 const run = promisify(execFile);
 
 /** Asks until there is an answer; the last error is kept for the message. */
@@ -53,6 +55,10 @@ export class Lodge {
     mkdirSync(base, { recursive: true });
     lodge.data = mkdtempSync(join(base, "e2e-"));
     for (const folder of ["harness", "runtime"]) symlinkSync(join(HARNESSES, folder), join(lodge.data, folder));
+    if (existsSync(IMAGES)) {
+      mkdirSync(join(lodge.data, "sandbox"), { mode: 0o700 });
+      symlinkSync(IMAGES, join(lodge.data, "sandbox/images"));
+    }
     lodge.port = await freePort();
     await lodge.up();
     return lodge;
@@ -115,6 +121,17 @@ export class Lodge {
   /** Where a named workspace is. */
   workspace(name) {
     return join(this.data, "workspaces", name);
+  }
+
+  /** Makes a named workspace with the given files before anybody opens it; returns its path. */
+  prepare(name, files = {}) {
+    const folder = this.workspace(name);
+    mkdirSync(folder, { recursive: true });
+    for (const [path, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), text);
+    }
+    return folder;
   }
 
   /** Every file of that name below the data directory. */

@@ -1,5 +1,6 @@
 // What the mock server's sessions contain and how they answer.
 import { randomUUID } from "node:crypto";
+import { touch } from "./mock-workspace.mjs";
 import { MockSession, text } from "./mock-session.mjs";
 
 const ANSWER = `The parser dropped the last field when a line ended in a comma. It now keeps it.
@@ -53,9 +54,30 @@ async function work(session, delay) {
   await session.say("assistant", [text(ANSWER)], { delay, stop: "end_turn" });
 }
 
+/** Decisions of the broker, findings and a crossed limit. */
+const GUARD = {
+  net: (session) => {
+    const access = (host, port, decision, rule, reason) => session.emit({ event: "network.access", host, port, decision, rule, ...(reason ? { reason } : {}) });
+    for (let time = 0; time < 14; time += 1) access("registry.npmjs.org", 443, "allowed", "registry.npmjs.org");
+    access("github.com", 443, "allowed", "*.github.com");
+    access("metadata.google.internal", 80, "denied", "port", "Port 80 is not among the policy's ports.");
+    for (let time = 0; time < 3; time += 1) access("telemetry.example.com", 443, "denied", "", "No rule allows it.");
+  },
+  findings: (session) => session.emit({ event: "workspace.findings", truncated: false, items: [
+    { kind: "hook", path: ".git/hooks/pre-commit", detail: "New, executable, 214 bytes." },
+    { kind: "control_file", path: ".envrc", detail: "direnv runs it when a shell enters the folder." },
+    { kind: "hard_link", path: "notes/copy.txt", detail: "The file has 2 names; the other one is not in this folder." },
+    { kind: "nested_repository", path: "vendor/left-pad", detail: "A repository with hooks of its own." },
+    { kind: "special_file", path: "agent.sock", detail: "A socket." },
+  ] }),
+  limit: (session) => session.emit({ event: "agent.error", code: "limit_exceeded", recoverable: true, message: "limits.memory: 2 GiB are allowed, 2.1 GiB were used; the process tree of the tool was ended." }),
+  touch: () => touch("src/parse.ts", "// Rewritten by the agent.\n"),
+};
+
 const QUESTIONS = {
   permission: { kind: "permission", title: "Run a command?", tool: "bash", arguments: { command: "rm -rf build && npm run build" }, choices: ["once", "session", "always", "deny", "deny_and_stop"] },
   "permission edit": { kind: "permission", title: "Change src/csv.ts?", tool: "edit", arguments: EDIT, choices: ["once", "session", "deny"] },
+  network: { kind: "permission", title: "Connect to files.example.org?", tool: "network", arguments: { host: "files.example.org", port: 443 }, choices: ["once", "session", "deny"], expires_at: Date.now() + 86_400_000 },
   select: { kind: "select", title: "Which test runner?", message: "The project has none yet.", options: [{ value: "vitest", label: "Vitest", description: "Fast, same configuration as Vite" }, { value: "node", label: "node:test", description: "Nothing to install" }], multiple: false },
   confirm: { kind: "confirm", title: "Delete the old fixtures?", message: "12 files are not used by any test." },
   input: { kind: "input", title: "Name of the new package?", placeholder: "my-package" },
@@ -74,6 +96,11 @@ export async function answer(session, prompt) {
       const reply = await session.ask(QUESTIONS[argument] ?? QUESTIONS.permission);
       return void (await session.say("assistant", [text(`You answered \`${JSON.stringify(reply)}\`.`)], { stop: "end_turn" }));
     }
+    if (verb in GUARD) {
+      GUARD[verb](session);
+      return void (await session.say("assistant", [text("Done.")], { stop: "end_turn" }));
+    }
+    if (verb === "killed") return { code: "limit_exceeded", message: "The sandbox used more memory than its policy allows and was ended.", details: { key: "limits.memory", allowed: "2 GiB", found: "2.1 GiB" } };
     if (verb === "retry") {
       session.emit({ event: "retry.start", attempt: 2, max_attempts: 5, delay_ms: 30_000, error: { code: "rate_limited", message: "The provider is overloaded (529)." } });
       await new Promise((resolve) => setTimeout(resolve, 30_000));

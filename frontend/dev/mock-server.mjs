@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
 import { answer, HARNESSES, makeSessions, PROVIDERS, WORKSPACES } from "./mock-data.mjs";
 import { CAPABILITIES, MockSession } from "./mock-session.mjs";
+import { leave, typed, WORKSPACE_COMMANDS } from "./mock-workspace.mjs";
 
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
@@ -111,6 +112,7 @@ async function drain(session) {
 }
 
 const COMMANDS = {
+  ...WORKSPACE_COMMANDS,
   "session.list": () => ({ sessions: [...sessions.values()].map((session) => session.info) }),
   "harness.list": () => ({ harnesses: HARNESSES }),
   "workspace.list": () => ({ workspaces: WORKSPACES }),
@@ -121,9 +123,9 @@ const COMMANDS = {
     const start = Math.max(0, end - limit);
     return { messages: session.messages.slice(start, end), ...(start > 0 ? { next_cursor: String(start) } : {}) };
   },
-  "session.create": (_, { harness, workspace, model }) => {
+  "session.create": (_, { harness, workspace, model, tier, profile }) => {
     if (harness === "codex") throw { code: "sandbox_unavailable", message: "This machine does not allow user namespaces." };
-    const session = addSession({ harness, workspace, model: model ?? "demo/demo", title: "" });
+    const session = addSession({ harness, workspace, model: model ?? "demo/demo", title: "", tier: tier ?? "process", profile: profile ?? "development" });
     changed(session);
     return { session: session.info };
   },
@@ -186,13 +188,16 @@ sockets.on("connection", (socket) => {
   const client = { socket, unsubscribe: new Map(), send: (frame) => socket.readyState === socket.OPEN && socket.send(JSON.stringify(frame)) };
   clients.add(client);
   client.send({ control: { type: "welcome", version: 1, account: "me", name: "Robin" } });
-  socket.on("message", (data) => {
+  socket.on("message", (data, binary) => {
+    if (binary) return void typed(data);
     const frame = JSON.parse(data.toString());
     if (frame.hello) for (const [id, cursor] of Object.entries(frame.hello.cursors)) subscribe(client, id, cursor);
     else client.send({ response: run(client, frame) });
+    return undefined;
   });
   socket.on("close", () => {
     clients.delete(client);
+    leave(client);
     for (const stop of client.unsubscribe.values()) stop();
   });
 });

@@ -39,7 +39,7 @@ export class MockSession {
     const now = Date.now();
     this.info = {
       id: randomUUID(), title: "", harness: "pi", harness_version: "0.87.1", workspace: "/srv/workspaces/my-project",
-      tier: "process", status: "idle", model: "demo/demo", thinking_level: "medium", shares_workspace_with: [],
+      tier: "process", profile: "development", status: "idle", model: "demo/demo", thinking_level: "medium", shares_workspace_with: [],
       needs_input: false, created_at: now, updated_at: now, message_count: 0, ...options,
     };
   }

@@ -3,6 +3,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { withBrowser } from "./browser.mjs";
+import { panels } from "./shots-panels.mjs";
 
 const BASE = process.env.MOCK ?? "http://127.0.0.1:8090";
 const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -96,6 +97,7 @@ async function screens(page, name) {
   for (let queued = 0; queued < 3; queued += 1) await page.getByTestId("stop").click({ timeout: 1500 }).catch(() => undefined);
   await page.locator("[data-testid=turn-status][data-status=idle]").waitFor();
   await question(page, name, "permission", "permission");
+  await question(page, name, "network", "network-request");
   await question(page, name, "permission edit", "permission-edit");
   await question(page, name, "select", "select");
   await question(page, name, "editor", "editor");
@@ -103,6 +105,8 @@ async function screens(page, name) {
   await send(page, "err 401");
   await page.locator(".error-note").waitFor();
   await check(page, `${name}-error`);
+  await openSession(page, "Documentation for");
+  await panels(page, (shot) => check(page, `${name}-${shot}`));
   await openSession(page, "very long");
   await page.waitForTimeout(400);
   await check(page, `${name}-long`);

@@ -13,6 +13,8 @@ import "./styles/transcript.css";
 import "./styles/tools.css";
 import "./styles/composer.css";
 import "./styles/dialogs.css";
+import "./styles/sandbox.css";
+import "./styles/workbench.css";
 
 const theme = load("theme");
 if (theme === "light" || theme === "dark") applyTheme(theme);

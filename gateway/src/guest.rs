@@ -1,4 +1,4 @@
-//! The guest's side: one HTTP connection after the other on the session's own socket.
+//! The guest's side: one connection after the other on the session's own socket, for models or for other hosts.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use crate::body::{self, GuestBody};
 use crate::config::Limits;
 use crate::demo::Demo;
 use crate::dialect::{self, Operation, Route, WireError};
+use crate::egress::sniff::{Guest, Rewound, Spoken};
+use crate::egress::{self, broker};
 use crate::key::KeyHasher;
 use crate::lease::{Lease, Leases};
 use crate::provider::{Kind, ProviderSpec, Providers};
@@ -46,6 +48,8 @@ pub struct Gateway {
     pub(crate) upstream: Upstream,
     pub(crate) demo: Demo,
     pub(crate) limits: Limits,
+    /// Bounds of what guests reach besides models.
+    pub(crate) egress: Arc<egress::Settings>,
     /// Whose processes may take leases and administer.
     pub(crate) peer_uid: u32,
     /// Cancelled at the end: no new requests, those under way may finish.
@@ -77,25 +81,20 @@ pub(crate) async fn serve_connection(gateway: Arc<Gateway>, lease: Arc<Lease>, s
         lease.ended.clone(),
         gateway.stopping.clone(),
     );
-    let service = service_fn(move |request| {
-        let (gateway, lease) = (Arc::clone(&gateway), Arc::clone(&lease));
-        async move { Ok::<_, Infallible>(handle(&gateway, &lease, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service);
     let serve = async {
-        let mut connection = std::pin::pin!(connection);
-        let done = tokio::select! {
-            done = connection.as_mut() => done,
-            () = stopping.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+        let mut guest = Guest::new(stream);
+        let spoken = tokio::select! {
+            spoken = guest.sniff() => spoken,
+            () = stopping.cancelled() => None,
         };
-        if let Err(error) = done {
-            tracing::debug!(error = crate::causes(&error), "a guest's connection ended");
+        match spoken {
+            None => {}
+            Some(Spoken::Models) => serve_models(gateway, lease, guest.into()).await,
+            // Tunnels have no end that could be waited for: they are cut when the gateway stops.
+            Some(spoken @ (Spoken::Proxy | Spoken::Socks)) => tokio::select! {
+                () = broker::serve(&lease.egress, guest, spoken) => {}
+                () = stopping.cancelled() => {}
+            },
         }
     };
     // Dropping the connection drops the requests in it, and each of them its request to the provider.
@@ -104,6 +103,30 @@ pub(crate) async fn serve_connection(gateway: Arc<Gateway>, lease: Arc<Lease>, s
             tokio::select! { () = serve => {}, () = ended.cancelled() => {} }
         })
         .await;
+}
+
+/// Serves requests for models.
+async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound) {
+    let stopping = gateway.stopping.clone();
+    let service = service_fn(move |request| {
+        let (gateway, lease) = (Arc::clone(&gateway), Arc::clone(&lease));
+        async move { Ok::<_, Infallible>(handle(&gateway, &lease, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let done = tokio::select! {
+        done = connection.as_mut() => done,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(error = crate::causes(&error), "a guest's connection ended");
+    }
 }
 
 async fn handle(gateway: &Gateway, lease: &Lease, request: Request<Incoming>) -> Response<GuestBody> {

@@ -8,6 +8,7 @@
 //! - [`serve()`]: the process from start to end
 //! - [`lease`]: keys and sockets that live and die with a session
 //! - [`guest`]: requests of guests, from authentication to answer
+//! - [`egress`]: the way out to other hosts, by name
 //! - [`proxy`]: pass-through to providers
 //! - [`provider`]: the providers there are
 //! - [`demo`]: the scripted model
@@ -21,6 +22,7 @@ pub mod body;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod egress;
 pub mod environment;
 pub mod guest;
 pub mod key;

@@ -92,6 +92,7 @@ fn build(config: &Config) -> Result<Arc<Gateway>, Error> {
         upstream: Upstream::new(config.limits)?,
         demo: Demo::default(),
         limits: config.limits,
+        egress: Arc::new(config.egress.clone()),
         peer_uid: config.peer_uid,
         stopping: CancellationToken::new(),
         connections: TaskTracker::new(),

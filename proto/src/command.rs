@@ -143,6 +143,55 @@ pub enum CommandBody {
     /// Makes a folder below the default root.
     #[serde(rename = "workspace.create")]
     WorkspaceCreate { name: String },
+    /// Tiers and profiles that a session can have on this machine.
+    #[serde(rename = "sandbox.list")]
+    SandboxList {},
+    /// A login shell on a terminal in the session's sandbox. Whoever opened it is attached.
+    #[serde(rename = "terminal.open")]
+    TerminalOpen { rows: u16, cols: u16 },
+    /// Its output comes to this client: up to 256 KiB of what was shown, then live.
+    #[serde(rename = "terminal.attach")]
+    TerminalAttach { terminal_id: u32 },
+    #[serde(rename = "terminal.resize")]
+    TerminalResize { terminal_id: u32, rows: u16, cols: u16 },
+    /// Ends the shell and everything on its terminal.
+    #[serde(rename = "terminal.close")]
+    TerminalClose { terminal_id: u32 },
+    #[serde(rename = "terminal.list")]
+    TerminalList {},
+    /// The entries of a directory of the workspace; the empty path is the workspace itself.
+    #[serde(rename = "file.list")]
+    FileList { path: String },
+    #[serde(rename = "file.read")]
+    FileRead {
+        path: String,
+        /// Byte to begin at, 0 where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(type = "number")]
+        offset: Option<u64>,
+        /// Bytes, at most 1 MiB and that where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    },
+    /// Replaces a file, or makes one, in one step; at most 1 MiB, and what fits into one frame.
+    #[serde(rename = "file.write")]
+    FileWrite {
+        path: String,
+        text: String,
+        /// The version it was read at: another one is a `conflict`. The empty string demands that it does not exist.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected_version: Option<String>,
+    },
+    #[serde(rename = "git.status")]
+    GitStatus {},
+    /// What changed since the index, or (`staged`) in the index since the last commit.
+    #[serde(rename = "git.diff")]
+    GitDiff {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        staged: Option<bool>,
+    },
 }
 
 impl CommandBody {
@@ -160,7 +209,25 @@ impl CommandBody {
                 | Self::GetStats {}
                 | Self::HarnessList {}
                 | Self::WorkspaceList {}
+                | Self::SandboxList {}
+                | Self::TerminalAttach { .. }
+                | Self::TerminalResize { .. }
+                | Self::TerminalList {}
+                | Self::FileList { .. }
+                | Self::FileRead { .. }
+                | Self::GitStatus {}
+                | Self::GitDiff { .. }
         )
+    }
+
+    /// Whether only who owns the session may ask it: everything that changes something, and terminals, which take
+    /// input and show what was typed.
+    pub const fn needs_ownership(&self) -> bool {
+        self.is_mutating()
+            || matches!(
+                self,
+                Self::TerminalAttach { .. } | Self::TerminalResize { .. } | Self::TerminalList {}
+            )
     }
 
     /// Whether it concerns one session, so that it needs a `session_id`.
@@ -173,6 +240,7 @@ impl CommandBody {
                 | Self::HarnessList {}
                 | Self::WorkspaceList {}
                 | Self::WorkspaceCreate { .. }
+                | Self::SandboxList {}
         )
     }
 }

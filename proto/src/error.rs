@@ -60,6 +60,8 @@ codes! {
     /// A wall of the sandbox is missing on this machine.
     SandboxUnavailable = "sandbox_unavailable", http 503, exit 19, grpc FailedPrecondition;
     SandboxDenied = "sandbox_denied", http 403, exit 20, grpc PermissionDenied;
+    /// A bound of the sandbox's policy was crossed; `details` has `key`, `allowed` and `found`.
+    LimitExceeded = "limit_exceeded", http 507, exit 27, grpc ResourceExhausted;
     BudgetExceeded = "budget_exceeded", http 402, exit 21, grpc ResourceExhausted;
     RateLimited = "rate_limited", http 429, exit 22, grpc ResourceExhausted;
     ProviderError = "provider_error", http 502, exit 23, grpc Unavailable;

@@ -7,6 +7,7 @@ use crate::message::{Message, Role, Usage};
 use crate::opaque::{Known, Opaque};
 use crate::part::{Part, PlanEntry};
 use crate::session::{Capabilities, CommandInfo, Phase, QueueEntry, SessionInfo, SessionStatus};
+use crate::workspace::Finding;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ts_rs::TS;
@@ -67,6 +68,16 @@ pub enum CompactReason {
     Manual,
     Threshold,
     Overflow,
+}
+
+/// What became of a guest's connections to one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkDecision {
+    Allowed,
+    Denied,
+    /// The user is being asked; another decision follows.
+    Asked,
 }
 
 /// How an event may be treated for a reader that lags.
@@ -226,6 +237,32 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[ts(type = "number")]
         context_tokens: Option<u64>,
+    }
+    /// New in the workspace since the turn before: what tools outside of the sandbox may trip over.
+    WorkspaceFindings = "workspace.findings", Must {
+        items: Vec<Finding>,
+        /// There are more, or the workspace was too large to look through.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        truncated: bool,
+    }
+    /// What the guest reached or tried to reach besides models. Equal ones of about a second are counted together.
+    NetworkAccess = "network.access", Must {
+        /// A name in lower case, an address, or words in parentheses where there is none.
+        host: String,
+        port: u16,
+        decision: NetworkDecision,
+        /// What decided: a pattern with its list, or a key of the policy.
+        rule: String,
+        /// For people; empty where the rule says it all.
+        reason: String,
+        /// Connections that began; 0 where some only ended.
+        connections: u32,
+        /// Bytes from the guest, of connections that ended.
+        #[ts(type = "number")]
+        sent_bytes: u64,
+        /// Bytes to the guest, of connections that ended.
+        #[ts(type = "number")]
+        received_bytes: u64,
     }
     Notify = "notify", Must { level: NotifyLevel, message: String }
     /// The session's status, or a line of status text of the harness.

@@ -7,6 +7,7 @@
 //! - [`command`]: what a client may ask, and the one response each command gets
 //! - [`message`] and [`part`]: what is durable
 //! - [`input`]: what an agent may ask its user
+//! - [`workspace`] and [`sandbox`]: files, Git, terminals and findings of a workspace; tiers and profiles
 //! - [`session`]: descriptions of sessions, their state and capabilities
 //! - [`error`]: the closed list of error codes and their mapping to HTTP, gRPC and exit codes
 //! - [`frame`]: the binary frames between backend and runner
@@ -26,9 +27,11 @@ pub mod message;
 mod opaque;
 pub mod part;
 pub mod relay;
+pub mod sandbox;
 pub mod session;
 pub mod sock;
 pub mod typescript;
+pub mod workspace;
 
 /// The history service, generated from `history.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_debug_implementations, unreachable_pub)]

@@ -8,6 +8,10 @@
 //! `{"event":…,"session":7}`: the handle comes last, and of two equal names a JSON reader keeps the last. A client
 //! drops an event whose `session_id` is not the one its handle is bound to.
 //!
+//! **Terminals**: binary WebSocket frames, both ways: the terminal's id as `u32`, little endian, then its bytes. Between
+//! relay and runner they are `Blob` frames on the client's channel with the terminal's id in place of the session
+//! handle; the first after an attachment, which may be empty, has the flag `FOLDED`.
+//!
 //! **Relay to runner** (frames): `Command` frames with a [`CommandEnvelope`], `Control` frames with [`ToRunner`].
 //!
 //! **Runner to relay** (frames): `Event` frames on a client's channel (what was missed) or on channel 0 (live, for
@@ -93,6 +97,17 @@ pub enum ToClient {
     },
     /// The runner is there: send `hello` with your cursors, and unanswered commands again under their old ids.
     RunnerReady {},
+    /// The shell of a terminal ended; its id is free.
+    TerminalClosed {
+        session_id: SessionId,
+        terminal_id: u32,
+        exit: crate::workspace::TerminalExit,
+    },
+    /// This client was too slow for a terminal's output and is no longer attached: `terminal.attach` shows where it
+    /// stands.
+    TerminalLagged {
+        terminal_id: u32,
+    },
     /// A frame of the client could not be read.
     Rejected {
         error: ErrorBody,
@@ -142,6 +157,8 @@ pub enum ToRunner {
     },
     /// The client on the frame's channel fell behind the relay's tail of this session: a snapshot, please.
     Resync { session_id: SessionId },
+    /// The client on the frame's channel is too slow for this terminal's output and is no longer attached.
+    TerminalDetach { terminal_id: u32 },
 }
 
 /// Controls from runner to relay that are not passed to clients.

@@ -134,6 +134,9 @@ pub struct SessionInfo {
     pub harness_version: Option<String>,
     pub workspace: String,
     pub tier: Tier,
+    /// Profile of the sandbox's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     pub status: SessionStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,

@@ -1,8 +1,12 @@
 //! The TypeScript types of the browser, generated from the Rust types.
 
-use crate::{command, cursor, error, event, ids, input, message, part, relay, session};
+use crate::{command, cursor, error, event, ids, input, message, part, relay, sandbox, session, workspace};
 use std::fmt::Write as _;
 use ts_rs::{Config, TS};
+
+macro_rules! declare {
+    ($config:expr, $out:expr, $($ty:ty),* $(,)?) => { $( export::<$ty>($config, $out); )* };
+}
 
 /// The whole generated module.
 pub fn render() -> String {
@@ -10,10 +14,27 @@ pub fn render() -> String {
     let mut out = String::from(
         "// Generated from the Rust types in `proto/` by `just gen-types`. Do not edit.\n/* eslint-disable */\n\n",
     );
-    macro_rules! declare {
-        ($($ty:ty),* $(,)?) => { $( export::<$ty>(&config, &mut out); )* };
-    }
+    words(&config, &mut out);
+    sessions(&config, &mut out);
+    talk(&config, &mut out);
+    let _ = writeln!(out, "export const PROTOCOL_VERSION = {};", relay::VERSION);
+    let codes: Vec<String> = error::ErrorCode::ALL
+        .iter()
+        .map(|code| format!("\"{code}\""))
+        .collect();
+    let _ = writeln!(
+        out,
+        "export const ERROR_CODES: readonly ErrorCode[] = [{}];",
+        codes.join(", ")
+    );
+    out
+}
+
+/// Ids, errors, parts, messages and questions.
+fn words(config: &Config, out: &mut String) {
     declare!(
+        config,
+        out,
         ids::SessionId,
         ids::TurnId,
         ids::MessageId,
@@ -37,6 +58,14 @@ pub fn render() -> String {
         input::InputKind,
         input::InputRequest,
         input::InputAnswer,
+    );
+}
+
+/// What is said of sessions, their workspaces and sandboxes.
+fn sessions(config: &Config, out: &mut String) {
+    declare!(
+        config,
+        out,
         session::SessionStatus,
         session::Phase,
         session::Tier,
@@ -50,9 +79,33 @@ pub fn render() -> String {
         session::RunningTool,
         session::SessionState,
         session::MessageAnchor,
+        workspace::FileKind,
+        workspace::FileEntry,
+        workspace::FileListing,
+        workspace::FileContent,
+        workspace::FileWritten,
+        workspace::GitEntry,
+        workspace::GitStatus,
+        workspace::GitDiff,
+        workspace::TerminalInfo,
+        workspace::TerminalExit,
+        workspace::FindingKind,
+        workspace::Finding,
+        sandbox::TierChoice,
+        sandbox::ProfileChoice,
+        sandbox::SandboxChoices,
+    );
+}
+
+/// Events, commands and controls.
+fn talk(config: &Config, out: &mut String) {
+    declare!(
+        config,
+        out,
         event::TurnOutcome,
         event::NotifyLevel,
         event::CompactReason,
+        event::NetworkDecision,
         event::EventBody,
         event::Event,
         command::CommandBody,
@@ -66,17 +119,6 @@ pub fn render() -> String {
         relay::Verdict,
         relay::ToClient,
     );
-    let _ = writeln!(out, "export const PROTOCOL_VERSION = {};", relay::VERSION);
-    let codes: Vec<String> = error::ErrorCode::ALL
-        .iter()
-        .map(|code| format!("\"{code}\""))
-        .collect();
-    let _ = writeln!(
-        out,
-        "export const ERROR_CODES: readonly ErrorCode[] = [{}];",
-        codes.join(", ")
-    );
-    out
 }
 
 fn export<T: TS + 'static>(config: &Config, out: &mut String) {

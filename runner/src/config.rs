@@ -15,6 +15,8 @@ pub struct Config {
     pub shim_binary: PathBuf,
     /// Guest init's program, statically linked.
     pub init_binary: PathBuf,
+    /// The launcher of the tiers that need an engine.
+    pub tier_binary: PathBuf,
     /// Whether sessions end with the runner. Otherwise their shims go on and the next runner finds them.
     pub stop_sessions_on_exit: bool,
     /// The account that this runner belongs to.
@@ -35,6 +37,7 @@ impl Config {
             workspace_roots: Vec::new(),
             shim_binary: programs.join("lodge-shim"),
             init_binary: programs.join("lodge-init"),
+            tier_binary: programs.join("lodge-tier"),
             stop_sessions_on_exit: false,
             account: "local".to_owned(),
             ask_permissions: false,
@@ -66,6 +69,11 @@ impl Config {
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("runner/runner.db")
+    }
+
+    /// What the sandboxes keep: guest images, kernels, snapshots.
+    pub fn sandbox_state(&self) -> PathBuf {
+        self.data_dir.join("sandbox")
     }
 
     /// The default root of workspaces.

@@ -7,7 +7,7 @@ use lodge_proto::relay::{ToClient, ToRelay};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Bytes that may wait for one relay. A relay reads at once or is broken: it never waits for a browser.
 const MAX_QUEUED: usize = 256 * 1024 * 1024;
@@ -22,6 +22,8 @@ pub struct Outbox {
     pub id: ConnId,
     queue: mpsc::UnboundedSender<Bytes>,
     queued: Arc<AtomicUsize>,
+    /// Something was taken, or the connection is gone.
+    taken: Arc<Notify>,
 }
 
 /// What a connection's writer takes from.
@@ -29,21 +31,25 @@ pub struct Outbox {
 pub struct OutboxReader {
     queue: mpsc::UnboundedReceiver<Bytes>,
     queued: Arc<AtomicUsize>,
+    taken: Arc<Notify>,
 }
 
 /// Makes both ends.
 pub fn outbox(id: ConnId) -> (Outbox, OutboxReader) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let queued = Arc::new(AtomicUsize::new(0));
+    let taken = Arc::<Notify>::default();
     (
         Outbox {
             id,
             queue: sender,
             queued: Arc::clone(&queued),
+            taken: Arc::clone(&taken),
         },
         OutboxReader {
             queue: receiver,
             queued,
+            taken,
         },
     )
 }
@@ -56,6 +62,18 @@ impl Outbox {
             return false;
         }
         self.queue.send(frames).is_ok()
+    }
+
+    /// Waits until fewer than so many bytes wait, or the connection is gone: what must not come between a relay and
+    /// the events behind it.
+    pub async fn below(&self, bytes: usize) {
+        loop {
+            let taken = self.taken.notified();
+            if self.queued.load(Ordering::Relaxed) < bytes || self.queue.is_closed() {
+                return;
+            }
+            taken.await;
+        }
     }
 
     /// The answer to a command of a client.
@@ -109,7 +127,15 @@ impl OutboxReader {
         }
         let length: usize = pieces.iter().map(Bytes::len).sum();
         self.queued.fetch_sub(length, Ordering::Relaxed);
+        self.taken.notify_waiters();
         Some(pieces)
+    }
+}
+
+impl Drop for OutboxReader {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.taken.notify_waiters();
     }
 }
 

@@ -1,16 +1,20 @@
 //! The sandbox of a session, from its policy to a running shim.
 
+use crate::config::Config;
+use crate::fold;
 use crate::harness::AnyAdapter;
 use crate::harness::launch::{GUEST_HOME, HarnessLaunch, KEY_VALUE, KEY_VARIABLE, LaunchContext};
-use crate::lease::{Lease, SOCKET};
+use crate::lease::{Egress, Lease, SOCKET};
 use crate::shared::{Shared, chain};
 use lodge_guest::mux;
-use lodge_proto::session::SessionInfo;
+use lodge_proto::session::{SessionInfo, Tier};
 use lodge_proto::{ErrorBody, ErrorCode};
+use lodge_sandbox::files::{PolicyFiles, Wish};
+use lodge_sandbox::launch::{self, Tools};
 use lodge_sandbox::plan::{self, MUX_FD, SessionSpec};
-use lodge_sandbox::policy::Policy;
+use lodge_sandbox::policy::{self, Net, Policy, Profile, Unlisted};
 use lodge_sandbox::view::HostView;
-use lodge_sandbox::{bwrap, host, workspace};
+use lodge_sandbox::{host, workspace};
 use lodge_shim::launch::{LaunchSpec, Limits};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -19,10 +23,13 @@ use std::time::Duration;
 
 /// Time a new shim has to take connections.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The user's own policy, below the data directory.
-const USER_POLICY: &str = "config/sandbox.toml";
-/// A workspace's policy; it may only narrow.
-const WORKSPACE_POLICY: &str = ".lodge/sandbox.toml";
+/// Time the sandbox itself may take to come up.
+const START_CONTAINER: Duration = Duration::from_secs(30);
+const START_MICROVM: Duration = Duration::from_mins(2);
+/// Time a launcher with an engine may take to remove what it made.
+const CLEANUP: Duration = Duration::from_secs(8);
+/// Every profile, the loosest first.
+pub const PROFILES: [Profile; 3] = [Profile::Minimal, Profile::Development, Profile::Strict];
 /// Where a fork finds the conversation it goes on from, below its private home.
 const FORKED: &str = ".pi/agent/forked.jsonl";
 
@@ -31,15 +38,27 @@ const FORKED: &str = ".pi/agent/forked.jsonl";
 pub struct Start {
     spec: LaunchSpec,
     descriptors: Vec<OwnedFd>,
+    /// What the policy came to.
+    pub tier: Tier,
+    pub profile: String,
+}
+
+/// What a session needs besides its harness.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub info: SessionInfo,
+    pub wish: fold::Wish,
 }
 
 /// Compiles the session's sandbox and writes its harness's files.
 pub async fn prepare(
     shared: &Shared,
-    info: &SessionInfo,
+    wanted: &Wanted,
     context: &LaunchContext,
     lease: &Lease,
 ) -> Result<Start, ErrorBody> {
+    let info = &wanted.info;
+    let wish = sandbox_wish(&wanted.wish)?;
     let adapter = AnyAdapter::new(&info.harness).ok_or_else(|| {
         ErrorBody::new(
             ErrorCode::NotFound,
@@ -61,7 +80,7 @@ pub async fn prepare(
         let workspace = open_workspace(Path::new(&path), &config.roots())?;
         let home = dir.join("home");
         write_files(&home, &launch)?;
-        let policy = load_policy(&config, &workspace.path)?;
+        let policy = load_policy(&config, &workspace.path, wish)?;
         let spec = SessionSpec {
             workspace: workspace.path.clone(),
             private_home: real(&home)?,
@@ -72,7 +91,7 @@ pub async fn prepare(
             gid: rustix::process::getgid().as_raw(),
             session_id: id.to_string(),
         };
-        compile(&policy, &spec, &launch, key, listener)
+        compile(&policy, &spec, &tools(&config, &spec), &launch, key, listener)
     };
     tokio::task::spawn_blocking(work)
         .await
@@ -82,27 +101,27 @@ pub async fn prepare(
 fn compile(
     policy: &Policy,
     spec: &SessionSpec,
-    launch: &HarnessLaunch,
+    tools: &Tools,
+    harness: &HarnessLaunch,
     key: String,
     listener: OwnedFd,
 ) -> Result<Start, ErrorBody> {
-    let bwrap = host::require_process_tier().map_err(|error| sandbox(&error))?;
     let view = HostView::probe(policy, spec).map_err(|error| sandbox(&error))?;
     let plan = plan::plan(policy, spec, &view).map_err(|error| sandbox(&error))?;
-    let command = bwrap::compile(&plan, &bwrap).map_err(|error| sandbox(&error))?;
+    let command = launch::compile(&plan, tools, &spec.gateway_socket).map_err(|error| sandbox(&error))?;
     let argv = command
         .argv
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let mut env = plan.guest_env.clone();
-    env.extend(launch.env.iter().map(|(name, value)| {
+    env.extend(harness.env.iter().map(|(name, value)| {
         let value = if value == KEY_VALUE { &key } else { value };
         (name.clone(), value.clone())
     }));
     env.push((KEY_VARIABLE.to_owned(), key));
     let start = mux::Start {
-        argv: launch.argv.clone(),
+        argv: harness.argv.clone(),
         env,
         cwd: spec.workspace.to_string_lossy().into_owned(),
         pty: false,
@@ -112,33 +131,149 @@ fn compile(
     let listener_fd = listener.as_raw_fd();
     let mut descriptors = command.fds;
     descriptors.push(listener);
+    // The shim keeps it open as long as it lives: it is not among those that its command inherits.
+    descriptors.extend(command.hold);
     let spec = LaunchSpec {
         argv,
         env: Vec::new(),
         fds,
         mux_fd_in_guest: MUX_FD,
         start,
+        command_env: plan.guest_env,
         listener_fd: Some(listener_fd),
-        limits: Limits::default(),
+        limits: limits(plan.tier),
     };
-    Ok(Start { spec, descriptors })
+    Ok(Start {
+        spec,
+        descriptors,
+        tier: wire_tier(policy.tier),
+        profile: policy.profile.name().to_owned(),
+    })
+}
+
+fn limits(tier: policy::Tier) -> Limits {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut limits = Limits::default();
+    match tier {
+        policy::Tier::Process => {}
+        policy::Tier::Container => limits.hello_ms = millis(START_CONTAINER),
+        policy::Tier::Microvm => limits.hello_ms = millis(START_MICROVM),
+    }
+    if tier != policy::Tier::Process {
+        limits.cleanup_ms = millis(CLEANUP);
+    }
+    limits
+}
+
+fn tools(config: &Config, spec: &SessionSpec) -> Tools {
+    Tools {
+        tier_binary: config.tier_binary.clone(),
+        init_binary: spec.init_binary.clone(),
+        state: config.sandbox_state(),
+    }
+}
+
+/// The policy's word for a tier, and the protocol's.
+pub const fn policy_tier(tier: Tier) -> policy::Tier {
+    match tier {
+        Tier::Process => policy::Tier::Process,
+        Tier::Container => policy::Tier::Container,
+        Tier::Microvm => policy::Tier::Microvm,
+    }
+}
+
+pub const fn wire_tier(tier: policy::Tier) -> Tier {
+    match tier {
+        policy::Tier::Process => Tier::Process,
+        policy::Tier::Container => Tier::Container,
+        policy::Tier::Microvm => Tier::Microvm,
+    }
+}
+
+/// What a client asked for, in the policy's words.
+fn sandbox_wish(wish: &fold::Wish) -> Result<Wish, ErrorBody> {
+    let profile = wish.profile.as_deref().map(|name| {
+        PROFILES
+            .into_iter()
+            .find(|profile| profile.name() == name)
+            .ok_or_else(|| {
+                let known = PROFILES.map(Profile::name).join(", ");
+                let message = format!("profile: there is no profile `{name}`; there are: {known}");
+                ErrorBody::new(ErrorCode::InvalidArgument, message)
+            })
+    });
+    Ok(Wish {
+        profile: profile.transpose()?,
+        tier: wish.tier.map(policy_tier),
+    })
+}
+
+/// What the policy of a workspace makes of a wish. Blocking.
+pub fn decide(config: &Config, workspace: &Path, wish: &fold::Wish) -> Result<(Tier, String), ErrorBody> {
+    let policy = load_policy(config, workspace, sandbox_wish(wish)?)?;
+    // Said when the session is made, and not when its harness is started for the first prompt.
+    host::usable(policy.tier, &config.sandbox_state()).map_err(|error| sandbox(&error))?;
+    Ok((wire_tier(policy.tier), policy.profile.name().to_owned()))
+}
+
+/// What the session's guest may reach besides models, as its policy says.
+pub async fn egress(shared: &Shared, wanted: &Wanted) -> Result<Egress, ErrorBody> {
+    let (config, path) = (shared.config.clone(), wanted.info.workspace.clone());
+    let wish = sandbox_wish(&wanted.wish)?;
+    let work = move || {
+        let workspace = open_workspace(Path::new(&path), &config.roots())?;
+        let policy = load_policy(&config, &workspace.path, wish)?;
+        Ok(egress_of(&policy.net))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| internal(&error))?
+}
+
+fn egress_of(net: &Net) -> Egress {
+    match net {
+        Net::None => Egress::default(),
+        Net::Broker {
+            allow,
+            deny,
+            ports,
+            unlisted,
+        } => Egress {
+            allow: allow.iter().cloned().collect(),
+            deny: deny.iter().cloned().collect(),
+            ports: ports.iter().copied().collect(),
+            ask: *unlisted == Unlisted::Ask,
+        },
+    }
 }
 
 /// Starts the shim of a session. Blocking.
-pub fn spawn(shim: &Path, dir: &Path, start: Start) -> Result<(), ErrorBody> {
-    let child = lodge_shim::launch::spawn(shim, dir, &start.spec, start.descriptors, PATIENCE)
+pub fn spawn(config: &Config, dir: &Path, start: Start) -> Result<(), ErrorBody> {
+    let child = lodge_shim::launch::spawn(&config.shim_binary, dir, &start.spec, start.descriptors, PATIENCE)
         .map_err(|error| ErrorBody::new(ErrorCode::SandboxUnavailable, chain(&error)))?;
-    reap(child);
+    reap(child, config.sandbox_state());
     Ok(())
 }
 
-/// Waits for the shim in a thread of its own: it outlives the session's task and must not become a zombie.
-fn reap(mut child: std::process::Child) {
+/// Waits for the shim in a thread of its own: it outlives the session's task and must not become a zombie. What was
+/// put into its workspace for it is taken away then.
+fn reap(mut child: std::process::Child, state: PathBuf) {
     let reaper = std::thread::Builder::new()
         .name("shim-reaper".to_owned())
-        .stack_size(64 * 1024);
-    if let Err(error) = reaper.spawn(move || drop(child.wait())) {
+        .stack_size(256 * 1024);
+    let work = move || {
+        let _ = child.wait();
+        sweep(&state);
+    };
+    if let Err(error) = reaper.spawn(work) {
         tracing::warn!(%error, "a shim will not be reaped");
+    }
+}
+
+/// Removes what sandboxes that have ended needed in their workspaces. Blocking.
+pub fn sweep(state: &Path) {
+    if let Err(error) = lodge_sandbox::placeholder::sweep(state) {
+        tracing::warn!(error = chain(&error), "sweeping after sandboxes");
     }
 }
 
@@ -160,11 +295,24 @@ pub fn open_workspace(path: &Path, roots: &[PathBuf]) -> Result<workspace::Works
     })
 }
 
-fn load_policy(config: &crate::config::Config, workspace: &Path) -> Result<Policy, ErrorBody> {
-    let user = config.data_dir.join(USER_POLICY);
-    let own = workspace.join(WORKSPACE_POLICY);
-    Policy::load(config.system_policy.as_deref(), Some(&user), Some(&own))
+fn load_policy(config: &Config, workspace: &Path, wish: Wish) -> Result<Policy, ErrorBody> {
+    policy_files(config)
+        .load(workspace, wish)
         .map_err(|error| ErrorBody::new(ErrorCode::SandboxDenied, chain(&error)))
+}
+
+/// Names of a workspace that its policy protects. Blocking.
+pub fn protected(config: &Config, workspace: &Path, wish: &fold::Wish) -> Result<Vec<String>, ErrorBody> {
+    let policy = load_policy(config, workspace, sandbox_wish(wish)?)?;
+    Ok(policy.fs.protect.into_iter().collect())
+}
+
+/// Where the policy of this installation lies.
+pub fn policy_files(config: &Config) -> PolicyFiles {
+    match &config.system_policy {
+        Some(system) => PolicyFiles::with_system(system, &config.data_dir),
+        None => PolicyFiles::of(&config.data_dir),
+    }
 }
 
 /// Writes the harness's files into the private home. The guest may have put links there: they are not followed.

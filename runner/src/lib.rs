@@ -4,6 +4,7 @@
 //! - [`harness`]: adapters, installation and start of each harness
 //! - [`session`]: the task that owns one session, its shim and its journal
 //! - [`hub`]: the task that knows all sessions and all relays
+//! - [`guest`]: commands inside a session's sandbox; [`files`], [`git`] and [`terminal`] are made of them
 //! - [`launcher`]: the sandbox of a session
 //! - [`lease`] and [`history`]: the runner's side of the gateway and of the history service
 //! - [`store`]: the runner's database
@@ -12,7 +13,10 @@
 
 pub mod config;
 pub mod conns;
+pub mod files;
 pub mod fold;
+pub mod git;
+pub mod guest;
 pub mod harness;
 pub mod history;
 pub mod hub;
@@ -22,6 +26,7 @@ mod serve;
 pub mod session;
 pub mod shared;
 pub mod store;
+pub mod terminal;
 pub mod translate;
 mod watched;
 

@@ -7,6 +7,7 @@ use crate::hub::{Hub, HubMessage, HubSender, router};
 use crate::lease::Leases;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
+use crate::terminal::Terminals;
 use crate::watched::watch;
 use lodge_proto::frame::Decoder;
 use lodge_proto::relay::{self, ToRelay};
@@ -77,7 +78,11 @@ pub async fn serve(
         unclean_boot: started.unclean_boot,
         store,
         config,
+        terminals: Terminals::default(),
     });
+    // What sandboxes left that ended while no runner was there.
+    let state = shared.config.sandbox_state();
+    tokio::task::spawn_blocking(move || crate::launcher::sweep(&state));
     let listener = sock::bind(&shared.config.socket())?;
     listener.set_nonblocking(true).map_err(Error::Listen)?;
     let listener = UnixListener::from_std(listener).map_err(Error::Listen)?;
@@ -200,7 +205,7 @@ async fn read_frames(read: AsyncFd<StdStream>, conn: ConnId, hub: &HubSender) ->
         }
         decoder.push(&buffer[..count]);
         while let Some((header, payload)) = decoder.next_frame()? {
-            let frame = router::read(header.kind, payload)?;
+            let frame = router::read(&header, payload)?;
             let channel = header.channel;
             if hub
                 .send(HubMessage::Frame { conn, channel, frame })

@@ -5,6 +5,7 @@ use crate::harness::install::{InstallError, InstalledHarness, Installer};
 use crate::history::History;
 use crate::lease::Leases;
 use crate::store::Store;
+use crate::terminal::Terminals;
 use lodge_proto::{ErrorBody, SessionId};
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub struct Shared {
     pub store: Store,
     pub history: History,
     pub leases: Leases,
+    pub terminals: Terminals,
     /// Counts the starts of this runner: a shim obeys the highest.
     pub generation: u64,
     /// The machine was booted anew without a clean end: records may be lost.

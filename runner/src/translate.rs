@@ -96,6 +96,8 @@ impl Translation {
             model: None,
             thinking_level: None,
             tier: Tier::Process,
+            profile: None,
+            wish: crate::fold::Wish::default(),
             fork: None,
         };
         translation.apply(RecordBody::Note(Box::new(Note::Created(Box::new(created)))));

@@ -14,10 +14,21 @@ use rustix::fs::{FileType, MemfdFlags, SeekFrom};
 use crate::error::SandboxError;
 use crate::host::Bwrap;
 use crate::plan::{Access, Mount, Plan, Source};
+use crate::policy::Tier;
 use crate::view;
 
 /// Descriptors for the child start at this number, out of the way of whatever a spawner opens for itself.
 pub(crate) const PARKED: RawFd = 512;
+
+/// What guest init holds until its walls are up, in the sandbox's own user namespace: it makes a network namespace in
+/// which it may bind every port, covers the kernel's settings, and gives all of them up with the bounding set before
+/// anything else runs.
+const FOR_INIT: [&str; 4] = [
+    "CAP_NET_ADMIN",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETPCAP",
+    "CAP_SYS_ADMIN",
+];
 
 /// What has to be executed to start a sandbox, once.
 #[derive(Debug)]
@@ -28,6 +39,9 @@ pub struct SandboxCommand {
     /// stream, which goes to [`MUX_FD`](crate::plan::MUX_FD). They are close-on-exec: a spawner clears that
     /// flag in the child only. After the start they can be closed.
     pub fds: Vec<OwnedFd>,
+    /// To be kept open, and not inherited, in a process that lives as long as the sandbox: the lock on what was made
+    /// in the workspace for it.
+    pub hold: Option<OwnedFd>,
 }
 
 /// Turns `plan` into a command for the bwrap of this machine.
@@ -51,7 +65,11 @@ pub fn compile(plan: &Plan, bwrap: &Bwrap) -> Result<SandboxCommand, SandboxErro
     argv.extend([packed.as_raw_fd().to_string().into(), "--".into()]);
     fds.push(packed);
     argv.extend(plan.argv.iter().map(OsString::from));
-    Ok(SandboxCommand { argv, fds })
+    Ok(SandboxCommand {
+        argv,
+        fds,
+        hold: None,
+    })
 }
 
 struct Options {
@@ -84,6 +102,15 @@ impl Options {
             "--as-pid-1",
         ]);
         self.words(["--cap-drop", "ALL", "--hostname", &plan.hostname]);
+        // Around the engine of another tier there is no guest init that would give them up.
+        let capabilities: &[&str] = if plan.tier == Tier::Process {
+            &FOR_INIT
+        } else {
+            &[]
+        };
+        for capability in capabilities {
+            self.words(["--cap-add", capability]);
+        }
         self.words(["--uid", &plan.uid.to_string(), "--gid", &plan.gid.to_string()]);
         if plan.deny_user_namespaces {
             self.words(["--disable-userns"]);
@@ -92,6 +119,12 @@ impl Options {
 
     fn mount(&mut self, mount: &Mount) -> Result<(), SandboxError> {
         match mount {
+            Mount::Bind {
+                from,
+                at,
+                source: Source::Device,
+                ..
+            } => self.words.extend(["--dev-bind".into(), from.into(), at.into()]),
             Mount::Bind {
                 from,
                 at,
@@ -165,7 +198,9 @@ fn open(path: &Path, source: Source) -> Result<OwnedFd, SandboxError> {
     let found = view::file_type(fd.as_fd()).map_err(failed)?;
     let fits = match source {
         Source::Directory => found == FileType::Directory,
-        Source::File | Source::System => found != FileType::Directory && found != FileType::Symlink,
+        Source::File | Source::System | Source::Device => {
+            found != FileType::Directory && found != FileType::Symlink
+        }
     };
     if !fits {
         return Err(SandboxError::Changed {

@@ -1,65 +1,90 @@
 //! The control files of a workspace: what runs outside the sandbox when a person uses the workspace.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::plan::{Access, Mount, Source, bind};
+use crate::plan::{Access, Mount, Placeholder, Source, bind};
 use crate::policy::Policy;
 use crate::size::Bytes;
 use crate::view::{HostView, Kind, prefixes};
 
-/// Holds the control files in place: what exists becomes read-only, and the directories it lies in become
-/// mount points, which cannot be renamed away. Returns also the names that stay unprotected.
-pub(crate) fn control(policy: &Policy, workspace: &Path, view: &HostView) -> (Vec<Mount>, Vec<String>) {
-    let (mut pinned, mut held, mut unprotected) = (BTreeSet::new(), Vec::new(), Vec::new());
-    for name in &policy.fs.protect {
-        let at = workspace.join(name);
-        let parent = name.rsplit_once('/').map(|(parent, _)| parent);
-        let mut pin = || pinned.extend(prefixes(name).filter(|part| part != name));
-        match (
-            view.control.get(name),
-            parent.and_then(|parent| view.control.get(parent)),
-        ) {
-            (Some(kind), _) => {
-                pin();
-                let source = if *kind == Kind::Directory {
-                    Source::Directory
-                } else {
-                    Source::File
-                };
-                held.push(bind(&at, &at, Access::Read, source));
-            }
-            (None, Some(Kind::Directory)) if parent == Some(".git") => {
-                pin();
-                held.extend(placeholder(name, &at));
-            }
-            // A worktree's or submodule's `.git` is a file that names the place of the repository.
-            (None, Some(Kind::File)) if parent == Some(".git") => {
-                held.push(bind(
-                    workspace.join(".git"),
-                    workspace.join(".git"),
-                    Access::Read,
-                    Source::File,
-                ));
-            }
-            _ => unprotected.push(name.clone()),
-        }
-    }
-    held.dedup();
-    let pin = |name: String| {
-        let at = workspace.join(name);
-        bind(&at, &at, Access::Write, Source::Directory)
-    };
-    (pinned.into_iter().map(pin).chain(held).collect(), unprotected)
+/// The absent name that is held as a file, because git reads it. All others are held as directories, whatever they
+/// would be: git takes no notice of an empty directory, and would commit an empty file.
+const FILE: &str = ".git/config";
+/// Names that do nothing unless a protected file points at them, so that an absent one need not be held.
+const WHEN_PRESENT: &[&str] = &[".husky"];
+
+/// How the control files are held.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// Directories they lie in, which become mount points: those cannot be renamed away.
+    pub(crate) pinned: BTreeSet<PathBuf>,
+    pub(crate) held: Vec<Mount>,
+    pub(crate) unprotected: Vec<String>,
+    pub(crate) placeholders: Vec<Placeholder>,
 }
 
-/// Stands in for an absent part of a repository. It leaves an empty file or directory behind, which git
-/// makes there itself.
-fn placeholder(name: &str, at: &Path) -> Vec<Mount> {
-    if name == ".git/hooks" {
-        hide(at, &Kind::Directory)
-    } else {
-        hide(at, &Kind::File)
+/// Holds the control files in place: what exists becomes read-only, what does not gets an empty stand-in.
+pub(crate) fn control(policy: &Policy, workspace: &Path, view: &HostView) -> Control {
+    let mut control = Control::default();
+    for name in &policy.fs.protect {
+        control.hold(name, workspace, view);
+    }
+    control.placeholders.sort();
+    control.placeholders.dedup();
+    control.held.dedup();
+    control
+}
+
+impl Control {
+    fn hold(&mut self, name: &str, workspace: &Path, view: &HostView) {
+        let mut above = Vec::new();
+        for part in prefixes(name) {
+            let last = part == name;
+            match view.control.get(&part) {
+                Some(Kind::Directory) if !last => above.push(part),
+                // Where a directory should be (a worktree's `.git` is a file that names the repository).
+                Some(_) if !last => return self.keep(&part, Source::File, workspace, &above),
+                Some(kind) if !view.empty.contains(name) => {
+                    let directory = *kind == Kind::Directory;
+                    let source = if directory {
+                        Source::Directory
+                    } else {
+                        Source::File
+                    };
+                    return self.keep(name, source, workspace, &above);
+                }
+                Some(kind) => return self.stand_in(name, *kind == Kind::Directory, workspace, &above),
+                // Making a repository stays possible; it is reported afterwards.
+                None if part == ".git" || WHEN_PRESENT.contains(&name) => {
+                    return self.unprotected.push(name.to_owned());
+                }
+                None => {
+                    return self.stand_in(&part, part != FILE, workspace, &above);
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, name: &str, source: Source, workspace: &Path, above: &[String]) {
+        self.pin(workspace, above);
+        let at = workspace.join(name);
+        self.held.push(bind(&at, &at, Access::Read, source));
+    }
+
+    fn stand_in(&mut self, name: &str, directory: bool, workspace: &Path, above: &[String]) {
+        self.pin(workspace, above);
+        let at = workspace.join(name);
+        self.placeholders.push(Placeholder {
+            name: name.to_owned(),
+            directory,
+        });
+        let kind = if directory { Kind::Directory } else { Kind::File };
+        self.held.extend(hide(&at, &kind));
+    }
+
+    fn pin(&mut self, workspace: &Path, above: &[String]) {
+        self.pinned.extend(above.iter().map(|name| workspace.join(name)));
     }
 }
 

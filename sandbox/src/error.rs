@@ -19,6 +19,20 @@ pub enum SandboxError {
     /// A path is no longer of the kind it was when the plan was made.
     #[error("{} changed while the sandbox was prepared", path.display())]
     Changed { path: PathBuf },
+    /// The stand-in of an absent control file could not be made, or not be written down.
+    #[error("cannot hold the absent control files of the workspace: {}: {source}", path.display())]
+    Placeholder { path: PathBuf, source: io::Error },
+    /// The delegated cgroup takes no group with the limits of the policy.
+    #[error("cannot make a cgroup below {}: {source}", base.display())]
+    Cgroup { base: PathBuf, source: io::Error },
+    /// A limit that is set is not held as well as the policy demands.
+    #[error("limits.require: {key} is only {how} here ({by}); {mend}")]
+    Limit {
+        key: &'static str,
+        how: &'static str,
+        by: String,
+        mend: String,
+    },
     /// Memory for generated content could not be had.
     #[error("cannot prepare {what} for the sandbox: {source}")]
     Content { what: String, source: io::Error },

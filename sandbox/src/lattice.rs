@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::layer::{FsLayer, Layer, LimitsLayer, NetLayer, NetMode};
-use crate::policy::{Fs, Limits, Loosening, Net, Policy, Tier};
+use crate::policy::{Fs, Limits, Loosening, Net, Policy, Unlisted};
 
 impl Policy {
     /// `self` narrowed by `layer`; an error names the first key that would loosen.
@@ -12,13 +12,17 @@ impl Policy {
         let mut policy = self.clone();
         if let Some(wanted) = layer.profile {
             at_most("profile", &mut policy.profile, wanted)?;
-            policy = policy.meet(&Self::of(wanted));
+            // The profile above may have been opened further by its file: naming it again asks for nothing.
+            if wanted != self.profile {
+                policy = policy.meet(&Self::of(wanted));
+            }
         }
         if let Some(wanted) = layer.nesting {
             at_most("nesting", &mut policy.nesting, wanted)?;
         }
-        at_least("tier", &mut policy.tier, layer.tier)?;
-        at_least("minimum_tier", &mut policy.minimum_tier, layer.minimum_tier)?;
+        let (tier, minimum) = (layer.tier, layer.minimum_tier);
+        at_least("tier", "isolates", &mut policy.tier, tier)?;
+        at_least("minimum_tier", "isolates", &mut policy.minimum_tier, minimum)?;
         policy.fs.tighten(&layer.fs)?;
         policy.net.tighten(&layer.net)?;
         if let Some(wanted) = &layer.env.pass {
@@ -39,6 +43,7 @@ impl Policy {
             policy.env.set.clone_from(wanted);
         }
         policy.limits.tighten(&layer.limits)?;
+        policy.origins.extend(layer.origins().clone());
         policy.consistent()
     }
 
@@ -50,12 +55,14 @@ impl Policy {
             minimum_tier: self.minimum_tier.max(other.minimum_tier),
             nesting: self.nesting.min(other.nesting),
             fs: Fs {
+                home: self.fs.home && other.fs.home,
                 protect: &self.fs.protect | &other.fs.protect,
                 deny: &self.fs.deny | &other.fs.deny,
                 tmp_size: self.fs.tmp_size.min(other.fs.tmp_size),
                 // Extra roots are the operator's grant, which no profile contains.
                 ..self.fs.clone()
             },
+            net: self.net.meet(&other.net),
             limits: self.limits.meet(&other.limits),
             ..self.clone()
         }
@@ -70,6 +77,7 @@ impl Policy {
             && self.tier >= other.tier
             && self.minimum_tier >= other.minimum_tier
             && self.nesting <= other.nesting
+            && self.fs.home <= other.fs.home
             && covered(&self.fs.read, &other.fs.read)
             && covered(&self.fs.write, &other.fs.write)
             && self.fs.deny.is_superset(&other.fs.deny)
@@ -88,6 +96,9 @@ impl Policy {
 
 impl Fs {
     fn tighten(&mut self, layer: &FsLayer) -> Result<(), Loosening> {
+        if let Some(wanted) = layer.home {
+            at_most("fs.home", &mut self.home, wanted)?;
+        }
         if let Some(wanted) = &layer.read {
             subset("fs.read", &mut self.read, wanted, |have, path| covers(have, path))?;
         }
@@ -113,7 +124,15 @@ impl Net {
             (Some(NetMode::Broker), Self::None) => {
                 return Err(Loosening::new("net.mode", "there is no network above".into()));
             }
-            (Some(NetMode::Broker), Self::Broker { allow, deny, ports }) => {
+            (
+                Some(NetMode::Broker),
+                Self::Broker {
+                    allow,
+                    deny,
+                    ports,
+                    unlisted,
+                },
+            ) => {
                 if let Some(wanted) = &layer.allow {
                     subset("net.allow", allow, wanted, names_cover)?;
                 }
@@ -121,29 +140,67 @@ impl Net {
                 if let Some(wanted) = &layer.ports {
                     subset("net.ports", ports, wanted, BTreeSet::contains)?;
                 }
+                if let Some(wanted) = layer.unlisted {
+                    at_most("net.unlisted", unlisted, wanted)?;
+                }
             }
         }
         Ok(())
     }
 
+    fn meet(&self, other: &Self) -> Self {
+        let (Some(mine), Some(theirs)) = (self.broker(), other.broker()) else {
+            return Self::None;
+        };
+        let common = |some: &BTreeSet<String>, covering: &BTreeSet<String>| {
+            let covered = some.iter().filter(|name| names_cover(covering, name));
+            covered.cloned().collect::<BTreeSet<_>>()
+        };
+        Self::Broker {
+            allow: &common(mine.allow, theirs.allow) | &common(theirs.allow, mine.allow),
+            deny: mine.deny | theirs.deny,
+            ports: mine.ports & theirs.ports,
+            unlisted: mine.unlisted.min(theirs.unlisted),
+        }
+    }
+
     fn is_within(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::None, _) => true,
-            (Self::Broker { .. }, Self::None) => false,
-            (
-                Self::Broker { allow, deny, ports },
-                Self::Broker {
-                    allow: more,
-                    deny: less,
-                    ports: more_ports,
-                },
-            ) => {
-                allow.iter().all(|name| names_cover(more, name))
-                    && deny.is_superset(less)
-                    && ports.is_subset(more_ports)
+        match (self.broker(), other.broker()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(mine), Some(theirs)) => {
+                mine.allow.iter().all(|name| names_cover(theirs.allow, name))
+                    && mine.deny.is_superset(theirs.deny)
+                    && mine.ports.is_subset(theirs.ports)
+                    && mine.unlisted <= theirs.unlisted
             }
         }
     }
+
+    fn broker(&self) -> Option<Broker<'_>> {
+        match self {
+            Self::None => None,
+            Self::Broker {
+                allow,
+                deny,
+                ports,
+                unlisted,
+            } => Some(Broker {
+                allow,
+                deny,
+                ports,
+                unlisted: *unlisted,
+            }),
+        }
+    }
+}
+
+/// The fields of [`Net::Broker`].
+struct Broker<'a> {
+    allow: &'a BTreeSet<String>,
+    deny: &'a BTreeSet<String>,
+    ports: &'a BTreeSet<u16>,
+    unlisted: Unlisted,
 }
 
 /// Whether `name` or a wildcard above it (`*.example.org` for `a.example.org`) is in the list.
@@ -192,6 +249,7 @@ impl Limits {
             };
         }
         each_limit!(set, self, layer);
+        self.require = layer.require.unwrap_or(self.require);
     }
 
     fn tighten(&mut self, layer: &LimitsLayer) -> Result<(), Loosening> {
@@ -203,7 +261,7 @@ impl Limits {
             };
         }
         each_limit!(lower, self, layer);
-        Ok(())
+        at_least("limits.require", "holds", &mut self.require, layer.require)
     }
 
     fn meet(&self, other: &Self) -> Self {
@@ -214,6 +272,7 @@ impl Limits {
             };
         }
         each_limit!(least, both, other);
+        both.require = both.require.max(other.require);
         both
     }
 }
@@ -226,12 +285,17 @@ fn at_most<T: Ord + std::fmt::Debug>(key: &'static str, have: &mut T, wanted: T)
     Ok(())
 }
 
-fn at_least(key: &'static str, have: &mut Tier, wanted: Option<Tier>) -> Result<(), Loosening> {
+fn at_least<T: Ord + Copy + std::fmt::Debug>(
+    key: &'static str,
+    does: &str,
+    have: &mut T,
+    wanted: Option<T>,
+) -> Result<(), Loosening> {
     let wanted = wanted.unwrap_or(*have);
     if wanted < *have {
         return Err(Loosening::new(
             key,
-            format!("{wanted:?} isolates less than {have:?}"),
+            format!("{wanted:?} {does} less than {have:?}"),
         ));
     }
     *have = wanted;

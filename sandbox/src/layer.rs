@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::policy::{Nesting, PolicyError, Profile, Tier};
+use crate::names;
+use crate::policy::{Nesting, Origins, PolicyError, Profile, Strength, Tier, Unlisted};
 use crate::size::Bytes;
 
 /// Version of the file format.
@@ -28,11 +29,15 @@ pub struct Layer {
     pub(crate) env: EnvLayer,
     #[serde(default)]
     pub(crate) limits: LimitsLayer,
+    /// The file, by every key it sets.
+    #[serde(skip)]
+    origins: Origins,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FsLayer {
+    pub(crate) home: Option<bool>,
     pub(crate) read: Option<BTreeSet<PathBuf>>,
     pub(crate) write: Option<BTreeSet<PathBuf>>,
     pub(crate) deny: Option<BTreeSet<PathBuf>>,
@@ -54,6 +59,7 @@ pub(crate) struct NetLayer {
     pub(crate) allow: Option<BTreeSet<String>>,
     pub(crate) deny: Option<BTreeSet<String>>,
     pub(crate) ports: Option<BTreeSet<u16>>,
+    pub(crate) unlisted: Option<Unlisted>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -75,9 +81,19 @@ pub(crate) struct LimitsLayer {
     pub(crate) output: Option<Bytes>,
     pub(crate) wall_seconds: Option<u64>,
     pub(crate) idle_seconds: Option<u64>,
+    pub(crate) require: Option<Strength>,
 }
 
 impl Layer {
+    /// A layer that names a profile and nothing else.
+    pub(crate) fn of_profile(profile: Profile) -> Self {
+        Self {
+            version: VERSION,
+            profile: Some(profile),
+            ..Self::default()
+        }
+    }
+
     /// Parses the text of `file`, which only serves to name it in errors.
     pub fn parse(file: &Path, text: &str) -> Result<Self, PolicyError> {
         let invalid = |key: String, reason: String| PolicyError::Invalid {
@@ -85,7 +101,7 @@ impl Layer {
             key,
             reason,
         };
-        let layer: Self = toml::from_str(text).map_err(|error| {
+        let mut layer: Self = toml::from_str(text).map_err(|error| {
             let key = key_of(&error, text);
             invalid(key, error.message().to_owned())
         })?;
@@ -98,7 +114,21 @@ impl Layer {
         layer
             .check()
             .map_err(|(key, reason)| invalid(key.into(), reason))?;
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) => {
+                    let keys = inner.into_iter().map(|(name, _)| format!("{key}.{name}"));
+                    layer.origins.extend(keys.map(|key| (key, file.to_owned())));
+                }
+                _ => drop(layer.origins.insert(key, file.to_owned())),
+            }
+        }
         Ok(layer)
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// What types alone cannot refuse.
@@ -125,17 +155,8 @@ impl Layer {
         {
             return Err(("fs.protect", format!("{bad:?} is no name below the workspace")));
         }
-        if self.net.mode != Some(NetMode::Broker) {
-            for (key, present) in [
-                ("net.allow", self.net.allow.is_some()),
-                ("net.deny", self.net.deny.is_some()),
-                ("net.ports", self.net.ports.is_some()),
-            ] {
-                if present {
-                    return Err((key, "it needs net.mode = \"broker\" in the same file".into()));
-                }
-            }
-        }
+        self.check_net()?;
+        self.check_limits()?;
         let names = self
             .env
             .pass
@@ -144,6 +165,60 @@ impl Layer {
             .chain(self.env.set.iter().flat_map(BTreeMap::keys));
         match names.into_iter().find(|name| !is_variable(name)) {
             Some(bad) => Err(("env", format!("{bad:?} is no name of a variable"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Layer {
+    fn check_net(&self) -> Result<(), (&'static str, String)> {
+        let net = &self.net;
+        if net.mode != Some(NetMode::Broker) {
+            for (key, present) in [
+                ("net.allow", net.allow.is_some()),
+                ("net.deny", net.deny.is_some()),
+                ("net.ports", net.ports.is_some()),
+                ("net.unlisted", net.unlisted.is_some()),
+            ] {
+                if present {
+                    return Err((key, "it needs net.mode = \"broker\" in the same file".into()));
+                }
+            }
+        }
+        for (key, patterns) in [("net.allow", &net.allow), ("net.deny", &net.deny)] {
+            for pattern in patterns.iter().flatten() {
+                names::check(pattern).map_err(|reason| (key, format!("{pattern:?} {reason}")))?;
+            }
+        }
+        let taken = |port: &&u16| [0, 53, crate::plan::GATEWAY_PORT].contains(port);
+        match net.ports.iter().flatten().find(taken) {
+            Some(port) => Err(("net.ports", format!("{port} is not for the way out"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), (&'static str, String)> {
+        let bytes = |size: Option<Bytes>| size.map(|Bytes(bytes)| bytes);
+        let limits = &self.limits;
+        let values = [
+            ("fs.tmp_size", bytes(self.fs.tmp_size)),
+            ("limits.processes", limits.processes),
+            ("limits.memory", bytes(limits.memory)),
+            ("limits.file_size", bytes(limits.file_size)),
+            ("limits.open_files", limits.open_files),
+            ("limits.cpu_seconds", limits.cpu_seconds),
+            ("limits.disk", bytes(limits.disk)),
+            ("limits.output", bytes(limits.output)),
+            ("limits.wall_seconds", limits.wall_seconds),
+            ("limits.idle_seconds", limits.idle_seconds),
+        ];
+        // The kernel and the engines count in signed numbers.
+        let fits = |value: u64| value > 0 && i64::try_from(value).is_ok();
+        match values
+            .into_iter()
+            .find(|(_, value)| value.is_some_and(|value| !fits(value)))
+        {
+            Some((key, _)) => Err((key, "it has to be more than 0 and fit into 63 bits".into())),
             None => Ok(()),
         }
     }

@@ -4,15 +4,25 @@
 //! command for the process tier, [`spawn`] runs it; [`host`] tells what this machine offers, [`workspace`]
 //! what may be opened.
 
+mod alias;
 pub mod bwrap;
+pub mod cgroup;
 mod control;
 mod error;
+pub mod explain;
+pub mod files;
+pub mod findings;
+mod home;
 pub mod host;
 mod lattice;
 pub mod launch;
 mod layer;
+pub mod limits;
+mod names;
+pub mod placeholder;
 pub mod plan;
 pub mod policy;
+mod profiles;
 pub mod size;
 pub mod spawn;
 mod sys;

@@ -4,8 +4,11 @@
 //! any field. A file that would loosen is refused with the key that does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use crate::layer::Layer;
@@ -57,6 +60,17 @@ pub enum Profile {
     Minimal,
 }
 
+impl Profile {
+    /// As it stands in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Development => "development",
+            Self::Minimal => "minimal",
+        }
+    }
+}
+
 /// Whether a guest may build sandboxes of its own; a smaller one is tighter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,9 +88,43 @@ pub enum Tier {
     Microvm,
 }
 
+impl Tier {
+    /// As it stands in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Container => "container",
+            Self::Microvm => "microvm",
+        }
+    }
+}
+
+/// What becomes of a host that is on no list; a smaller one is tighter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlisted {
+    #[default]
+    Deny,
+    /// The connection waits until a person decides.
+    Ask,
+}
+
+/// How well every limit that is set has to be held; a GREATER one is tighter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// Measured again and again, and everything is killed beyond it: it can be crossed for a moment.
+    #[default]
+    Sampled,
+    /// It cannot be crossed.
+    Hard,
+}
+
 /// Files beyond system, private home and workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fs {
+    /// Whether the user's home can be read, without its secrets.
+    pub home: bool,
     /// Further read-only roots.
     pub read: BTreeSet<PathBuf>,
     /// Further writable roots.
@@ -98,6 +146,7 @@ pub enum Net {
         allow: BTreeSet<String>,
         deny: BTreeSet<String>,
         ports: BTreeSet<u16>,
+        unlisted: Unlisted,
     },
 }
 
@@ -114,15 +163,27 @@ pub struct Env {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// Processes and threads of the sandbox together.
     pub processes: Option<u64>,
+    /// Memory of the sandbox together, its tmpfs included.
     pub memory: Option<Bytes>,
+    /// Size of one file.
     pub file_size: Option<Bytes>,
+    /// Descriptors of one process.
     pub open_files: Option<u64>,
+    /// CPU time of one process.
     pub cpu_seconds: Option<u64>,
+    /// Growth of everything writable on disk together.
     pub disk: Option<Bytes>,
+    /// Standard output and error of all commands together.
     pub output: Option<Bytes>,
+    /// Life of the sandbox.
     pub wall_seconds: Option<u64>,
+    /// Time without a byte in either direction.
     pub idle_seconds: Option<u64>,
+    /// What a limit that cannot be held that well means: the sandbox is refused.
+    #[serde(default)]
+    pub require: Strength,
 }
 
 /// A complete policy.
@@ -136,52 +197,20 @@ pub struct Policy {
     pub net: Net,
     pub env: Env,
     pub limits: Limits,
+    /// The file that last set a key; keys of the profile are absent.
+    #[serde(skip_serializing_if = "Origins::is_empty")]
+    pub origins: Origins,
 }
 
-/// Control files whose content runs outside the sandbox when a person uses the workspace.
-const PROTECTED: &[&str] = &[
-    ".git/config",
-    ".git/hooks",
-    ".lodge",
-    ".envrc",
-    ".vscode",
-    ".idea",
-    ".mcp.json",
-    ".pi",
-    ".claude",
-    ".codex",
-    ".opencode",
-    ".gemini",
-];
+/// Files by the dotted keys they set.
+pub type Origins = BTreeMap<String, PathBuf>;
 
 impl Policy {
-    /// The full default set of a profile.
-    pub fn of(profile: Profile) -> Self {
-        let strict = profile == Profile::Strict;
-        Self {
-            profile,
-            tier: if strict { Tier::Microvm } else { Tier::Process },
-            minimum_tier: if strict { Tier::Container } else { Tier::Process },
-            nesting: if profile == Profile::Minimal {
-                Nesting::OneLevel
-            } else {
-                Nesting::Deny
-            },
-            fs: Fs {
-                read: BTreeSet::new(),
-                write: BTreeSet::new(),
-                deny: BTreeSet::new(),
-                protect: PROTECTED.iter().map(|&name| name.to_owned()).collect(),
-                tmp_size: Bytes::mib(if strict { 512 } else { 2048 }),
-            },
-            net: Net::None,
-            env: Env::default(),
-            limits: Limits {
-                processes: Some(if strict { 256 } else { 1024 }),
-                file_size: Some(Bytes::mib(if strict { 2 << 10 } else { 16 << 10 })),
-                open_files: Some(if strict { 1024 } else { 65_536 }),
-                ..Limits::default()
-            },
+    /// Where `key` was set, for an error: `FILE: key`, or `profile NAME: key`.
+    pub fn place(&self, key: &str) -> String {
+        match self.origins.get(key) {
+            Some(file) => format!("{}: {key}", file.display()),
+            None => format!("profile {}: {key}", self.profile.name()),
         }
     }
 
@@ -192,10 +221,10 @@ impl Policy {
         workspace: Option<&Path>,
     ) -> Result<Self, PolicyError> {
         let read = |file: Option<&Path>| match file {
-            Some(file) => read_layer(file),
+            Some(file) => read_layer(file, Trust::Person),
             None => Ok(None),
         };
-        let mut policy = match read(system)? {
+        let policy = match read(system)? {
             Some((file, layer)) => {
                 Self::base(&layer).map_err(|Loosening { key, reason }| PolicyError::Invalid {
                     file,
@@ -205,14 +234,24 @@ impl Policy {
             }
             None => Self::of(Profile::Development),
         };
-        for narrower in [user, workspace] {
-            if let Some((file, layer)) = read(narrower)? {
-                policy = policy
+        policy.under(user, workspace)
+    }
+
+    /// This policy narrowed by the files that exist.
+    pub(crate) fn under(
+        mut self,
+        user: Option<&Path>,
+        workspace: Option<&Path>,
+    ) -> Result<Self, PolicyError> {
+        let files = [(user, Trust::Person), (workspace, Trust::Guest)];
+        for (file, trust) in files.into_iter().filter_map(|(file, trust)| Some((file?, trust))) {
+            if let Some((file, layer)) = read_layer(file, trust)? {
+                self = self
                     .tighten(&layer)
                     .map_err(|Loosening { key, reason }| PolicyError::Loosens { file, key, reason })?;
             }
         }
-        Ok(policy)
+        Ok(self)
     }
 
     /// The operator's file: its values replace the profile's, but protected names are only added to.
@@ -221,6 +260,7 @@ impl Policy {
         replace(&mut policy.tier, layer.tier);
         replace(&mut policy.minimum_tier, layer.minimum_tier);
         replace(&mut policy.nesting, layer.nesting);
+        replace(&mut policy.fs.home, layer.fs.home);
         replace(&mut policy.fs.read, layer.fs.read.clone());
         replace(&mut policy.fs.write, layer.fs.write.clone());
         replace(&mut policy.fs.deny, layer.fs.deny.clone());
@@ -233,6 +273,7 @@ impl Policy {
         replace(&mut policy.env.pass, layer.env.pass.clone());
         replace(&mut policy.env.set, layer.env.set.clone());
         policy.limits.replace(&layer.limits);
+        policy.origins.clone_from(layer.origins());
         policy.consistent()
     }
 
@@ -244,15 +285,44 @@ impl Policy {
     }
 }
 
-fn read_layer(file: &Path) -> Result<Option<(PathBuf, Layer)>, PolicyError> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some((file.to_owned(), Layer::parse(file, &text)?))),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(PolicyError::Read {
-            file: file.to_owned(),
-            source,
-        }),
+/// Who may have put a file there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// The operator or the user, who may use links.
+    Person,
+    /// A guest, or a repository from outside: a link could lead to a file whose content errors would quote, a pipe
+    /// would never end.
+    Guest,
+}
+
+/// Longest policy file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+fn read_layer(file: &Path, trust: Trust) -> Result<Option<(PathBuf, Layer)>, PolicyError> {
+    let failed = |source: std::io::Error| PolicyError::Read {
+        file: file.to_owned(),
+        source,
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = match trust {
+        Trust::Person => ResolveFlags::empty(),
+        Trust::Guest => ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    };
+    let opened = rustix::fs::openat2(rustix::fs::CWD, file, flags, Mode::empty(), resolve);
+    let opened = match opened {
+        Ok(fd) => std::fs::File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(failed(errno.into())),
+    };
+    let meta = opened.metadata().map_err(failed)?;
+    if !meta.is_file() || meta.len() > MAX_FILE {
+        return Err(failed(std::io::Error::other(
+            "it is no regular file of at most 1 MiB",
+        )));
     }
+    let mut text = String::new();
+    opened.take(MAX_FILE).read_to_string(&mut text).map_err(failed)?;
+    Ok(Some((file.to_owned(), Layer::parse(file, &text)?)))
 }
 
 fn net(mode: NetMode, layer: &NetLayer) -> Net {
@@ -263,6 +333,7 @@ fn net(mode: NetMode, layer: &NetLayer) -> Net {
             allow: layer.allow.clone().unwrap_or_default(),
             deny: layer.deny.clone().unwrap_or_default(),
             ports: layer.ports.clone().unwrap_or_default(),
+            unlisted: layer.unlisted.unwrap_or_default(),
         },
     }
 }

@@ -15,8 +15,8 @@ impl SandboxCommand {
     /// to `stderr`.
     ///
     /// The sandbox dies with the THREAD that calls this (the kernel's parent-death signal counts threads),
-    /// so call it from one that lives as long as the sandbox should.
-    pub fn spawn(self, mux: OwnedFd, stderr: Stdio) -> Result<Child, SandboxError> {
+    /// so call it from one that lives as long as the sandbox should, and keep `self` (its `hold`) until the end.
+    pub fn spawn(&mut self, mux: OwnedFd, stderr: Stdio) -> Result<Child, SandboxError> {
         let Some((program, arguments)) = self.argv.split_first() else {
             return Err(SandboxError::Nul {
                 what: "an empty command".into(),
@@ -42,6 +42,7 @@ impl SandboxCommand {
         // SAFETY: fcntl and dup2 are async-signal-safe, the vector was filled before the fork and is only read.
         unsafe { command.pre_exec(move || hand_over(from, &inherited)) };
         let spawned = command.spawn();
+        self.fds.clear();
         spawned.map_err(|source| SandboxError::Spawn {
             program: program.into(),
             source,

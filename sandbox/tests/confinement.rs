@@ -213,7 +213,24 @@ fn denied_calls() -> Vec<(&'static str, String)> {
         ("vsock", call(libc::SYS_socket, "40, 1, 0")),
         ("packet socket", call(libc::SYS_socket, "17, 2, 0")),
         ("audit netlink", call(libc::SYS_socket, "16, 3, 9")),
+        ("SCTP socket", call(libc::SYS_socket, "2, 1, 132")),
+        (
+            "TIPC socket pair",
+            call(libc::SYS_socketpair, "30, 1, 0, my $p = \"\\0\" x 8"),
+        ),
         ("TIOCSTI", call(libc::SYS_ioctl, "0, 0x5412, my $c = \"x\"")),
+        (
+            "TIOCSETD",
+            call(libc::SYS_ioctl, "0, 0x5423, my $c = \"\\0\" x 4"),
+        ),
+        ("vmsplice", call(libc::SYS_vmsplice, "1, 0, 0, 0")),
+        (
+            "SCHED_FIFO",
+            call(
+                libc::SYS_sched_setscheduler,
+                "0, 0x40000001, my $p = \"\\1\\0\\0\\0\"",
+            ),
+        ),
     ]
 }
 
@@ -391,16 +408,7 @@ fn control_files_of_the_workspace_stay_as_they_are() {
         fs::write(workspace.join(file), "original").unwrap();
     }
     let plan = session.plan();
-    assert!(
-        plan.unprotected.contains(&".mcp.json".to_owned()),
-        "{:?}",
-        plan.unprotected
-    );
-    assert!(
-        !plan.unprotected.iter().any(|name| name.starts_with(".git/")),
-        "{:?}",
-        plan.unprotected
-    );
+    assert_eq!(plan.unprotected, [".husky"]);
     let mut guest = session.start();
     let at = workspace.display();
     for act in [
@@ -414,6 +422,13 @@ fn control_files_of_the_workspace_stay_as_they_are() {
         "mv .envrc old",
         "echo x > .envrc",
         "echo x > .lodge/sandbox.toml",
+        "mkdir -p .git/info && echo x > .git/info/attributes",
+        "mkdir -p .claude && echo x > .claude/settings.json",
+        "echo x > .mcp.json",
+        "rm -f .mcp.json && echo x > .mcp.json",
+        "mv .mcp.json gone",
+        "rmdir .cursor",
+        "mv .codex gone",
         "mv ../workspace ../w2",
     ] {
         assert_ne!(guest.sh(&format!("cd {at} && {act}")).code(), Some(0), "{act}");
@@ -427,6 +442,37 @@ fn control_files_of_the_workspace_stay_as_they_are() {
         "original"
     );
     assert_eq!(fs::read_dir(workspace.join(".git/hooks")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_person_can_work_with_git_inside() {
+    let session = Session::new();
+    let workspace = session.spec.workspace.display().to_string();
+    let git = "git -c user.name=a -c user.email=a@b.c -c init.defaultBranch=main";
+    let mut guest = session.start();
+    let made = guest.sh(&format!(
+        "cd {workspace} && {git} init -q && {git} commit -q --allow-empty -m one"
+    ));
+    assert_eq!(made.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    drop(guest);
+    let mut guest = session.start();
+    let script = format!(
+        "cd {workspace} && {git} status --porcelain && echo x > file && {git} add -A && {git} commit -q -m two && \
+         {git} checkout -q -b other && {git} log --format=%s && {git} ls-files"
+    );
+    let done = guest.sh(&script);
+    assert_eq!(
+        done.text(),
+        "two\none\nfile\n",
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_ne!(
+        guest
+            .sh(&format!("cd {workspace} && {git} config core.hooksPath x"))
+            .code(),
+        Some(0)
+    );
 }
 
 #[test]

@@ -3,12 +3,15 @@
 mod support;
 
 use std::io::Read;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
-use lodge_guest::mux::{Exit, Kind, Started};
+use lodge_guest::client::Client;
+use lodge_guest::mux::{Exit, Kind, Start, Started};
 use lodge_sandbox::bwrap::compile;
-use support::{Guest, Session, bwrap, eventually, processes_with};
+use lodge_sandbox::plan::{Access, Mount, Source};
+use lodge_sandbox::policy::{Nesting, Policy, Profile};
+use support::{DEADLINE, Guest, Session, bwrap, eventually, processes_with};
 
 #[test]
 fn a_harness_that_echoes_gets_its_input_and_gives_it_back_intact() {
@@ -247,7 +250,7 @@ fn walls_that_cannot_be_read_end_init_before_anything_runs() {
             .unwrap()
             .1 = walls.into();
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let command = compile(&plan, &bwrap()).unwrap();
+        let mut command = compile(&plan, &bwrap()).unwrap();
         let output = command
             .spawn(theirs.into(), Stdio::piped())
             .unwrap()
@@ -270,4 +273,83 @@ fn init_refuses_to_be_anything_but_the_first_process() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("PID 1"));
+}
+
+#[test]
+fn init_can_be_told_to_connect_to_a_socket_instead() {
+    let session = Session::new();
+    let path = session.root.path().canonicalize().unwrap().join("mux.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut plan = session.plan();
+    let last = plan.mounts.len() - 1;
+    plan.mounts.insert(
+        last,
+        Mount::Bind {
+            from: path,
+            at: "/run/lodge/mux.sock".into(),
+            access: Access::Read,
+            source: Source::File,
+        },
+    );
+    plan.init_env.retain(|(name, _)| name != lodge_guest::mux::ENV_FD);
+    support::set_init_env(&mut plan, lodge_guest::mux::ENV_SOCKET, "/run/lodge/mux.sock");
+    let (_unused, theirs) = UnixStream::pair().unwrap();
+    let mut launcher = support::spawn(&plan, theirs.into());
+    let (stream, _) = listener.accept().unwrap();
+    let client = Client::new(stream.into(), DEADLINE).unwrap();
+    let start = Start {
+        argv: ["sh", "-c", "echo here; ls /proc/self/fd"]
+            .map(String::from)
+            .to_vec(),
+        env: plan.guest_env,
+        cwd: "/tmp".into(),
+        pty: false,
+        size: None,
+    };
+    let output = client
+        .start(&start)
+        .unwrap()
+        .wait_with_output(1000, DEADLINE)
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n0\n1\n2\n3\n");
+    drop(client);
+    assert_eq!(launcher.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn nothing_is_started_while_the_sandbox_ends() {
+    let session = Session::new();
+    let mut guest = session.start();
+    guest.start_command(
+        1,
+        &["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"],
+    );
+    while guest.frame().unwrap().kind != Kind::Stdout {}
+    guest.send(Kind::Shutdown, 0, &[]);
+    guest.start_command(2, &["echo", "late"]);
+    let answer = loop {
+        let frame = guest.frame().unwrap();
+        if frame.stream == 2 {
+            break frame.kind;
+        }
+    };
+    assert_eq!(answer, Kind::StartFailed);
+}
+
+#[test]
+fn where_it_is_allowed_a_sandbox_can_hold_another_and_settings_stay_out_of_reach() {
+    let session = Session::new();
+    let mut policy = Policy::of(Profile::Development);
+    policy.nesting = Nesting::OneLevel;
+    let mut guest = Guest::start(&session.plan_for(&policy), &bwrap());
+    let inner = "bwrap --unshare-user --unshare-pid --ro-bind / / --tmpfs /tmp sh -c 'echo inner; ls /tmp'";
+    assert_eq!(guest.sh(inner).text(), "inner\n");
+    let setting = "/proc/sys/kernel/core_pattern";
+    let write =
+        format!("cat {setting} > /tmp/value && echo read; cat /tmp/value > {setting} && echo written");
+    assert_eq!(guest.sh(&write).text(), "read\n");
+    let inside = format!(
+        "bwrap --unshare-user --bind / / --tmpfs /tmp sh -c \"{write}; mount -o remount,rw /proc/sys && echo remounted\""
+    );
+    assert_eq!(guest.sh(&inside).text(), "read\n");
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use lodge_sandbox::plan::{PlanError, SessionSpec, plan};
-use lodge_sandbox::policy::{Layer, Policy, Profile};
-use lodge_sandbox::view::{HostView, Kind};
+use lodge_sandbox::plan::{Network, PlanError, SessionSpec, plan};
+use lodge_sandbox::policy::{Layer, Policy, Profile, Tier};
+use lodge_sandbox::view::{HomeView, HostView, Kind};
 
 fn spec() -> SessionSpec {
     SessionSpec {
@@ -48,6 +48,41 @@ fn golden(name: &str, policy: &Policy, spec: &SessionSpec, view: &HostView) {
     insta::assert_snapshot!(name, serde_json::to_string_pretty(&plan).expect("json"));
 }
 
+/// A repository with some of the control files, as every profile and tier sees it.
+#[test]
+fn every_profile_in_every_tier() {
+    let control = [
+        (".git", Kind::Directory),
+        (".git/config", Kind::File),
+        (".git/hooks", Kind::Directory),
+        (".vscode", Kind::Directory),
+    ];
+    let mut view = view(&control);
+    view.empty.insert(".git/hooks".into());
+    view.home = Some(HomeView {
+        path: "/home/ann".into(),
+        shown: vec![
+            ("/home/ann/notes.txt".into(), Kind::File),
+            ("/home/ann/old".into(), Kind::Symlink("older".into())),
+            ("/home/ann/project".into(), Kind::Directory),
+        ],
+    });
+    for profile in [Profile::Minimal, Profile::Development, Profile::Strict] {
+        for tier in [Tier::Process, Tier::Container, Tier::Microvm] {
+            let mut policy = Policy::of(profile);
+            policy.tier = tier;
+            if policy.minimum_tier > tier || profile == Profile::Minimal && tier != Tier::Process {
+                plan(&policy, &spec(), &view).expect_err("too low a tier, or one that cannot do it");
+                continue;
+            }
+            let mut view = view.clone();
+            view.home = view.home.filter(|_| policy.fs.home);
+            let name = format!("{}_{}", profile.name(), tier.name());
+            golden(&name, &policy, &spec(), &view);
+        }
+    }
+}
+
 #[test]
 fn a_workspace_without_control_files() {
     golden("plain", &Policy::of(Profile::Development), &spec(), &view(&[]));
@@ -62,13 +97,19 @@ fn a_repository_as_root_with_further_roots() {
         (".envrc", Kind::File),
     ];
     let mut view = view(&control);
-    view.denied = [("/opt/tools/secret".into(), Kind::File)].into();
+    view.denied = [
+        ("/opt/tools/secret".into(), Kind::File),
+        ("/srv/data/a/b/secret".into(), Kind::Directory),
+        ("/elsewhere".into(), Kind::Directory),
+    ]
+    .into();
     let spec = SessionSpec {
         uid: 0,
         gid: 0,
         ..spec()
     };
-    let text = "nesting = 'one_level'\n[fs]\nread = ['/opt/tools']\ndeny = ['/opt/tools/secret']\n[limits]\nmemory = '2G'";
+    let text = "nesting = 'one_level'\n[fs]\nread = ['/opt/tools']\nwrite = ['/srv/data']\n\
+                deny = ['/elsewhere', '/opt/tools/secret', '/srv/data/a/b/secret']\n[limits]\nmemory = '2G'";
     golden("repository", &policy(text), &spec, &view);
 }
 
@@ -85,19 +126,67 @@ fn a_worktree_whose_git_is_a_file() {
 #[test]
 fn a_setting_that_cannot_be_enforced_is_refused_by_its_key() {
     for (text, key) in [
-        ("profile = 'strict'", "profile"),
-        ("profile = 'minimal'", "profile"),
-        ("tier = 'container'", "tier"),
-        ("[net]\nmode = 'broker'", "net.mode"),
-        ("[limits]\ndisk = '1G'", "limits.disk"),
-        ("[limits]\noutput = '1G'", "limits.output"),
-        ("[limits]\nwall_seconds = 1", "limits.wall_seconds"),
-        ("[limits]\nidle_seconds = 1", "limits.idle_seconds"),
+        ("profile = 'minimal'\ntier = 'container'", "nesting"),
+        ("nesting = 'one_level'\ntier = 'container'", "nesting"),
+        ("profile = 'minimal'\ntier = 'microvm'", "fs.home"),
     ] {
         let error = plan(&policy(text), &spec(), &view(&[])).expect_err(text);
         assert!(
             matches!(error, PlanError::Unsupported { key: found, .. } if found == key),
             "{text}: {error}"
+        );
+    }
+    let error = plan(
+        &policy("nesting = 'one_level'\ntier = 'container'"),
+        &spec(),
+        &view(&[]),
+    );
+    let said = error.expect_err("refused").to_string();
+    assert!(said.starts_with("x.toml: nesting: "), "{said}");
+}
+
+#[test]
+fn a_broker_without_ports_leads_nowhere() {
+    let none = policy("[net]\nmode = 'broker'\nallow = ['pypi.org']");
+    let made = plan(&none, &spec(), &view(&[])).expect("plan");
+    assert_eq!(made.network, Network::None);
+    assert!(!made.guest_env.iter().any(|(name, _)| name == "HTTPS_PROXY"));
+    let some = policy(
+        "[net]\nmode = 'broker'\nallow = ['pypi.org']\nports = [443, 80]\n[env]\nset = { HTTPS_PROXY = 'x' }",
+    );
+    let made = plan(&some, &spec(), &view(&[])).expect("plan");
+    let value = |env: &[(String, String)], wanted: &str| {
+        let found = env.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone())
+    };
+    assert_eq!(
+        value(&made.init_env, "LODGE_EGRESS_PORTS").as_deref(),
+        Some("80,443")
+    );
+    assert_eq!(
+        value(&made.guest_env, "HTTPS_PROXY").as_deref(),
+        Some("http://127.0.0.1:8377")
+    );
+}
+
+#[test]
+fn denials_and_grants_that_would_break_or_bare_the_sandbox_are_refused() {
+    for text in [
+        "deny = ['/proc/version']",
+        "deny = ['/run']",
+        "deny = ['/home/ann/project']",
+        "deny = ['/home/guest/x']",
+        "deny = ['/home']",
+        "read = ['/home/ann/.local']",
+        "write = ['/home/ann/.local/share']",
+        "write = ['/home/ann/.local/share/lodge/harness/pi/1/lib']",
+    ] {
+        let error = plan(&policy(&format!("[fs]\n{text}")), &spec(), &view(&[])).expect_err(text);
+        assert!(matches!(error, PlanError::Collision { .. }), "{text}: {error}");
+        let key = text.split(' ').next().expect("a key");
+        assert!(
+            error.to_string().starts_with(&format!("x.toml: fs.{key}: ")),
+            "{error}"
         );
     }
 }

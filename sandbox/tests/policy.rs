@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lodge_sandbox::policy::{Layer, Net, Policy, PolicyError, Profile, Tier};
+use lodge_sandbox::policy::{Layer, Net, Policy, PolicyError, Profile, Strength, Tier};
 use lodge_sandbox::size::Bytes;
 use proptest::prelude::*;
 
@@ -36,6 +36,28 @@ fn unknown_keys_wrong_types_and_impossible_values_name_file_and_key() {
             "version = 1\n[net]\nmode = 'broker'\nports = [70000]",
             "net.ports",
         ),
+        ("version = 1\n[net]\nunlisted = 'ask'", "net.unlisted"),
+        (
+            "version = 1\n[net]\nmode = 'broker'\nunlisted = 'allow'",
+            "net.unlisted",
+        ),
+        ("version = 1\n[net]\nmode = 'broker'\nallow = ['*']", "net.allow"),
+        (
+            "version = 1\n[net]\nmode = 'broker'\nallow = ['*.com']",
+            "net.allow",
+        ),
+        (
+            "version = 1\n[net]\nmode = 'broker'\nallow = ['PyPI.org']",
+            "net.allow",
+        ),
+        ("version = 1\n[net]\nmode = 'broker'\ndeny = ['a b']", "net.deny"),
+        ("version = 1\n[net]\nmode = 'broker'\nports = [53]", "net.ports"),
+        ("version = 1\n[net]\nmode = 'broker'\nports = [8377]", "net.ports"),
+        ("version = 1\n[fs]\nhome = 'yes'", "fs.home"),
+        ("version = 1\n[limits]\nrequire = 'soft'", "limits.require"),
+        ("version = 1\n[limits]\nmemory = 0", "limits.memory"),
+        ("version = 1\n[limits]\nidle_seconds = 0", "limits.idle_seconds"),
+        ("version = 1\n[fs]\ntmp_size = 0", "fs.tmp_size"),
         ("version = 1\n[env]\npass = ['A=B']", "env"),
         ("version = 1\n[limits]\nprocesses = 'many'", "limits.processes"),
         ("version = 1\ntier = 'none'", "tier"),
@@ -54,6 +76,9 @@ fn each_loosening_is_refused_by_its_key() {
     let base = "version = 1\nminimum_tier = 'process'\n[fs]\nread = ['/opt/a']\nwrite = []\n\
                 [net]\nmode = 'broker'\nallow = ['*.example.org']\nports = [443]\n[env]\npass = ['LANG']";
     let policy = Policy::base(&layer(base)).unwrap();
+    let hard = Policy::base(&layer("version = 1\n[limits]\nrequire = 'hard'")).unwrap();
+    let softer = hard.tighten(&layer("version = 1\n[limits]\nrequire = 'sampled'"));
+    assert_eq!(softer.unwrap_err().key, "limits.require");
     for (text, key) in [
         ("profile = 'minimal'", "profile"),
         ("nesting = 'one_level'", "nesting"),
@@ -61,8 +86,10 @@ fn each_loosening_is_refused_by_its_key() {
         ("[fs]\nread = ['/opt/ab']", "fs.read"),
         ("[fs]\nwrite = ['/srv']", "fs.write"),
         ("[fs]\ntmp_size = '4G'", "fs.tmp_size"),
-        ("[net]\nmode = 'broker'\nallow = ['*']", "net.allow"),
-        ("[net]\nmode = 'broker'\nallow = ['*.org']", "net.allow"),
+        ("[fs]\nhome = true", "fs.home"),
+        ("[net]\nmode = 'broker'\nunlisted = 'ask'", "net.unlisted"),
+        ("[net]\nmode = 'broker'\nallow = ['*.example.com']", "net.allow"),
+        ("[net]\nmode = 'broker'\nallow = ['1.1.1.1']", "net.allow"),
         ("[net]\nmode = 'broker'\nallow = ['example.org']", "net.allow"),
         ("[net]\nmode = 'broker'\nports = [22]", "net.ports"),
         ("[env]\npass = ['SECRET']", "env.pass"),
@@ -111,6 +138,21 @@ fn a_tightening_is_applied() {
     assert_eq!(tighter.limits.memory, Some(Bytes::mib(1024)));
     assert_eq!(tighter.limits.processes, Some(5));
     assert!(tighter.fs.protect.contains("Makefile") && tighter.fs.protect.contains(".git/hooks"));
+    let own = "version = 1\n[net]\nmode = 'broker'\nallow = ['pypi.org']\nunlisted = 'deny'\nports = [443]\n\
+               [limits]\nrequire = 'hard'";
+    let own = policy.tighten(&layer(own)).unwrap();
+    assert!(
+        matches!(&own.net, Net::Broker { allow, ports, .. } if allow.len() == 1 && *ports == [443].into()),
+        "{:?}",
+        own.net
+    );
+    assert_eq!(own.limits.require, Strength::Hard);
+    let minimal = Policy::of(Profile::Minimal);
+    let narrowed = minimal
+        .tighten(&layer("version = 1\nprofile = 'development'"))
+        .unwrap();
+    assert_eq!(narrowed.net, policy.net);
+    assert!(minimal.fs.home && !narrowed.fs.home);
     let strict = policy.tighten(&layer("version = 1\nprofile = 'strict'")).unwrap();
     assert_eq!(
         (strict.profile, strict.tier, strict.net),
@@ -169,6 +211,7 @@ fn text() -> impl Strategy<Value = String> {
         one("nesting", &["'deny'", "'one_level'"]),
     );
     let fs = (
+        one("home", &["true", "false"]),
         one("read", paths),
         one("write", paths),
         one("deny", paths),
@@ -179,10 +222,16 @@ fn text() -> impl Strategy<Value = String> {
         proptest::bool::weighted(0.5),
         one(
             "allow",
-            &["[]", "['*.a.org']", "['x.a.org']", "['*.org', 'b.com']"],
+            &[
+                "[]",
+                "['*.a.org']",
+                "['x.a.org']",
+                "['*.x.a.org', 'b.com', 'github.com']",
+            ],
         ),
         one("deny", &["[]", "['b.com']"]),
         one("ports", &["[]", "[80]", "[80, 443]"]),
+        one("unlisted", &["'deny'", "'ask'"]),
     );
     let env = (
         one("pass", &["[]", "['A']", "['A', 'B']"]),
@@ -197,16 +246,22 @@ fn text() -> impl Strategy<Value = String> {
         one("disk", sizes),
         one("output", sizes),
         one("wall_seconds", counts),
-        one("idle_seconds", counts),
+        (
+            one("idle_seconds", counts),
+            one("require", &["'sampled'", "'hard'"]),
+        ),
     );
     (top, fs, net, env, limits).prop_map(|(t, f, n, e, l)| {
         let net = if n.0 {
-            format!("mode = 'broker'\n{}{}{}", n.1, n.2, n.3)
+            format!("mode = 'broker'\n{}{}{}{}", n.1, n.2, n.3, n.4)
         } else {
             String::new()
         };
-        let fs = format!("{}{}{}{}{}", f.0, f.1, f.2, f.3, f.4);
-        let limits = format!("{}{}{}{}{}{}{}{}{}", l.0, l.1, l.2, l.3, l.4, l.5, l.6, l.7, l.8);
+        let fs = format!("{}{}{}{}{}{}", f.0, f.1, f.2, f.3, f.4, f.5);
+        let limits = format!(
+            "{}{}{}{}{}{}{}{}{}{}",
+            l.0, l.1, l.2, l.3, l.4, l.5, l.6, l.7, l.8.0, l.8.1
+        );
         let top = format!("{}{}{}{}", t.0, t.1, t.2, t.3);
         format!(
             "version = 1\n{top}[fs]\n{fs}[net]\n{net}[env]\n{}{}[limits]\n{limits}",

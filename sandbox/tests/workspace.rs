@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use lodge_sandbox::host::{HostReport, require_process_tier};
+use lodge_sandbox::SandboxError;
+use lodge_sandbox::host::{HostReport, require_process_tier, usable};
 use lodge_sandbox::plan::SessionSpec;
-use lodge_sandbox::policy::{Policy, Profile};
+use lodge_sandbox::policy::{Policy, Profile, Tier};
 use lodge_sandbox::view::{HostView, ViewError};
 use lodge_sandbox::workspace::{WorkspaceError, validate};
 
@@ -135,6 +136,19 @@ fn the_report_agrees_with_what_is_required() {
         assert!(
             item.ok || item.mend.as_ref().is_some_and(|mend| !mend.is_empty()),
             "{item:?}"
+        );
+    }
+}
+
+#[test]
+fn a_tier_that_cannot_be_run_names_the_missing_wall() {
+    let state = tempfile::tempdir().unwrap();
+    usable(Tier::Process, state.path()).expect("the process tier");
+    for tier in [Tier::Container, Tier::Microvm] {
+        let error = usable(tier, state.path()).expect_err("there is no guest image");
+        assert!(
+            matches!(&error, SandboxError::MissingWall { mend, .. } if !mend.is_empty()),
+            "{error}"
         );
     }
 }

@@ -7,6 +7,7 @@
 use super::group::{Group, Lag};
 use super::internal::Replies;
 use super::signal::{CloseReason, Signal};
+use super::terminals::TerminalQueue;
 use super::wrap::{self, Field};
 use crate::upstream::UpstreamError;
 use bytes::Bytes;
@@ -42,6 +43,7 @@ struct Client {
     direct_bytes: usize,
     /// Runner handles of the sessions it takes live.
     joined: Vec<u64>,
+    terminals: TerminalQueue,
 }
 
 impl Client {
@@ -61,6 +63,8 @@ impl Client {
 #[derive(Debug, Default)]
 pub(crate) struct Drained {
     pub(crate) texts: Vec<Bytes>,
+    /// Binary frames, to be written after the texts.
+    pub(crate) binaries: Vec<Bytes>,
     /// More waits.
     pub(crate) more: bool,
     /// Sessions the client is too far behind in: the runner is asked for a snapshot.
@@ -100,6 +104,7 @@ impl Fanout {
             direct: VecDeque::new(),
             direct_bytes: 0,
             joined: Vec::new(),
+            terminals: TerminalQueue::default(),
         };
         self.clients.insert(self.last_channel, client);
         self.last_channel
@@ -137,7 +142,8 @@ impl Fanout {
     /// The runner went away: nothing it numbered holds any more. What is queued still goes out.
     pub(crate) fn runner_lost(&mut self, control: &ToClient, now: Instant) {
         self.flush_groups(now);
-        for client in self.clients.values() {
+        for client in self.clients.values_mut() {
+            client.terminals.runner_lost();
             if let Port::Internal(replies) = &client.port {
                 replies.runner_lost();
             }
@@ -206,9 +212,36 @@ impl Fanout {
                 self.direct(header, Field::Control, text)
             }
             Kind::Command => Err(UpstreamError::Protocol("a runner sends no command frames".into())),
-            // Not in use on this connection yet.
+            // Blobs have a way of their own, credits are not in use on this connection.
             Kind::Blob | Kind::Credit => Ok(()),
         }
+    }
+
+    /// Queues bytes of a terminal for the client of the frame's channel. `Some` names the terminal that this client is
+    /// too slow for: it was told, and the runner is to be.
+    pub(crate) fn on_blob(&mut self, header: &Header, bytes: &[u8]) -> Result<Option<u32>, UpstreamError> {
+        let terminal = u32::try_from(header.session).ok().filter(|id| *id != 0);
+        let (Some(terminal), true) = (terminal, header.channel != 0) else {
+            return Err(UpstreamError::Protocol(
+                "a blob needs a channel and a terminal".into(),
+            ));
+        };
+        let Some(client) = self.clients.get_mut(&header.channel) else {
+            return Ok(None);
+        };
+        let Port::Socket(signal) = &client.port else {
+            return Ok(None);
+        };
+        let first = header.flags & flags::FOLDED != 0;
+        signal.ready(header.flags & flags::URGENT != 0);
+        if client.terminals.push(terminal, bytes, first) {
+            return Ok(None);
+        }
+        let control = ToClient::TerminalLagged {
+            terminal_id: terminal,
+        };
+        client.push(wrap::control(&control), true);
+        Ok(Some(terminal))
     }
 
     fn live(&mut self, header: &Header, text: &str, now: Instant) {
@@ -347,6 +380,12 @@ impl Fanout {
             return drained;
         }
         self.drain_live(channel, &mut budget, now, &mut drained);
+        // Terminals come last: they never hold up what an agent does.
+        if let Some(client) = self.clients.get_mut(&channel)
+            && !drained.more
+        {
+            drained.more = client.terminals.take(&mut budget, &mut drained.binaries);
+        }
         drained
     }
 

@@ -4,12 +4,13 @@ use super::fanout::{Drained, Fanout, Port};
 use super::internal::Replies;
 use super::signal::{CloseReason, Signal};
 use crate::auth::secret::TokenHash;
+use crate::upstream::connection::Payload;
 use crate::upstream::encode;
 use crate::upstream::link::{self, Batch, LinkHandler};
 use crate::upstream::outbox::Outbox;
 use crate::upstream::{Placement, UpstreamError};
 use bytes::Bytes;
-use lodge_proto::frame::FrameError;
+use lodge_proto::frame::{FrameError, Kind};
 use lodge_proto::relay::{Actor, Rights, ToClient, ToRunner};
 use lodge_proto::{Command, Cursor, ErrorBody, ErrorCode, Outcome, SessionId};
 use serde_json::Value;
@@ -224,8 +225,16 @@ impl LinkHandler for Hub {
     fn frames(&self, batch: &mut Batch<'_>) -> Result<(), UpstreamError> {
         let now = Instant::now();
         let mut state = self.state();
-        while let Some((header, text)) = batch.next_frame()? {
-            state.fanout.on_frame(&header, text, now)?;
+        while let Some((header, payload)) = batch.next_frame()? {
+            match payload {
+                Payload::Text(text) => state.fanout.on_frame(&header, text, now)?,
+                Payload::Bytes(bytes) if header.kind == Kind::Blob => {
+                    if let Some(terminal_id) = state.fanout.on_blob(&header, bytes)? {
+                        state.to_runner(header.channel, &ToRunner::TerminalDetach { terminal_id });
+                    }
+                }
+                Payload::Bytes(_) => {}
+            }
         }
         Ok(())
     }
@@ -267,6 +276,22 @@ impl Attachment {
     /// Passes a checked command on.
     pub(crate) async fn command(&self, text: &str) -> Result<(), ErrorBody> {
         self.hub.forward(self.channel, &self.actor, text).await
+    }
+
+    /// Passes what was typed into a terminal on. The runner checks that there is such a terminal.
+    pub(crate) async fn terminal_input(&self, terminal: u32, bytes: &[u8]) -> Result<(), ErrorBody> {
+        if self.actor.rights < Rights::Own {
+            return Err(ErrorBody::new(ErrorCode::Forbidden, "this account may only look"));
+        }
+        let outbox = self.hub.state().outbox.clone();
+        let mut frame = Vec::new();
+        encode::blob(self.channel, terminal, bytes, &mut frame)
+            .map_err(|error| ErrorBody::new(ErrorCode::InvalidArgument, error.to_string()))?;
+        if let Some(outbox) = outbox {
+            // Of a connection that ends now the client hears by `runner_lost`.
+            let _ = outbox.send(&frame).await;
+        }
+        Ok(())
     }
 
     /// Queues a wrapped text of the relay's own.

@@ -134,11 +134,11 @@ pub(crate) fn check(command: &Command, rights: Rights) -> Result<(), ErrorBody> 
     if command.body.needs_session() && command.session_id.is_none() {
         return Err(wrong("session_id", "this command needs a `session_id`"));
     }
+    if rights < Rights::Own && command.body.needs_ownership() {
+        return Err(ErrorBody::new(ErrorCode::Forbidden, "this account may only look"));
+    }
     if !command.body.is_mutating() {
         return Ok(());
-    }
-    if rights < Rights::Own {
-        return Err(ErrorBody::new(ErrorCode::Forbidden, "this account may only look"));
     }
     match command.client_id.as_deref() {
         None => Err(wrong(

@@ -10,6 +10,7 @@
 //! - `rate`: how much of that there may be
 //! - `upgrade`: from an HTTP request to a WebSocket
 //! - `socket`, `reader`, `writer`: one client's WebSocket
+//! - `terminals`: the bytes of terminals on their way to one client
 //! - `counted`: sees whether bytes move
 
 pub(crate) mod counted;
@@ -24,6 +25,7 @@ pub(crate) mod rate;
 pub(crate) mod reader;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod terminals;
 pub(crate) mod upgrade;
 pub(crate) mod wrap;
 pub(crate) mod writer;

@@ -25,13 +25,7 @@ pub(super) async fn run(
         presence.heard();
         match message {
             Ok(Message::Text(text)) => on_text(&text, attachment, &mut bucket).await,
-            Ok(Message::Binary(_)) => {
-                let message = "binary frames carry nothing on this connection; send text";
-                attachment.push(inbound::rejected(ErrorBody::new(
-                    ErrorCode::InvalidArgument,
-                    message,
-                )));
-            }
+            Ok(Message::Binary(bytes)) => on_binary(&bytes, attachment, &mut bucket).await,
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             Err(Error::Capacity(_)) => {
                 // The codec is inside the long message: there is no going on.
@@ -40,6 +34,24 @@ pub(super) async fn run(
             }
             Ok(Message::Close(_)) | Err(_) => return,
         }
+    }
+}
+
+/// What was typed into a terminal: its id, then the bytes.
+async fn on_binary(bytes: &[u8], attachment: &Attachment, bucket: &mut Bucket) {
+    if let Err(wait) = bucket.take(Instant::now()) {
+        // Nothing that was typed is dropped: it only waits.
+        tokio::time::sleep(wait).await;
+    }
+    let passed = match bytes.split_first_chunk::<4>() {
+        Some((id, typed)) => attachment.terminal_input(u32::from_le_bytes(*id), typed).await,
+        None => Err(ErrorBody::new(
+            ErrorCode::InvalidArgument,
+            "a binary frame is a terminal's id in four bytes and what is typed into it",
+        )),
+    };
+    if let Err(error) = passed {
+        attachment.push(inbound::rejected(error));
     }
 }
 

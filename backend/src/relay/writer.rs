@@ -3,6 +3,7 @@
 //! What comes after a quiet moment leaves at once; a stream leaves at most once per [`WINDOW`]. Each time all that
 //! waits is encoded, then flushed once.
 
+use super::fanout::Drained;
 use super::hub::Attachment;
 use super::signal::CloseReason;
 use super::socket::Presence;
@@ -81,7 +82,7 @@ where
         if drained.more {
             attachment.signal.ready(true);
         }
-        if let Err(end) = progressing(write(sink, drained.texts), written).await {
+        if let Err(end) = progressing(write(sink, drained), written).await {
             return end;
         }
         last_flush = Some(Instant::now());
@@ -97,22 +98,24 @@ fn wake_at(attachment: &Attachment, last_flush: Option<Instant>, idle_until: Ins
     (!attachment.signal.is_urgent() && Instant::now() < until).then_some(until)
 }
 
-async fn write<S>(sink: &mut S, texts: Vec<Bytes>) -> Result<(), Error>
+async fn write<S>(sink: &mut S, drained: Drained) -> Result<(), Error>
 where
     S: Sink<Message, Error = Error> + Unpin,
 {
-    for text in texts {
-        feed(sink, text).await?;
+    for text in drained.texts {
+        feed(sink, text, Data::Text).await?;
+    }
+    for bytes in drained.binaries {
+        feed(sink, bytes, Data::Binary).await?;
     }
     sink.flush().await
 }
 
-/// Encodes one text, in fragments where it is long.
-async fn feed<S>(sink: &mut S, mut text: Bytes) -> Result<(), Error>
+/// Encodes one message, in fragments where it is long.
+async fn feed<S>(sink: &mut S, mut text: Bytes, mut opcode: Data) -> Result<(), Error>
 where
     S: Sink<Message, Error = Error> + Unpin,
 {
-    let mut opcode = Data::Text;
     while text.len() > FRAGMENT {
         let fragment = Frame::message(text.split_to(FRAGMENT), OpCode::Data(opcode), false);
         sink.feed(Message::Frame(fragment)).await?;

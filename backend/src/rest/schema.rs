@@ -17,6 +17,7 @@ pub(crate) struct SessionInfoSchema {
     workspace: String,
     /// `process`, `container` or `microvm`.
     tier: String,
+    profile: Option<String>,
     /// `starting`, `idle`, `working`, `aborting`, `stopping`, `stopped` or `failed`.
     status: String,
     /// `provider/model`.
@@ -100,6 +101,7 @@ mod tests {
             harness_version: Some("1".into()),
             workspace: "/w".into(),
             tier: Tier::Process,
+            profile: Some("development".into()),
             status: SessionStatus::Idle,
             model: Some("demo/m".into()),
             thinking_level: Some("low".into()),

@@ -69,7 +69,7 @@ impl UpstreamError {
     }
 }
 
-/// A frame of a runner: header and payload, which is UTF-8.
+/// A frame of a runner: header and payload, which is UTF-8. The payload of a binary frame is not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerFrame {
     pub header: Header,
@@ -105,6 +105,14 @@ impl RunnerFrame {
     }
 }
 
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payload<'a> {
+    Text(&'a str),
+    /// Of a blob or a credit.
+    Bytes(&'a [u8]),
+}
+
 /// The reading half. Dropping a pending [`fill`](Self::fill) loses nothing.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
@@ -128,19 +136,19 @@ impl FrameReader {
         Ok(count > 0)
     }
 
-    /// The next frame among the bytes at hand. Binary frames come as an empty text.
-    pub(crate) fn next_buffered(&mut self) -> Result<Option<(Header, &str)>, UpstreamError> {
+    /// The next frame among the bytes at hand.
+    pub(crate) fn next_buffered(&mut self) -> Result<Option<(Header, Payload<'_>)>, UpstreamError> {
         let Some((header, payload)) = self.decoder.next_frame()? else {
             return Ok(None);
         };
         if matches!(header.kind, Kind::Blob | Kind::Credit) {
-            return Ok(Some((header, "")));
+            return Ok(Some((header, Payload::Bytes(payload))));
         }
         let text = std::str::from_utf8(payload).map_err(|e| UpstreamError::Utf8 {
             kind: header.kind,
             at: e.valid_up_to(),
         })?;
-        Ok(Some((header, text)))
+        Ok(Some((header, Payload::Text(text))))
     }
 }
 
@@ -259,11 +267,12 @@ impl RunnerConnection {
     /// The next frame, `None` at the end of the stream. Dropping the future loses nothing.
     pub async fn next_frame(&mut self) -> Result<Option<RunnerFrame>, UpstreamError> {
         loop {
-            if let Some((header, text)) = self.reader.next_buffered()? {
-                return Ok(Some(RunnerFrame {
-                    header,
-                    text: text.to_owned(),
-                }));
+            if let Some((header, payload)) = self.reader.next_buffered()? {
+                let text = match payload {
+                    Payload::Text(text) => text.to_owned(),
+                    Payload::Bytes(_) => String::new(),
+                };
+                return Ok(Some(RunnerFrame { header, text }));
             }
             if !self.reader.fill().await? {
                 return Ok(None);

@@ -27,6 +27,14 @@ pub(crate) fn command(
     frame::encode(&Header::new(Kind::Command).channel(channel), &payload, out)
 }
 
+/// Appends bytes for a terminal.
+pub(crate) fn blob(channel: u32, terminal: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let header = Header::new(Kind::Blob)
+        .channel(channel)
+        .session(u64::from(terminal));
+    frame::encode(&header, bytes, out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Keeps the connection to one account's runner up.
 
-use super::connection::{FrameReader, RunnerConnection, UpstreamError};
+use super::connection::{FrameReader, Payload, RunnerConnection, UpstreamError};
 use super::outbox::Outbox;
 use super::placement::Placement;
 use lodge_proto::frame::Header;
@@ -40,7 +40,7 @@ pub(crate) struct Batch<'a>(&'a mut FrameReader);
 
 impl Batch<'_> {
     /// The next of them.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<(Header, &str)>, UpstreamError> {
+    pub(crate) fn next_frame(&mut self) -> Result<Option<(Header, Payload<'_>)>, UpstreamError> {
         self.0.next_buffered()
     }
 }

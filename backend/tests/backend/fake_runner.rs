@@ -21,6 +21,8 @@ pub(crate) struct Connection {
 pub(crate) struct Received {
     pub(crate) header: Header,
     pub(crate) json: Value,
+    /// The payload as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Received {
@@ -67,7 +69,12 @@ impl Connection {
             if let Some((header, payload)) = self.decoder.next_frame().unwrap() {
                 return Some(Received {
                     header,
-                    json: serde_json::from_slice(payload).unwrap(),
+                    json: if header.kind == Kind::Blob {
+                        Value::Null
+                    } else {
+                        serde_json::from_slice(payload).unwrap()
+                    },
+                    bytes: payload.to_vec(),
                 });
             }
             let mut bytes = vec![0; 65536];

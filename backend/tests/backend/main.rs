@@ -19,4 +19,5 @@ mod runner_client;
 mod slow_client;
 mod stop;
 mod support;
+mod terminals;
 mod ui;

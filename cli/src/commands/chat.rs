@@ -41,11 +41,14 @@ pub struct Args {
     /// The model, as PROVIDER/MODEL [default: the harness's or the provider's first].
     #[arg(long)]
     model: Option<String>,
-    /// Isolation of the sandbox.
-    #[arg(long, value_enum, default_value = "process")]
-    tier: TierName,
+    /// Isolation of the sandbox [default: the policy's].
+    #[arg(long, value_enum)]
+    tier: Option<TierName>,
+    /// Set of rules of the sandbox: it can only narrow what the policy allows [default: the policy's].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Go on in this session instead of a new one.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["harness", "model", "tier"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["harness", "model", "tier", "profile"])]
     session: Option<String>,
     /// Print the canonical events, one JSON object a line.
     #[arg(long)]
@@ -135,8 +138,8 @@ async fn create(
         model: args.model.clone(),
         thinking_level: None,
         title: None,
-        tier: Some(args.tier.into()),
-        profile: None,
+        tier: args.tier.map(Tier::from),
+        profile: args.profile.clone(),
     };
     let created: SessionInfo = match link.call_for(&command(None, body), "session").await {
         Ok(created) => created,
@@ -148,7 +151,8 @@ async fn create(
 /// A running Lodge decides by itself where agents may work.
 fn outside_the_roots(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<ErrorBody>() {
-        Some(body) if matches!(body.code, ErrorCode::Forbidden | ErrorCode::SandboxDenied) => {
+        // The sandbox's policy refuses for other reasons too.
+        Some(body) if body.code == ErrorCode::Forbidden || body.message.contains("--workspace") => {
             Failure::new(body.code, body.message.clone())
                 .at("--workspace")
                 .mend("start Lodge with that directory: lodge down, then lodge up --workspace DIR")

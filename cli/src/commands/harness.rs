@@ -71,18 +71,7 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
 
 /// As a person and the exit status need it; the message says what to do.
 fn body(error: &InstallError) -> anyhow::Error {
-    let code = error.code();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    ErrorBody::new(code, text).into()
+    ErrorBody::new(error.code(), crate::failure::chain(error)).into()
 }
 
 fn list(installer: &Installer, json: bool) -> anyhow::Result<()> {

@@ -6,9 +6,11 @@ pub mod debug;
 pub mod doctor;
 pub mod down;
 pub mod harness;
+pub mod image;
 pub mod login_link;
 pub mod logs;
 pub mod role;
+pub mod sandbox;
 pub mod sessions;
 pub mod status;
 pub mod up;
@@ -28,6 +30,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Chat(args) => wait(chat::run(&data, args)),
         Command::Sessions(args) => wait(sessions::run(&data, args)),
         Command::Harness(args) => harness::run(&data, args),
+        Command::Sandbox(args) => sandbox::run(&data, args),
+        Command::Image(args) => image::run(&data, args),
         Command::Doctor(args) => doctor::run(&data, args),
         Command::Debug(args) => debug::run(args),
         Command::Completions(args) => completions::run(args),

@@ -8,6 +8,8 @@ use lodge_proto::{Event, EventBody, Role};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
+/// Findings of a turn that are shown.
+const FINDINGS: usize = 10;
 /// Width of a tool line, in characters.
 const LINE: usize = 100;
 
@@ -102,6 +104,15 @@ impl Renderer {
                 message,
             } => {
                 self.line(out, &format!("! {}", one_line(message, LINE * 3)));
+            }
+            EventBody::WorkspaceFindings { items, .. } => {
+                for finding in items.iter().take(FINDINGS) {
+                    let what = format!("! {}: {}", finding.path, finding.detail);
+                    self.line(out, &one_line(&what, LINE * 3));
+                }
+                if items.len() > FINDINGS {
+                    self.line(out, &format!("! … and {} more", items.len() - FINDINGS));
+                }
             }
             _ => {}
         }

@@ -39,7 +39,7 @@ export type Cursor = string;
 /**
  * What kind of failure it is. Programs decide by this, people read the message.
  */
-export type ErrorCode = "not_found" | "forbidden" | "unauthenticated" | "busy" | "conflict" | "invalid_argument" | "unsupported_by_harness" | "harness_not_installed" | "harness_crashed" | "sandbox_unavailable" | "sandbox_denied" | "budget_exceeded" | "rate_limited" | "provider_error" | "deadline_exceeded" | "unavailable" | "persisting" | "internal";
+export type ErrorCode = "not_found" | "forbidden" | "unauthenticated" | "busy" | "conflict" | "invalid_argument" | "unsupported_by_harness" | "harness_not_installed" | "harness_crashed" | "sandbox_unavailable" | "sandbox_denied" | "limit_exceeded" | "budget_exceeded" | "rate_limited" | "provider_error" | "deadline_exceeded" | "unavailable" | "persisting" | "internal";
 
 /**
  * An error as it reaches a user: what was wrong, where, and what to do.
@@ -221,7 +221,11 @@ export type QueueEntry = { id: QueueId, state: QueueState, parts: Array<Part>, c
 /**
  * What a session is: one row of the session list.
  */
-export type SessionInfo = { id: SessionId, title: string, harness: string, harness_version?: string, workspace: string, tier: Tier, status: SessionStatus, model?: string, thinking_level?: string, parent?: SessionId, 
+export type SessionInfo = { id: SessionId, title: string, harness: string, harness_version?: string, workspace: string, tier: Tier, 
+/**
+ * Profile of the sandbox's policy.
+ */
+profile?: string, status: SessionStatus, model?: string, thinking_level?: string, parent?: SessionId, 
 /**
  * Other open sessions on the same workspace: both may write its files.
  */
@@ -279,6 +283,187 @@ last_error?: ErrorBody, };
 export type MessageAnchor = { message_id: MessageId, index: number, };
 
 /**
+ * What a directory entry is.
+ */
+export type FileKind = "file" | "directory" | "symlink" | "special";
+
+/**
+ * One entry of a directory.
+ */
+export type FileEntry = { 
+/**
+ * Bytes that are no UTF-8 are replaced, and such a file cannot be opened by name.
+ */
+name: string, kind: FileKind, 
+/**
+ * Bytes.
+ */
+size: number, 
+/**
+ * UTC milliseconds.
+ */
+modified: number, 
+/**
+ * Where a symbolic link leads, as it is written in it.
+ */
+target?: string, };
+
+/**
+ * Result of `file.list`: directories first, then by name.
+ */
+export type FileListing = { path: string, entries: Array<FileEntry>, 
+/**
+ * There are more than the 5000 that are shown.
+ */
+truncated: boolean, };
+
+/**
+ * Result of `file.read`.
+ */
+export type FileContent = { path: string, 
+/**
+ * Bytes of the whole file.
+ */
+size: number, 
+/**
+ * Changes when the file does; what `file.write` takes as `expected_version`.
+ */
+version: string, 
+/**
+ * The slice is no UTF-8 text, so there is no `text`.
+ */
+binary: boolean, text?: string, 
+/**
+ * Where the text begins, in bytes.
+ */
+offset: number, 
+/**
+ * Where to read on; absent at the end.
+ */
+next_offset?: number, };
+
+/**
+ * Result of `file.write`.
+ */
+export type FileWritten = { path: string, size: number, version: string, };
+
+/**
+ * A changed file. The states are the letters of `git status`: `M`, `A`, `D`, `R`, `C`, `T`, `U`, `?`, or `.` for none.
+ */
+export type GitEntry = { path: string, 
+/**
+ * Where a renamed or copied file came from.
+ */
+original_path?: string, index: string, worktree: string, };
+
+/**
+ * Result of `git.status`.
+ */
+export type GitStatus = { 
+/**
+ * Whether the workspace is a Git repository; without one the rest is empty.
+ */
+repository: boolean, 
+/**
+ * Absent when no branch is checked out.
+ */
+branch?: string, upstream?: string, 
+/**
+ * Commits that the upstream lacks.
+ */
+ahead: number, 
+/**
+ * Commits that are only in the upstream.
+ */
+behind: number, entries: Array<GitEntry>, 
+/**
+ * There are more than the 2000 that are shown.
+ */
+truncated: boolean, };
+
+/**
+ * Result of `git.diff`.
+ */
+export type GitDiff = { 
+/**
+ * Unified.
+ */
+text: string, 
+/**
+ * There is more than the 1 MiB that is shown.
+ */
+truncated: boolean, };
+
+/**
+ * A terminal of a session: result of `terminal.open`, row of `terminal.list`.
+ *
+ * Its bytes travel as binary frames in both directions: the id as `u32`, little endian, then the bytes.
+ */
+export type TerminalInfo = { terminal_id: number, rows: number, cols: number, opened_at: number, };
+
+/**
+ * How a terminal's shell ended: a status, a signal, or else the reason why it cannot be told.
+ */
+export type TerminalExit = { code?: number, signal?: number, reason?: string, };
+
+/**
+ * What kind of thing a finding is.
+ */
+export type FindingKind = "control_file" | "hook" | "hard_link" | "nested_repository" | "special_file" | "set_uid";
+
+/**
+ * Something new in the workspace after a turn that is worth a look before tools of the host meet it.
+ */
+export type Finding = { kind: FindingKind, path: string, 
+/**
+ * One sentence for a person.
+ */
+detail: string, };
+
+/**
+ * A tier, and whether it works here.
+ */
+export type TierChoice = { tier: Tier, usable: boolean, 
+/**
+ * What is missing.
+ */
+problem?: string, 
+/**
+ * What to do about it.
+ */
+mend?: string, 
+/**
+ * It works, and this is to be known about it.
+ */
+notice?: string, };
+
+/**
+ * A profile of the policy.
+ */
+export type ProfileChoice = { name: string, 
+/**
+ * The tier it runs in unless another one is asked for.
+ */
+tier: Tier, 
+/**
+ * `none` or `broker`.
+ */
+network: string, 
+/**
+ * One sentence for a person.
+ */
+summary: string, };
+
+/**
+ * Result of `sandbox.list`.
+ */
+export type SandboxChoices = { tiers: Array<TierChoice>, profiles: Array<ProfileChoice>, 
+/**
+ * What a session gets that asks for nothing.
+ */
+default_tier: Tier, default_profile: string, };
+
+/**
  * How a turn ended.
  */
 export type TurnOutcome = "completed" | "aborted" | "failed" | "interrupted";
@@ -292,6 +477,11 @@ export type NotifyLevel = "info" | "warning" | "error";
  * Why a context is compacted.
  */
 export type CompactReason = "manual" | "threshold" | "overflow";
+
+/**
+ * What became of a guest's connections to one place.
+ */
+export type NetworkDecision = "allowed" | "denied" | "asked";
 
 /**
  * What happened, tagged by `event`.
@@ -312,7 +502,35 @@ output?: Array<Part>, } | { "event": "tool.end", tool_call_id: ToolCallId, name:
 /**
  * Sum over the session.
  */
-usage: Usage, context_tokens?: number, } | { "event": "notify", level: NotifyLevel, message: string, } | { "event": "status", status: SessionStatus, text?: string, persisting: boolean, };
+usage: Usage, context_tokens?: number, } | { "event": "workspace.findings", items: Array<Finding>, 
+/**
+ * There are more, or the workspace was too large to look through.
+ */
+truncated: boolean, } | { "event": "network.access", 
+/**
+ * A name in lower case, an address, or words in parentheses where there is none.
+ */
+host: string, port: number, decision: NetworkDecision, 
+/**
+ * What decided: a pattern with its list, or a key of the policy.
+ */
+rule: string, 
+/**
+ * For people; empty where the rule says it all.
+ */
+reason: string, 
+/**
+ * Connections that began; 0 where some only ended.
+ */
+connections: number, 
+/**
+ * Bytes from the guest, of connections that ended.
+ */
+sent_bytes: number, 
+/**
+ * Bytes to the guest, of connections that ended.
+ */
+received_bytes: number, } | { "event": "notify", level: NotifyLevel, message: string, } | { "event": "status", status: SessionStatus, text?: string, persisting: boolean, };
 
 /**
  * One event of a session's log.
@@ -341,7 +559,35 @@ output?: Array<Part>, } | { "event": "tool.end", tool_call_id: ToolCallId, name:
 /**
  * Sum over the session.
  */
-usage: Usage, context_tokens?: number, } | { "event": "notify", level: NotifyLevel, message: string, } | { "event": "status", status: SessionStatus, text?: string, persisting: boolean, });
+usage: Usage, context_tokens?: number, } | { "event": "workspace.findings", items: Array<Finding>, 
+/**
+ * There are more, or the workspace was too large to look through.
+ */
+truncated: boolean, } | { "event": "network.access", 
+/**
+ * A name in lower case, an address, or words in parentheses where there is none.
+ */
+host: string, port: number, decision: NetworkDecision, 
+/**
+ * What decided: a pattern with its list, or a key of the policy.
+ */
+rule: string, 
+/**
+ * For people; empty where the rule says it all.
+ */
+reason: string, 
+/**
+ * Connections that began; 0 where some only ended.
+ */
+connections: number, 
+/**
+ * Bytes from the guest, of connections that ended.
+ */
+sent_bytes: number, 
+/**
+ * Bytes to the guest, of connections that ended.
+ */
+received_bytes: number, } | { "event": "notify", level: NotifyLevel, message: string, } | { "event": "status", status: SessionStatus, text?: string, persisting: boolean, });
 
 /**
  * What is asked, tagged by `cmd`.
@@ -350,7 +596,19 @@ export type CommandBody = { "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, };
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
+/**
+ * Byte to begin at, 0 where absent.
+ */
+offset?: number, 
+/**
+ * Bytes, at most 1 MiB and that where absent.
+ */
+limit?: number, } | { "cmd": "file.write", path: string, text: string, 
+/**
+ * The version it was read at: another one is a `conflict`. The empty string demands that it does not exist.
+ */
+expected_version?: string, } | { "cmd": "git.status", } | { "cmd": "git.diff", path?: string, staged?: boolean, };
 
 /**
  * A command as a client sends it.
@@ -368,7 +626,19 @@ client_id?: string, } & ({ "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, });
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
+/**
+ * Byte to begin at, 0 where absent.
+ */
+offset?: number, 
+/**
+ * Bytes, at most 1 MiB and that where absent.
+ */
+limit?: number, } | { "cmd": "file.write", path: string, text: string, 
+/**
+ * The version it was read at: another one is a `conflict`. The empty string demands that it does not exist.
+ */
+expected_version?: string, } | { "cmd": "git.status", } | { "cmd": "git.diff", path?: string, staged?: boolean, });
 
 /**
  * Success with its result, or an error.
@@ -432,7 +702,7 @@ export type Verdict = { "verdict": "ok", } | { "verdict": "snapshot", state: Ses
 /**
  * Controls that a client sees.
  */
-export type ToClient = { "type": "welcome", version: number, account: string, name: string, } | { "type": "subscribed", session_id: SessionId, cursor: Cursor, } & ({ "verdict": "ok", } | { "verdict": "snapshot", state: SessionState, } | { "verdict": "gap", reason: string, state: SessionState, }) | { "type": "subscribe_failed", session_id: SessionId, error: ErrorBody, } | { "type": "session_changed", session: SessionInfo, } | { "type": "session_removed", session_id: SessionId, } | { "type": "runner_lost", error: ErrorBody, } | { "type": "runner_ready", } | { "type": "rejected", error: ErrorBody, };
+export type ToClient = { "type": "welcome", version: number, account: string, name: string, } | { "type": "subscribed", session_id: SessionId, cursor: Cursor, } & ({ "verdict": "ok", } | { "verdict": "snapshot", state: SessionState, } | { "verdict": "gap", reason: string, state: SessionState, }) | { "type": "subscribe_failed", session_id: SessionId, error: ErrorBody, } | { "type": "session_changed", session: SessionInfo, } | { "type": "session_removed", session_id: SessionId, } | { "type": "runner_lost", error: ErrorBody, } | { "type": "runner_ready", } | { "type": "terminal_closed", session_id: SessionId, terminal_id: number, exit: TerminalExit, } | { "type": "terminal_lagged", terminal_id: number, } | { "type": "rejected", error: ErrorBody, };
 
 export const PROTOCOL_VERSION = 1;
-export const ERROR_CODES: readonly ErrorCode[] = ["not_found", "forbidden", "unauthenticated", "busy", "conflict", "invalid_argument", "unsupported_by_harness", "harness_not_installed", "harness_crashed", "sandbox_unavailable", "sandbox_denied", "budget_exceeded", "rate_limited", "provider_error", "deadline_exceeded", "unavailable", "persisting", "internal"];
+export const ERROR_CODES: readonly ErrorCode[] = ["not_found", "forbidden", "unauthenticated", "busy", "conflict", "invalid_argument", "unsupported_by_harness", "harness_not_installed", "harness_crashed", "sandbox_unavailable", "sandbox_denied", "limit_exceeded", "budget_exceeded", "rate_limited", "provider_error", "deadline_exceeded", "unavailable", "persisting", "internal"];

@@ -43,6 +43,36 @@ export function parseFrame(text: string): ServerFrame | undefined {
   return undefined;
 }
 
+/** A terminal's number stands before its bytes: four bytes, least significant first. */
+const TERMINAL_HEADER = 4;
+/** Input is cut into frames of this size, so that a long paste holds up nothing else. */
+export const TERMINAL_CHUNK = 16 * 1024;
+
+export interface TerminalFrame {
+  readonly terminal: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Reads a binary frame: output of a terminal. */
+export function parseTerminalFrame(data: ArrayBuffer): TerminalFrame | undefined {
+  if (data.byteLength < TERMINAL_HEADER) return undefined;
+  const terminal = new DataView(data).getUint32(0, true);
+  return { terminal, bytes: new Uint8Array(data, TERMINAL_HEADER) };
+}
+
+/** The binary frames that carry `bytes` to a terminal. */
+export function terminalFrames(terminal: number, bytes: Uint8Array): ArrayBuffer[] {
+  const frames: ArrayBuffer[] = [];
+  for (let from = 0; from < bytes.length; from += TERMINAL_CHUNK) {
+    const slice = bytes.subarray(from, from + TERMINAL_CHUNK);
+    const frame = new ArrayBuffer(TERMINAL_HEADER + slice.length);
+    new DataView(frame).setUint32(0, terminal, true);
+    new Uint8Array(frame, TERMINAL_HEADER).set(slice);
+    frames.push(frame);
+  }
+  return frames;
+}
+
 /** An error with a code of the protocol, as thrown by commands and HTTP calls. */
 export class LodgeError extends Error {
   readonly body: ErrorBody;

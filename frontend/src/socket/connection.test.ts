@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Cursor, Event, ToClient } from "../protocol/generated";
-import { LodgeError } from "../protocol/wire";
+import { LodgeError, TERMINAL_CHUNK } from "../protocol/wire";
 import { event, SESSION, state } from "../state/testing";
 import { backoffDelay } from "./backoff";
 import { Connection, EAGER_TRIAL_MS, OPEN_MS, QUIET_MS, TRIAL_MS, type ConnectionState } from "./connection";
@@ -12,14 +12,16 @@ function setUp(over: Parameters<typeof fakeEnvironment>[0] = {}) {
   const states: ConnectionState[] = [];
   const events: Event[] = [];
   const controls: ToClient[] = [];
+  const output: [number, string][] = [];
   let cursors: Record<string, Cursor | null> = { [SESSION]: "1.5" };
   const connection = new Connection(fakeEnvironment(over), {
     onState: (state) => states.push(state),
     onEvent: (next) => events.push(next),
     onControl: (control) => controls.push(control),
+    onTerminal: (terminal, bytes) => output.push([terminal, new TextDecoder().decode(bytes)]),
     cursors: () => cursors,
   });
-  return { connection, states, events, controls, setCursors: (next: typeof cursors) => (cursors = next) };
+  return { connection, states, events, controls, output, setCursors: (next: typeof cursors) => (cursors = next) };
 }
 
 async function open(connection: Connection): Promise<FakeSocket> {
@@ -192,5 +194,30 @@ describe("backoffDelay", () => {
   it("grows from 100 ms to 5 s and jitters in its upper half", () => {
     expect([0, 1, 2, 6, 60].map((attempt) => backoffDelay(attempt, () => 1))).toEqual([100, 200, 400, 5_000, 5_000]);
     expect(backoffDelay(0, () => 0)).toBe(50);
+  });
+});
+
+describe("terminal bytes", () => {
+  it("come with their terminal's number, and go in frames of bounded size", async () => {
+    const { connection, output } = setUp();
+    const socket = await open(connection);
+    expect(socket.binaryType).toBe("arraybuffer");
+    socket.output(7, "hé");
+    socket.receive(new ArrayBuffer(3));
+    expect(output).toEqual([[7, "hé"]]);
+    expect(connection.type(7, new Uint8Array(TERMINAL_CHUNK + 1))).toBe(true);
+    expect(socket.blobs.map((frame) => frame.byteLength)).toEqual([TERMINAL_CHUNK + 4, 5]);
+    expect(new DataView(socket.blobs[1]!).getUint32(0, true)).toBe(7);
+  });
+
+  it("are not kept for later when there is no connection", async () => {
+    const { connection } = setUp();
+    const first = await open(connection);
+    first.control({ type: "runner_lost", error: { code: "unavailable", message: "gone" } });
+    expect(connection.type(7, new Uint8Array(1))).toBe(false);
+    first.cut();
+    await vi.advanceTimersByTimeAsync(100);
+    latestSocket().accept();
+    expect(latestSocket().blobs).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 /** The WebSocket to the relay: one that mends itself, with an outbox, and never shows a frame of the wrong session. */
 import { PROTOCOL_VERSION } from "../protocol/generated";
 import type { Command, CommandBody, Cursor, ErrorBody, Event, SessionId, ToClient } from "../protocol/generated";
-import { LodgeError, parseFrame, type ServerFrame } from "../protocol/wire";
+import { LodgeError, parseFrame, parseTerminalFrame, terminalFrames, type ServerFrame } from "../protocol/wire";
 import { backoffDelay } from "./backoff";
 import { Outbox } from "./outbox";
 
@@ -12,6 +12,8 @@ export interface Listener {
   onState(state: ConnectionState, error?: ErrorBody): void;
   onEvent(event: Event): void;
   onControl(control: ToClient): void;
+  /** Output of a terminal. The bytes are the receiver's own. */
+  onTerminal(terminal: number, bytes: Uint8Array): void;
   /** Cursor of every session that is shown; `null` for one that nothing is known of. */
   cursors(): Record<SessionId, Cursor | null>;
 }
@@ -45,6 +47,14 @@ const QUERIES = new Set<CommandBody["cmd"]>([
   "get_stats",
   "harness.list",
   "workspace.list",
+  "sandbox.list",
+  "terminal.attach",
+  "terminal.resize",
+  "terminal.list",
+  "file.list",
+  "file.read",
+  "git.status",
+  "git.diff",
 ]);
 
 export class Connection {
@@ -85,6 +95,14 @@ export class Connection {
     const answer = this.outbox.add(command);
     if (this.state === "connected") this.write(command);
     return answer;
+  }
+
+  /** Sends keys to a terminal. Without a connection they are gone: `false`, for a terminal shows what arrived. */
+  type(terminal: number, bytes: Uint8Array): boolean {
+    const socket = this.socket;
+    if (this.state !== "connected" || socket?.readyState !== WebSocket.OPEN) return false;
+    for (const frame of terminalFrames(terminal, bytes)) socket.send(frame);
+    return true;
   }
 
   /** The page came back to the front, or the network did: find out now whether the socket still lives. */
@@ -130,6 +148,7 @@ export class Connection {
     const socket = this.environment.openSocket(this.environment.url, ["lodge.v1", `token.${token}`]);
     this.socket = socket;
     this.bindings.clear();
+    socket.binaryType = "arraybuffer";
     socket.onopen = () => this.onOpen(socket);
     socket.onmessage = (message: MessageEvent<unknown>) => this.onMessage(socket, message.data);
     socket.onclose = () => this.onClose(socket);
@@ -151,11 +170,16 @@ export class Connection {
   }
 
   private onMessage(socket: WebSocket, data: unknown): void {
-    if (socket !== this.socket || typeof data !== "string") return;
+    if (socket !== this.socket) return;
     this.answered();
     this.attempt = 0;
     this.armQuiet();
-    const frame = parseFrame(data);
+    if (data instanceof ArrayBuffer) {
+      const blob = parseTerminalFrame(data);
+      if (blob) this.listener.onTerminal(blob.terminal, blob.bytes);
+      return;
+    }
+    const frame = typeof data === "string" ? parseFrame(data) : undefined;
     if (frame) this.dispatch(frame);
   }
 

@@ -1,11 +1,15 @@
 /** A WebSocket whose other end is the test. */
 import type { Event, ToClient } from "../protocol/generated";
+import { terminalFrames } from "../protocol/wire";
 import type { Environment } from "./connection";
 
 export class FakeSocket {
   static readonly all: FakeSocket[] = [];
   readyState: number = WebSocket.CONNECTING;
+  binaryType = "blob";
   readonly sent: Record<string, unknown>[] = [];
+  /** Binary frames sent so far. */
+  readonly blobs: ArrayBuffer[] = [];
   onopen: (() => void) | null = null;
   onmessage: ((message: { data: unknown }) => void) | null = null;
   onclose: (() => void) | null = null;
@@ -17,8 +21,9 @@ export class FakeSocket {
     FakeSocket.all.push(this);
   }
 
-  send(text: string): void {
-    this.sent.push(JSON.parse(text) as Record<string, unknown>);
+  send(frame: string | ArrayBuffer): void {
+    if (typeof frame === "string") this.sent.push(JSON.parse(frame) as Record<string, unknown>);
+    else this.blobs.push(frame);
   }
 
   close(): void {
@@ -38,7 +43,13 @@ export class FakeSocket {
   }
 
   receive(frame: unknown): void {
-    this.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
+    const raw = typeof frame === "string" || frame instanceof ArrayBuffer;
+    this.onmessage?.({ data: raw ? frame : JSON.stringify(frame) });
+  }
+
+  /** Output of a terminal. */
+  output(terminal: number, text: string): void {
+    for (const frame of terminalFrames(terminal, new TextEncoder().encode(text))) this.receive(frame);
   }
 
   control(control: ToClient, session?: number): void {

@@ -10,6 +10,10 @@ export function announcementFor(event: Event, model: SessionModel): string | und
     case "turn.ended":
       if (event.outcome === "completed") return `${model.info.title || "The agent"}: finished.`;
       return `${model.info.title || "The agent"}: turn ${event.outcome}.`;
+    case "agent.error":
+      return event.code === "limit_exceeded" ? `A limit of the sandbox was reached: ${event.message}` : undefined;
+    case "workspace.findings":
+      return event.items.length > 0 ? "The turn left files in the workspace that are worth a look." : undefined;
     case "agent.input_needed":
       return `The agent needs your answer: ${event.request.title}`;
     default:
@@ -23,7 +27,7 @@ export function toastFor(event: Event, before: SessionModel): Omit<Toast, "id"> 
       return { level: event.level, message: event.message, sessionId: event.session_id };
     case "agent.error": {
       // Within a turn its end tells of the error, in the conversation.
-      if (event.turn_id !== undefined) return undefined;
+      if (event.turn_id !== undefined || event.code === "limit_exceeded") return undefined;
       const level = event.recoverable ? "warning" : "error";
       const { hint } = explain(event.code);
       return { level, message: event.message, code: event.code, hint, sessionId: event.session_id };

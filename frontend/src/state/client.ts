@@ -11,6 +11,7 @@ import { cursorOf, fromSnapshot, parseCursor, withOlder, type SessionModel } fro
 import { apply } from "./reduce";
 import { readMessages, readSession, readSessions } from "./results";
 import { Store } from "./store";
+import { Terminals } from "./terminals";
 
 /** Sessions whose state is kept after they were left, so that going back is instant. */
 const KEPT_MODELS = 6;
@@ -22,6 +23,7 @@ const DELIVERY_PAUSE_MS = 1_000;
 
 export class Client {
   readonly store = new Store<AppState>(INITIAL_STATE);
+  readonly terminals: Terminals;
   private readonly connection: Connection;
   private active: SessionId | undefined;
   /** Sessions whose missing events were asked for: what arrives before the answer is of no use. */
@@ -34,7 +36,12 @@ export class Client {
       onState: (state, error) => this.onState(state, error),
       onEvent: (event) => this.onEvent(event),
       onControl: (control) => this.onControl(control),
+      onTerminal: (terminal, bytes) => this.terminals.onBytes(terminal, bytes),
       cursors: () => this.cursors(),
+    });
+    this.terminals = new Terminals({
+      send: (body, sessionId) => this.connection.send(body, sessionId),
+      type: (terminal, bytes) => this.connection.type(terminal, bytes),
     });
   }
 
@@ -184,6 +191,7 @@ export class Client {
   private onState(connection: ConnectionState, connectionError?: ErrorBody): void {
     this.store.set((state) => ({ ...state, connection, connectionError }));
     this.resyncing.clear();
+    if (connection !== "connected") this.terminals.onLost();
     if (connection === "connected") void this.refreshList();
   }
 
@@ -209,6 +217,7 @@ export class Client {
   }
 
   private onControl(control: ToClient): void {
+    this.terminals.onControl(control);
     switch (control.type) {
       case "welcome":
         this.store.set((state) => ({ ...state, account: { account: control.account, name: control.name } }));
@@ -245,7 +254,7 @@ export class Client {
       return;
     }
     this.olderCursors.delete(id);
-    const model = fromSnapshot(control.state, cursor);
+    const model = fromSnapshot(control.state, cursor, this.store.get().models[id]);
     this.store.set((state) => ({
       ...state,
       models: { ...state.models, [id]: model },

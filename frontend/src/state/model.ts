@@ -16,6 +16,7 @@ import type {
   TurnId,
   Usage,
 } from "../protocol/generated";
+import { findingsOf, NO_NETWORK, type NetworkLog, type SeenFinding } from "./guard";
 
 /** A tool call that runs, or has ended and whose result message has not come yet. */
 export interface ToolRun {
@@ -61,8 +62,16 @@ export interface SessionModel {
   readonly usage: Usage;
   readonly contextTokens?: number | undefined;
   readonly lastError?: ErrorBody | undefined;
+  /** A bound of the sandbox's policy that was crossed since the last prompt. */
+  readonly limit?: ErrorBody | undefined;
   readonly retry?: Retry | undefined;
   readonly compacting?: CompactReason | undefined;
+  /** What the egress broker decided, as far as seen. */
+  readonly network: NetworkLog;
+  /** What turns left in the workspace that is worth a look before tools of the host meet it. */
+  readonly findings: readonly SeenFinding[];
+  /** The last findings were cut: there is more in the workspace than is listed. */
+  readonly findingsCut: boolean;
   /** The log asks readers to fetch the state anew. */
   readonly stale: boolean;
 }
@@ -83,8 +92,13 @@ export function cursorOf(model: SessionModel): string {
   return `${model.epoch}.${model.seq}`;
 }
 
-/** The model that a snapshot describes; it replaces whatever was known before. */
-export function fromSnapshot(state: SessionState, cursor: CursorParts): SessionModel {
+/** What a snapshot need not hold and a page that stays open goes on knowing. */
+type Kept = Pick<SessionModel, "network" | "findings" | "findingsCut" | "limit">;
+
+const NOTHING_KEPT: Kept = { network: NO_NETWORK, findings: [], findingsCut: false };
+
+/** The model that a snapshot describes; it replaces what was known before, but for what only events tell. */
+export function fromSnapshot(state: SessionState, cursor: CursorParts, kept: Kept = NOTHING_KEPT): SessionModel {
   const tools: Record<ToolCallId, ToolRun> = {};
   for (const tool of state.running_tools) {
     tools[tool.tool_call_id] = {
@@ -118,6 +132,10 @@ export function fromSnapshot(state: SessionState, cursor: CursorParts): SessionM
     usage: state.usage,
     contextTokens: state.context_tokens,
     lastError: state.last_error,
+    network: kept.network,
+    findings: findingsOf(state) ?? kept.findings,
+    findingsCut: kept.findingsCut,
+    limit: kept.limit,
     stale: false,
   };
 }

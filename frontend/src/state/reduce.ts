@@ -1,5 +1,6 @@
 /** The pure reducer over canonical events: what a session's log says, as a model to show. */
 import type { Event, SessionInfo, SessionStatus } from "../protocol/generated";
+import { accessOf, withAccess, withFindings } from "./guard";
 import type { SessionModel } from "./model";
 import { reduceStream, type StreamEvent } from "./reduce-stream";
 
@@ -47,6 +48,8 @@ function endTurn(model: SessionModel, event: Extract<Event, { event: "turn.ended
     retry: undefined,
     streaming: [],
     tools: {},
+    // The end of the turn tells of the limit itself.
+    limit: event.error?.code === "limit_exceeded" ? undefined : model.limit,
     lastError: event.error ?? (event.outcome === "completed" ? undefined : model.lastError),
   };
   return busy ? withStatus(next, "idle") : next;
@@ -55,7 +58,10 @@ function endTurn(model: SessionModel, event: Extract<Event, { event: "turn.ended
 function reduceTurn(model: SessionModel, event: Event): SessionModel {
   switch (event.event) {
     case "turn.started":
-      return withStatus({ ...model, turnId: event.turn_id, lastError: undefined, statusText: undefined }, "working");
+      return withStatus(
+        { ...model, turnId: event.turn_id, lastError: undefined, limit: undefined, statusText: undefined },
+        "working",
+      );
     case "turn.ended":
       return endTurn(model, event);
     case "agent.working": {
@@ -68,6 +74,8 @@ function reduceTurn(model: SessionModel, event: Event): SessionModel {
       return over ? withStatus(next, "idle") : next;
     }
     case "agent.error":
+      // A crossed limit is told of although the turn may go on: something of it was ended.
+      if (event.code === "limit_exceeded") return { ...model, limit: { code: event.code, message: event.message } };
       return event.recoverable ? model : { ...model, lastError: { code: event.code, message: event.message } };
     case "agent.input_needed": {
       const others = model.requests.filter((request) => request.id !== event.request.id);
@@ -100,6 +108,8 @@ function reduceSession(model: SessionModel, event: Event): SessionModel {
 }
 
 function reduceState(model: SessionModel, event: Event): SessionModel {
+  const access = accessOf(event);
+  if (access) return { ...model, network: withAccess(model.network, access) };
   switch (event.event) {
     case "retry.start":
       return {
@@ -132,6 +142,12 @@ function reduceState(model: SessionModel, event: Event): SessionModel {
       return { ...model, mode: event.mode };
     case "usage.updated":
       return { ...model, usage: event.usage, contextTokens: event.context_tokens ?? model.contextTokens };
+    case "workspace.findings":
+      return {
+        ...model,
+        findings: withFindings(model.findings, event.items, event.ts),
+        findingsCut: event.truncated ?? false,
+      };
     case "status":
       return withStatus({ ...model, persisting: event.persisting ?? false, statusText: event.text }, event.status);
     default:

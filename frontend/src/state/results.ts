@@ -1,5 +1,18 @@
 /** Results of commands, read leniently: a list may come bare or under its name. */
-import type { HarnessInfo, Message, ModelInfo, SessionInfo, WorkspaceInfo } from "../protocol/generated";
+import type {
+  FileContent,
+  FileListing,
+  FileWritten,
+  GitDiff,
+  GitStatus,
+  HarnessInfo,
+  Message,
+  ModelInfo,
+  SandboxChoices,
+  SessionInfo,
+  TerminalInfo,
+  WorkspaceInfo,
+} from "../protocol/generated";
 
 function field(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
@@ -47,4 +60,43 @@ export function readSession(value: unknown): SessionInfo | undefined {
 export function readWorkspacePath(value: unknown): string | undefined {
   const path = field(field(value, "workspace") ?? value, "path");
   return typeof path === "string" ? path : undefined;
+}
+
+export const readTerminals = (value: unknown): readonly TerminalInfo[] =>
+  list(value, "terminals") as readonly TerminalInfo[];
+
+export function readTerminal(value: unknown): TerminalInfo | undefined {
+  return typeof field(value, "terminal_id") === "number" ? (value as TerminalInfo) : undefined;
+}
+
+export function readSandbox(value: unknown): SandboxChoices | undefined {
+  return Array.isArray(field(value, "tiers")) && Array.isArray(field(value, "profiles"))
+    ? (value as SandboxChoices)
+    : undefined;
+}
+
+export function readListing(value: unknown): FileListing {
+  const path = field(value, "path");
+  return {
+    path: typeof path === "string" ? path : "",
+    entries: [...(list(value, "entries") as FileListing["entries"])],
+    truncated: field(value, "truncated") === true,
+  };
+}
+
+export function readFile(value: unknown): FileContent | undefined {
+  return typeof field(value, "version") === "string" ? (value as FileContent) : undefined;
+}
+
+export function readWritten(value: unknown): FileWritten | undefined {
+  return typeof field(value, "version") === "string" ? (value as FileWritten) : undefined;
+}
+
+export function readGitStatus(value: unknown): GitStatus | undefined {
+  return Array.isArray(field(value, "entries")) ? (value as GitStatus) : undefined;
+}
+
+export function readGitDiff(value: unknown): GitDiff {
+  const text = field(value, "text");
+  return { text: typeof text === "string" ? text : "", truncated: field(value, "truncated") === true };
 }

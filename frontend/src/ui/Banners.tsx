@@ -1,9 +1,10 @@
-/** What holds for the session as a whole just now: connection, retry, compaction, shared workspace, demo model. */
-import { CloudOff, FlaskConical, Minimize2, RotateCw, Users } from "lucide-react";
+/** What holds for the session as a whole just now: connection, retry, compaction, limits, findings, demo model. */
+import { CloudOff, FlaskConical, Gauge, Minimize2, RotateCw, Users } from "lucide-react";
 import { useEffect, useState, type ReactNode } from "react";
 import { useApp, useClient } from "../app/context";
 import { sessionHref } from "../app/route";
 import type { Retry, SessionModel } from "../state/model";
+import { Findings } from "./Findings";
 import { useCountdown } from "./useCountdown";
 
 function Banner({ kind, icon, children }: { kind: string; icon: ReactNode; children: ReactNode }) {
@@ -109,6 +110,14 @@ export function Banners({ model, sessionId }: { model: SessionModel; sessionId: 
         </Banner>
       )}
       <SharedBanner sessionId={sessionId} />
+      {model.limit && (
+        <Banner kind="warning" icon={<Gauge size={14} aria-hidden />}>
+          <span data-testid="limit-notice">
+            <strong>A limit of the sandbox was reached.</strong> {model.limit.message}
+          </span>
+        </Banner>
+      )}
+      <Findings findings={model.findings} cut={model.findingsCut} sessionId={sessionId} />
       {model.compacting && (
         <Banner kind="info" icon={<Minimize2 size={14} aria-hidden />}>
           <span>The context is being compacted{model.compacting === "manual" ? "" : " because it is nearly full"}.</span>

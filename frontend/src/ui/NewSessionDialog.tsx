@@ -1,16 +1,18 @@
-/** Which agent, in which folder, with which model. */
+/** Which agent, in which folder, with which model, behind which walls. */
 import { LoaderCircle } from "lucide-react";
 import { useEffect, useState, type SubmitEvent } from "react";
 import { useClient } from "../app/context";
 import { navigate, sessionHref } from "../app/route";
 import { load, save } from "../lib/storage";
 import { errorBody } from "../protocol/wire";
-import type { CommandBody, ErrorBody, HarnessInfo, ModelInfo, WorkspaceInfo } from "../protocol/generated";
+import { defaultWalls, wallsProblem, type Walls } from "../lib/sandbox";
+import type { CommandBody, ErrorBody, HarnessInfo, ModelInfo, SandboxChoices, WorkspaceInfo } from "../protocol/generated";
 import type { Client } from "../state/client";
-import { readHarnesses, readModels, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
+import { readHarnesses, readModels, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
 import { Dialog } from "./Dialog";
 import { HarnessPicker } from "./HarnessPicker";
 import { ErrorNote } from "./OtherPart";
+import { SandboxPicker } from "./SandboxPicker";
 import { modelOptions } from "./SessionHeader";
 import { WorkspacePicker } from "./WorkspacePicker";
 
@@ -18,16 +20,24 @@ interface Offer {
   readonly harnesses: readonly HarnessInfo[];
   readonly workspaces: readonly WorkspaceInfo[];
   readonly models: readonly ModelInfo[];
+  readonly sandbox: SandboxChoices | undefined;
 }
 
 async function fetchOffer(client: Client): Promise<Offer> {
-  const [harnesses, workspaces, models] = await Promise.all([
+  const [harnesses, workspaces, models, sandbox] = await Promise.all([
     client.send({ cmd: "harness.list" }),
     client.send({ cmd: "workspace.list" }),
     // Without the list of models one works with the harness's own default.
     client.send({ cmd: "get_models" }).catch(() => undefined),
+    // Without the list of walls a session gets those that the server decides on.
+    client.send({ cmd: "sandbox.list" }).catch(() => undefined),
   ]);
-  return { harnesses: readHarnesses(harnesses), workspaces: readWorkspaces(workspaces), models: readModels(models) };
+  return {
+    harnesses: readHarnesses(harnesses),
+    workspaces: readWorkspaces(workspaces),
+    models: readModels(models),
+    sandbox: readSandbox(sandbox),
+  };
 }
 
 function useOffer(client: Client) {
@@ -64,15 +74,22 @@ function firstHarness(harnesses: readonly HarnessInfo[]): string {
   return (usable.find((harness) => harness.name === last) ?? usable[0])?.name ?? "";
 }
 
+interface Wish {
+  readonly harness: string;
+  readonly typed: string;
+  readonly model: string;
+  readonly walls: Walls | undefined;
+}
+
 function useCreate(client: Client, onClose: () => void) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ErrorBody>();
-  const create = async (harness: string, typed: string, model: string, known: readonly WorkspaceInfo[]) => {
+  const create = async ({ harness, typed, model, walls }: Wish, known: readonly WorkspaceInfo[]) => {
     setBusy(true);
     setError(undefined);
     try {
       const workspace = await resolveWorkspace(client, typed, known);
-      const body: CommandBody = { cmd: "session.create", harness, workspace, ...(model === "" ? {} : { model }) };
+      const body: CommandBody = { cmd: "session.create", harness, workspace, ...(model === "" ? {} : { model }), ...walls };
       const session = readSession(await client.send(body));
       save("last-harness", harness);
       save("last-workspace", typed);
@@ -89,38 +106,51 @@ function useCreate(client: Client, onClose: () => void) {
   return { busy, error, create };
 }
 
+function ModelPicker({ models, value, onChange }: { models: readonly ModelInfo[]; value: string; onChange: (id: string) => void }) {
+  if (models.length === 0) return null;
+  return (
+    <label className="labelled">
+      <span>Model</span>
+      <select className="field" value={value} data-testid="new-model" onChange={(event) => onChange(event.target.value)}>
+        <option value="">The agent’s default</option>
+        {modelOptions(models).map((option) => (
+          <option key={option.value} value={option.value}>
+            {option.label}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
 function NewSessionForm({ offer, onClose }: FormProps) {
   const client = useClient();
   const [harness, setHarness] = useState(() => firstHarness(offer.harnesses));
   const [workspace, setWorkspace] = useState(() => load("last-workspace") ?? offer.workspaces[0]?.name ?? "my-project");
   const [model, setModel] = useState("");
+  const [walls, setWalls] = useState(() => offer.sandbox && defaultWalls(offer.sandbox));
   const { busy, error, create } = useCreate(client, onClose);
-  const ready = harness !== "" && workspace.trim() !== "" && !busy;
+  const problem = offer.sandbox && walls && wallsProblem(offer.sandbox, walls);
+  const ready = harness !== "" && workspace.trim() !== "" && !busy && !problem;
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
-    if (ready) void create(harness, workspace.trim(), model, offer.workspaces);
+    if (ready) void create({ harness, typed: workspace.trim(), model, walls }, offer.workspaces);
   };
   return (
     <form onSubmit={submit}>
       <div className="dialog-body">
         <HarnessPicker harnesses={offer.harnesses} value={harness} onChange={setHarness} />
         <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
-        {offer.models.length > 0 && (
-          <label className="labelled">
-            <span>Model</span>
-            <select className="field" value={model} data-testid="new-model" onChange={(event) => setModel(event.target.value)}>
-              <option value="">The agent’s default</option>
-              {modelOptions(offer.models).map((option) => (
-                <option key={option.value} value={option.value}>
-                  {option.label}
-                </option>
-              ))}
-            </select>
-          </label>
-        )}
+        {offer.sandbox && walls && <SandboxPicker choices={offer.sandbox} value={walls} onChange={setWalls} />}
+        <ModelPicker models={offer.models} value={model} onChange={setModel} />
         {error && <ErrorNote code={error.code} message={error.message} />}
       </div>
       <footer className="dialog-actions">
+        {problem && (
+          <p className="action-note" role="status" data-testid="walls-problem">
+            {problem}
+          </p>
+        )}
         <button type="button" className="button" onClick={onClose}>
           Cancel
         </button>

@@ -32,12 +32,39 @@ function Blob({ blob, alt }: { blob: BlobRef; alt?: string | undefined }) {
   );
 }
 
-export function ErrorNote({ code, message }: { code: string; message: string }) {
-  const { title, hint } = explain(code);
+interface LimitDetails {
+  readonly key?: unknown;
+  readonly allowed?: unknown;
+  readonly found?: unknown;
+}
+
+const isTellable = (value: unknown): value is string | number => typeof value === "string" || typeof value === "number";
+
+/** Which bound of the policy was crossed, and by how much. */
+function Limit({ details: { key, allowed, found } }: { details: LimitDetails }) {
+  if (!isTellable(key)) return null;
   return (
-    <div className="error-note" role="note">
+    <dl className="limit" data-testid="limit-details">
+      <dt>Limit</dt>
+      <dd>
+        <code>{key}</code>
+      </dd>
+      {isTellable(allowed) && <dt>Allowed</dt>}
+      {isTellable(allowed) && <dd>{allowed}</dd>}
+      {isTellable(found) && <dt>Found</dt>}
+      {isTellable(found) && <dd>{found}</dd>}
+    </dl>
+  );
+}
+
+export function ErrorNote({ code, message, details }: { code: string; message: string; details?: unknown }) {
+  const { title, hint } = explain(code);
+  const limit = code === "limit_exceeded" && typeof details === "object" ? (details as LimitDetails | null) : null;
+  return (
+    <div className="error-note" role="note" data-code={code}>
       <strong>{title}</strong> <code>{code}</code>
       <p>{message}</p>
+      {limit && <Limit details={limit} />}
       <p className="error-hint">{hint}</p>
     </div>
   );

@@ -5,8 +5,10 @@ import { diffLines } from "../lib/diff";
 import { cleanTerminal } from "../lib/terminal";
 import { toolView } from "../lib/tools";
 import type { InputAnswer, InputRequest, PermissionChoice, SelectOption } from "../protocol/generated";
+import { destinationOf } from "../state/guard";
 import { Dialog } from "./Dialog";
 import { DiffView } from "./DiffView";
+import { NetworkRequest } from "./NetworkRequest";
 import { ToolInput } from "./ToolBody";
 import { useCountdown } from "./useCountdown";
 
@@ -139,8 +141,14 @@ function ConfirmBody({ onAnswer, busy }: AnswerProps) {
 }
 
 function Body({ request, ...answer }: AnswerProps & { request: InputRequest }) {
+  const destination = destinationOf(request);
   switch (request.kind) {
     case "permission":
+      if (destination) {
+        const onChoose = (choice: PermissionChoice) => answer.onAnswer({ answer: "permission", choice });
+        const { message, choices } = request;
+        return <NetworkRequest destination={destination} message={message} choices={choices} busy={answer.busy} onChoose={onChoose} />;
+      }
       return <PermissionBody request={request} {...answer} />;
     case "select":
       return <SelectBody options={request.options} multiple={request.multiple ?? false} {...answer} />;
@@ -171,7 +179,8 @@ export function RequestDialog({ request, sessionId, onLater }: Props) {
       .then((result) => setBusy(result !== undefined));
   };
   const cancel = () => onAnswer({ answer: "cancelled" });
-  const kind = request.kind === "permission" ? "dialog-permission" : "dialog-question";
+  const network = destinationOf(request) !== undefined;
+  const kind = network ? "dialog-network" : request.kind === "permission" ? "dialog-permission" : "dialog-question";
   return (
     <Dialog title={request.title} onClose={cancel} testId={kind} unasked className="request">
       {request.kind !== "permission" && request.message && <p className="dialog-lead prewrap">{request.message}</p>}
@@ -180,7 +189,7 @@ export function RequestDialog({ request, sessionId, onLater }: Props) {
         <button type="button" className="link-button" disabled={busy} data-testid="answer-cancel" onClick={cancel}>
           Cancel <kbd>Esc</kbd>
         </button>
-        {left !== undefined && <span>The agent decides by itself in {left} s</span>}
+        {left !== undefined && <span>{network ? `It is denied in ${left} s` : `The agent decides by itself in ${left} s`}</span>}
         <button type="button" className="link-button" onClick={onLater}>
           Read the conversation first
         </button>

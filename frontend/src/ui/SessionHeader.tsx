@@ -7,7 +7,10 @@ import type { SessionModel } from "../state/model";
 import { ContextGauge } from "./ContextGauge";
 import { MenuButton } from "./HomePage";
 import { Menu } from "./Menu";
+import { SandboxBadge } from "./SandboxBadge";
 import { useSessionActions } from "./SessionItem";
+import type { PanelName } from "./workbench/panels";
+import { PanelButtons } from "./workbench/PanelButtons";
 
 interface Option {
   readonly value: string;
@@ -94,7 +97,15 @@ function useCompact(capabilities: Capabilities, run: (body: CommandBody) => Prom
   return [{ label, icon: <Minimize2 size={14} aria-hidden />, onSelect }];
 }
 
-export function SessionHeader({ model, sessionId, onMenu }: { model: SessionModel; sessionId: string; onMenu: () => void }) {
+interface HeaderProps {
+  readonly model: SessionModel;
+  readonly sessionId: string;
+  readonly onMenu: () => void;
+  readonly panel: PanelName | undefined;
+  readonly onPanel: (name: PanelName) => void;
+}
+
+export function SessionHeader({ model, sessionId, onMenu, panel, onPanel }: HeaderProps) {
   const client = useClient();
   const { info } = model;
   const run = (body: CommandBody) => client.attempt(body, sessionId);
@@ -105,16 +116,18 @@ export function SessionHeader({ model, sessionId, onMenu }: { model: SessionMode
       <MenuButton onMenu={onMenu} />
       <div className="header-title">
         <h1 className="ellipsis">{info.title || "Untitled"}</h1>
-        <p className="header-sub">
+        <div className="header-sub">
           <span>{info.harness}</span>
           <span className="ellipsis" title={info.workspace}>
             <FolderClosed size={12} aria-hidden /> {baseName(info.workspace)}
           </span>
-        </p>
+          <SandboxBadge info={info} />
+        </div>
       </div>
       <div className="header-tools">
         <Pickers model={model} run={(body) => void run(body)} />
         <ContextGauge model={model} />
+        <PanelButtons panel={panel} model={model} onToggle={onPanel} />
       </div>
       <Menu label="Session actions" items={[...compact, ...items]} testId="session-menu" />
       {dialogs}

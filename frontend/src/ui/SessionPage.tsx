@@ -1,9 +1,10 @@
 /** One open session: header, conversation, queue and composer, and what the agent asks. */
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { useApp, useClient } from "../app/context";
 import type { SessionModel } from "../state/model";
 import { Banners } from "./Banners";
 import { Composer } from "./Composer";
+import { ErrorBoundary } from "./ErrorBoundary";
 import { MenuButton } from "./HomePage";
 import { ErrorNote, PlanList } from "./OtherPart";
 import { QueueList } from "./QueueList";
@@ -11,6 +12,10 @@ import { RequestDialog } from "./RequestDialog";
 import { SessionHeader } from "./SessionHeader";
 import { Transcript } from "./Transcript";
 import { TurnStatus } from "./TurnStatus";
+import { usePanel } from "./workbench/panels";
+
+// Most visits open no panel: their code comes when one is opened.
+const Workbench = lazy(() => import("./workbench/Workbench").then((module) => ({ default: module.Workbench })));
 
 function PlanPanel({ model }: { model: SessionModel }) {
   const done = model.plan.filter((entry) => entry.status === "completed").length;
@@ -64,6 +69,7 @@ export function SessionPage({ id, onMenu }: { id: string; onMenu: () => void }) 
   const client = useClient();
   const model = useApp((state) => state.models[id]);
   const error = useApp((state) => state.openErrors[id]);
+  const { panel, show, toggle } = usePanel(id);
   useEffect(() => {
     client.open(id);
     return () => client.open(undefined);
@@ -84,15 +90,26 @@ export function SessionPage({ id, onMenu }: { id: string; onMenu: () => void }) 
   if (!model) return <Loading onMenu={onMenu} />;
   return (
     <div className="page">
-      <SessionHeader model={model} sessionId={id} onMenu={onMenu} />
-      <Banners model={model} sessionId={id} />
-      <Transcript model={model} sessionId={id} />
-      <div className="dock">
-        <Requests model={model} sessionId={id} />
-        <PlanPanel model={model} />
-        <QueueList model={model} sessionId={id} />
-        <TurnStatus model={model} />
-        <Composer model={model} sessionId={id} />
+      <SessionHeader model={model} sessionId={id} onMenu={onMenu} panel={panel} onPanel={toggle} />
+      <div className="session-columns">
+        <div className="conversation">
+          <Banners model={model} sessionId={id} />
+          <Transcript model={model} sessionId={id} />
+          <div className="dock">
+            <Requests model={model} sessionId={id} />
+            <PlanPanel model={model} />
+            <QueueList model={model} sessionId={id} />
+            <TurnStatus model={model} />
+            <Composer model={model} sessionId={id} />
+          </div>
+        </div>
+        {panel && (
+          <ErrorBoundary fallback={() => <p className="workbench panel-empty">This panel could not be loaded. Reload the page.</p>}>
+            <Suspense fallback={<aside className="workbench panel-empty">Loading</aside>}>
+              <Workbench model={model} sessionId={id} panel={panel} onShow={show} />
+            </Suspense>
+          </ErrorBoundary>
+        )}
       </div>
     </div>
   );

@@ -86,7 +86,7 @@ interface RowViewProps {
 }
 
 function RowView({ row, model, results, onFork }: RowViewProps) {
-  if (row.kind === "error") return <ErrorNote code={row.error.code} message={row.error.message} />;
+  if (row.kind === "error") return <ErrorNote code={row.error.code} message={row.error.message} details={row.error.details} />;
   if (row.kind === "note") return <p className="row-note">{row.text}</p>;
   if (row.kind === "pending") return <PendingRow prompt={row.prompt} />;
   const { message, streaming, continues } = row;

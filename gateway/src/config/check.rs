@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::file::{Document, ProviderEntry, Section};
+use super::file::{Document, EgressSection, ProviderEntry, Section};
 use super::{Config, DemoWhen, KeySource, Limits, Options, SourcedKey};
+use crate::egress::Settings;
+use crate::egress::name::Host;
 use crate::environment::EnvironmentError;
 use crate::provider::{BaseUrl, Kind, Model, ProviderSpec, check_name};
 use crate::secret::Secret;
@@ -17,6 +19,8 @@ use crate::secret::Secret;
 const MAX_BODY_MIB: usize = 256;
 /// Longest timeout that may be configured, seconds.
 const MAX_TIMEOUT: u64 = 3600;
+/// Most connections of a session to other hosts: the rest of what it may have is kept for models.
+const MAX_EGRESS_CONNECTIONS: u64 = 112;
 const MAX_KEY_FILE: u64 = 64 << 10;
 
 /// A configuration that cannot be meant, or a process that cannot be made safe.
@@ -72,6 +76,7 @@ pub(super) fn config(
         provider: None,
     };
     let limits = limits(&at, &document.gateway)?;
+    let egress = egress(&options.file, &document.egress)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
     let mut demo = document.gateway.demo;
     for (index, entry) in document.provider.into_iter().enumerate() {
@@ -99,6 +104,7 @@ pub(super) fn config(
         data: options.data.clone(),
         demo,
         limits,
+        egress,
         providers,
         peer_uid: lodge_proto::sock::own_uid(),
     })
@@ -123,6 +129,41 @@ fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {
         Some(_) => return Err(at.error("max_body_mib", format!("must be between 1 and {MAX_BODY_MIB}"))),
     }
     Ok(limits)
+}
+
+fn egress(file: &Path, section: &EgressSection) -> Result<Settings, ConfigError> {
+    let error = |key: &str, message: String| ConfigError::Value {
+        file: file.to_owned(),
+        key: format!("egress.{key}"),
+        message,
+    };
+    let between = |key, value: Option<u64>, default: u64, max: u64| match value {
+        None => Ok(default),
+        Some(value) if (1..=max).contains(&value) => Ok(value),
+        Some(_) => Err(error(key, format!("must be between 1 and {max}"))),
+    };
+    let mut settings = Settings::default();
+    for text in &section.allow_private {
+        let place = Host::parse_with_port(text.as_bytes())
+            .map_err(|reason| error("allow_private", format!("`{text}`: {reason}; write `host:port`")))?;
+        settings.allow_private.push(place);
+    }
+    let connections = section.max_connections.map(|count| count as u64);
+    let default = settings.connections as u64;
+    let connections = between("max_connections", connections, default, MAX_EGRESS_CONNECTIONS)?;
+    settings.connections = usize::try_from(connections).unwrap_or(settings.connections);
+    let rate = between(
+        "max_mib_per_second",
+        section.max_mib_per_second,
+        settings.rate >> 20,
+        1 << 20,
+    )?;
+    settings.rate = rate << 20;
+    settings.bytes = between("max_gib", section.max_gib, settings.bytes >> 30, 1 << 20)? << 30;
+    let idle = section.idle_timeout_seconds;
+    let idle = between("idle_timeout_seconds", idle, settings.idle.as_secs(), MAX_TIMEOUT)?;
+    settings.idle = Duration::from_secs(idle);
+    Ok(settings)
 }
 
 fn check_demo(at: &At<'_>, entry: &ProviderEntry, demo: Option<bool>) -> Result<(), ConfigError> {

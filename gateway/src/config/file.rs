@@ -8,13 +8,14 @@ use super::ConfigError;
 use crate::provider::Kind;
 
 /// The top-level keys of `lodge.toml` that belong to the gateway.
-pub const SECTIONS: [&str; 2] = ["gateway", "provider"];
+pub const SECTIONS: [&str; 3] = ["gateway", "egress", "provider"];
 
 /// The whole file, of which other parts read the rest.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Document {
     pub(super) gateway: Section,
+    pub(super) egress: EgressSection,
     pub(super) provider: Vec<ProviderEntry>,
 }
 
@@ -30,6 +31,23 @@ pub struct Section {
     pub idle_timeout_seconds: Option<u64>,
     /// Of a request body, MiB. Default 32.
     pub max_body_mib: Option<usize>,
+}
+
+/// `[egress]`: bounds for every session, and what no session's policy can say by itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EgressSection {
+    /// Services on this machine or in its private network, as `host:port`, that sessions may reach where their policy
+    /// allows host and port too: a registry in the lab, for example. Default: none.
+    pub allow_private: Vec<String>,
+    /// Connections of one session at a time. Default 96.
+    pub max_connections: Option<usize>,
+    /// Of one session, both directions together, MiB a second. Default 64.
+    pub max_mib_per_second: Option<u64>,
+    /// Of one session in all, both directions together, GiB. Default 64.
+    pub max_gib: Option<u64>,
+    /// A connection on which nothing moves is closed after so many seconds. Default 600.
+    pub idle_timeout_seconds: Option<u64>,
 }
 
 /// `[[provider]]`

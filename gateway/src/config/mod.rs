@@ -1,4 +1,4 @@
-//! The gateway's part of `lodge.toml`: `[gateway]` and `[[provider]]`.
+//! The gateway's part of `lodge.toml`: `[gateway]`, `[egress]` and `[[provider]]`.
 
 mod check;
 mod file;
@@ -14,7 +14,7 @@ use rustix::process::DumpableBehavior;
 use zeroize::Zeroizing;
 
 pub use check::ConfigError;
-pub use file::{ModelEntry, ProviderEntry, SECTIONS, Section};
+pub use file::{EgressSection, ModelEntry, ProviderEntry, SECTIONS, Section};
 
 use crate::environment;
 use crate::provider::{Kind, ProviderSpec};
@@ -102,6 +102,8 @@ pub struct Config {
     pub data: PathBuf,
     pub demo: DemoWhen,
     pub limits: Limits,
+    /// Bounds of what guests reach besides models, and the operator's exceptions.
+    pub egress: crate::egress::Settings,
     pub providers: Vec<ProviderSpec>,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,

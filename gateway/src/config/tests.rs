@@ -145,4 +145,49 @@ fn the_example_is_a_configuration_with_and_without_its_comments() {
     let kinds: Vec<_> = config.providers.iter().map(|provider| provider.kind).collect();
     assert_eq!(kinds, [Kind::Anthropic, Kind::OpenaiCompatible]);
     assert_eq!(config.limits.max_body, Limits::default().max_body);
+    let (egress, default) = (config.egress, crate::egress::Settings::default());
+    assert_eq!(egress.allow_private.len(), 1);
+    assert_eq!(
+        (egress.connections, egress.rate, egress.bytes, egress.idle),
+        (default.connections, default.rate, default.bytes, default.idle)
+    );
+}
+
+#[test]
+fn egress_settings_are_meant_or_refused() {
+    let config = parse(
+        "[egress]\nallow_private = ['127.0.0.1:4873', 'Lab.example:80']\nmax_gib = 1",
+        &[],
+    )
+    .unwrap();
+    let places: Vec<_> = config
+        .egress
+        .allow_private
+        .iter()
+        .map(|(host, port)| format!("{host}:{port}"))
+        .collect();
+    assert_eq!(places, ["127.0.0.1:4873", "lab.example:80"]);
+    assert_eq!(config.egress.bytes, 1 << 30);
+    for (setting, message) in [
+        (
+            "allow_private = ['lab.example']",
+            "egress.allow_private: `lab.example`: the port is missing",
+        ),
+        (
+            "allow_private = ['0x7f.1:80']",
+            "egress.allow_private: `0x7f.1:80`",
+        ),
+        ("allow_private = ['*.lab.example:80']", "egress.allow_private"),
+        (
+            "max_connections = 0",
+            "egress.max_connections: must be between 1 and 112",
+        ),
+        ("max_gib = 0", "egress.max_gib: must be between"),
+        ("max_mib_per_second = 0", "egress.max_mib_per_second"),
+        ("idle_timeout_seconds = 0", "egress.idle_timeout_seconds"),
+        ("allow = ['a.example']", "unknown field `allow`"),
+    ] {
+        let found = error(&format!("[egress]\n{setting}"));
+        assert!(found.contains(message), "{found}");
+    }
 }

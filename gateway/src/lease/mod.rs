@@ -6,6 +6,7 @@
 
 mod clock;
 mod fd;
+mod notices;
 mod server;
 mod table;
 

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use lodge_proto::control::{
-    LeaseClosed, LeaseError as ErrorMessage, LeaseGranted, LeaseRenewed, LeaseReply, LeaseRequest,
-    ListModelsResponse, lease_reply::Reply, lease_request::Request,
+    EgressAnswered, EgressNotice, LeaseClosed, LeaseError as ErrorMessage, LeaseGranted, LeaseRenewed,
+    LeaseReply, LeaseRequest, ListModelsResponse, lease_reply::Reply, lease_request::Request,
 };
 use prost::Message;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 
+use super::notices::{QUEUE, Runner};
 use super::table::Granted;
 use super::{Lease, LeaseError};
 use crate::accept::accept;
@@ -54,7 +56,10 @@ pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) {
         let gateway = Arc::clone(&gateway);
         tokio::spawn(async move {
             // The leases of a runner that goes away live on until they lapse.
-            if let Err(error) = converse(&gateway, owner, stream).await {
+            let (runner, notices) = mpsc::channel(QUEUE);
+            let conversed = converse(&gateway, owner, stream, &runner, notices).await;
+            gateway.leases.detach(&runner);
+            if let Err(error) = conversed {
                 tracing::warn!(
                     owner,
                     error = crate::causes(&error),
@@ -98,21 +103,21 @@ pub(super) fn listen(gateway: &Arc<Gateway>, lease: &Arc<Lease>, listener: UnixL
     });
 }
 
-async fn converse(gateway: &Arc<Gateway>, owner: u32, mut stream: UnixStream) -> Result<(), ConnectionError> {
+async fn converse(
+    gateway: &Arc<Gateway>,
+    owner: u32,
+    mut stream: UnixStream,
+    runner: &Runner,
+    mut notices: mpsc::Receiver<EgressNotice>,
+) -> Result<(), ConnectionError> {
     let mut reader = Reader::default();
-    while let Some(request) = reader.next(&stream).await? {
-        let id = request.id;
-        let reply = match answer(gateway, owner, request, &mut reader.descriptors).await {
-            Ok(reply) => reply,
-            Err(error) => {
-                if error.code() == lodge_proto::ErrorCode::Internal {
-                    tracing::error!(owner, error = crate::causes(&error), "a lease failed");
-                }
-                Reply::Error(ErrorMessage {
-                    code: error.code().to_string(),
-                    message: error.to_string(),
-                })
+    loop {
+        let (id, reply) = tokio::select! {
+            request = reader.next(&stream) => {
+                let Some(request) = request? else { return Ok(()) };
+                (request.id, reply(gateway, owner, request, &mut reader.descriptors, runner).await)
             }
+            Some(notice) = notices.recv() => (0, Reply::Egress(notice)),
         };
         let bytes = LeaseReply {
             id,
@@ -121,7 +126,27 @@ async fn converse(gateway: &Arc<Gateway>, owner: u32, mut stream: UnixStream) ->
         .encode_length_delimited_to_vec();
         stream.write_all(&bytes).await.map_err(ConnectionError::Write)?;
     }
-    Ok(())
+}
+
+async fn reply(
+    gateway: &Arc<Gateway>,
+    owner: u32,
+    request: LeaseRequest,
+    descriptors: &mut VecDeque<OwnedFd>,
+    runner: &Runner,
+) -> Reply {
+    match answer(gateway, owner, request, descriptors, runner).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            if error.code() == lodge_proto::ErrorCode::Internal {
+                tracing::error!(owner, error = crate::causes(&error), "a lease failed");
+            }
+            Reply::Error(ErrorMessage {
+                code: error.code().to_string(),
+                message: error.to_string(),
+            })
+        }
+    }
 }
 
 async fn answer(
@@ -129,19 +154,20 @@ async fn answer(
     owner: u32,
     request: LeaseRequest,
     descriptors: &mut VecDeque<OwnedFd>,
+    runner: &Runner,
 ) -> Result<Reply, LeaseError> {
     let leases = &gateway.leases;
     Ok(match request.request {
         Some(Request::Open(open)) => granted(
             gateway,
             leases
-                .open(gateway, owner, &open, descriptors.pop_front())
+                .open(gateway, owner, &open, (descriptors.pop_front(), runner))
                 .await?,
         ),
         Some(Request::Resume(resume)) => granted(
             gateway,
             leases
-                .resume(gateway, owner, &resume, descriptors.pop_front())
+                .resume(gateway, owner, &resume, (descriptors.pop_front(), runner))
                 .await?,
         ),
         Some(Request::Renew(renew)) => {
@@ -157,6 +183,9 @@ async fn answer(
         }
         Some(Request::Models(_)) => Reply::Models(ListModelsResponse {
             models: models::usable(&gateway.providers.current()),
+        }),
+        Some(Request::Answer(answer)) => Reply::Answered(EgressAnswered {
+            known: leases.answer(owner, &answer)?,
         }),
         None => return Err(LeaseError::Request),
     })

@@ -12,7 +12,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::notices::{Notices, Runner};
 use super::{clock, fd};
+use crate::egress::decisions::{Answer, Decisions};
+use crate::egress::policy::PolicyError;
+use crate::egress::{EgressPolicy, Session, Settings, Unlisted};
 use crate::guest::Gateway;
 use crate::key;
 use crate::seal::SealError;
@@ -52,6 +56,10 @@ pub enum LeaseError {
     Unknown,
     #[error("a request of an unknown kind")]
     Request,
+    #[error("an answer is `once`, `session`, `deny` or `cancel`")]
+    Answer,
+    #[error("egress.{0}")]
+    Egress(#[from] PolicyError),
     #[error("{MAX_LEASES} leases are open already")]
     TooMany,
     #[error("making a key")]
@@ -66,9 +74,13 @@ impl LeaseError {
     /// The code of the canonical protocol.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Name(..) | Self::Ttl | Self::NoListener | Self::Listener(_) | Self::Request => {
-                ErrorCode::InvalidArgument
-            }
+            Self::Name(..)
+            | Self::Ttl
+            | Self::NoListener
+            | Self::Listener(_)
+            | Self::Request
+            | Self::Answer
+            | Self::Egress(_) => ErrorCode::InvalidArgument,
             Self::Unknown => ErrorCode::NotFound,
             Self::TooMany => ErrorCode::RateLimited,
             Self::Adopt(_) | Self::Key(_) | Self::Store(_) | Self::Interrupted => ErrorCode::Internal,
@@ -95,10 +107,17 @@ pub struct Lease {
     pub(super) connections: Arc<Semaphore>,
     /// Bytes of request bodies that may be in memory at a time.
     pub(crate) bodies: Arc<Semaphore>,
+    /// What the guest may reach, and has reached.
+    pub(crate) egress: Session,
+    notices: Arc<Notices>,
 }
 
 impl Lease {
-    fn new(stored: &StoredLease, ttl: Duration, body_budget: usize) -> Arc<Self> {
+    fn new(stored: &StoredLease, ttl: Duration, gateway: &Gateway, policy: EgressPolicy) -> Arc<Self> {
+        let body_budget = gateway.limits.max_body.saturating_mul(4);
+        let settings: Arc<Settings> = Arc::clone(&gateway.egress);
+        let notices = Arc::new(Notices::new(stored.id.clone()));
+        let decisions: Arc<dyn Decisions> = Arc::clone(&notices) as Arc<dyn Decisions>;
         let ended = CancellationToken::new();
         let lease = Self {
             id: stored.id.clone(),
@@ -112,6 +131,8 @@ impl Lease {
             ended,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             bodies: Arc::new(Semaphore::new(body_budget)),
+            egress: Session::new(settings, policy, decisions),
+            notices,
         };
         lease.renew();
         Arc::new(lease)
@@ -128,6 +149,13 @@ impl Lease {
         let mut current = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *current, next.clone()).cancel();
         next
+    }
+
+    /// Notices go to this runner from now on. Questions that another one was asked are void.
+    fn attach(&self, runner: &Runner) {
+        self.notices.attach(runner);
+        self.egress.withdraw_questions();
+        self.notices.flush();
     }
 
     fn renew(&self) {
@@ -189,7 +217,7 @@ impl Leases {
         gateway: &Arc<Gateway>,
         owner: u32,
         request: &lodge_proto::control::LeaseOpen,
-        listener: Option<OwnedFd>,
+        (listener, runner): (Option<OwnedFd>, &Runner),
     ) -> Result<Granted, LeaseError> {
         check_name("session_id", &request.session_id, MAX_SESSION_ID)?;
         check_name("harness", &request.harness, MAX_HARNESS)?;
@@ -198,6 +226,7 @@ impl Leases {
             seconds @ 1..=MAX_TTL => seconds,
             _ => return Err(LeaseError::Ttl),
         };
+        let policy = egress_policy(request.egress.as_ref())?;
         let listener = fd::adopt(listener)?;
         if self
             .open_leases()
@@ -220,7 +249,8 @@ impl Leases {
         };
         let row = stored.clone();
         self.blocking(move |store| store.put_lease(&row)).await?;
-        let lease = self.admit(gateway, &stored, ttl_seconds);
+        let lease = self.admit(gateway, &stored, ttl_seconds, policy);
+        lease.attach(runner);
         super::server::listen(gateway, &lease, listener);
         Ok(Granted {
             lease,
@@ -235,8 +265,9 @@ impl Leases {
         gateway: &Arc<Gateway>,
         owner: u32,
         request: &lodge_proto::control::LeaseResume,
-        listener: Option<OwnedFd>,
+        (listener, runner): (Option<OwnedFd>, &Runner),
     ) -> Result<Granted, LeaseError> {
+        let policy = egress_policy(request.egress.as_ref())?;
         let listener = fd::adopt(listener)?;
         let id = request.lease_id.clone();
         let stored = self
@@ -251,10 +282,12 @@ impl Leases {
         let lease = match open {
             Some(lease) => {
                 lease.renew();
+                lease.egress.set_policy(policy);
                 lease
             }
-            None => self.admit(gateway, &stored, DEFAULT_TTL),
+            None => self.admit(gateway, &stored, DEFAULT_TTL, policy),
         };
+        lease.attach(runner);
         let ttl_seconds = lease.ttl.as_secs().try_into().unwrap_or(DEFAULT_TTL);
         super::server::listen(gateway, &lease, listener);
         Ok(Granted {
@@ -265,9 +298,14 @@ impl Leases {
     }
 
     /// Puts a lease among the open ones; whatever the session had before ends.
-    fn admit(&self, gateway: &Gateway, stored: &StoredLease, ttl_seconds: u32) -> Arc<Lease> {
-        let body_budget = gateway.limits.max_body.saturating_mul(4);
-        let lease = Lease::new(stored, Duration::from_secs(ttl_seconds.into()), body_budget);
+    fn admit(
+        &self,
+        gateway: &Gateway,
+        stored: &StoredLease,
+        ttl_seconds: u32,
+        policy: EgressPolicy,
+    ) -> Arc<Lease> {
+        let lease = Lease::new(stored, Duration::from_secs(ttl_seconds.into()), gateway, policy);
         let mut open = self.open_leases();
         open.retain(|_, other| {
             let replaced = other.owner == lease.owner && other.session_id == lease.session_id;
@@ -297,6 +335,28 @@ impl Leases {
                 }
             })
             .collect()
+    }
+
+    /// A user's answer to a question of a lease's guest; `false` where it is closed by now.
+    pub fn answer(
+        &self,
+        owner: u32,
+        answer: &lodge_proto::control::EgressAnswer,
+    ) -> Result<bool, LeaseError> {
+        let word: Answer = answer.answer.parse().map_err(|_| LeaseError::Answer)?;
+        let open = self.open_leases().get(&answer.lease_id).cloned();
+        let lease = open.filter(|lease| lease.owner == owner);
+        Ok(lease.is_some_and(|lease| lease.egress.answer(&answer.question_id, word)))
+    }
+
+    /// A runner's connection ended: whoever waits for an answer from there waits in vain.
+    pub(super) fn detach(&self, runner: &Runner) {
+        let open: Vec<_> = self.open_leases().values().cloned().collect();
+        for lease in open {
+            if lease.notices.detach(runner) {
+                lease.egress.withdraw_questions();
+            }
+        }
     }
 
     /// Ends a lease for good: its key never works again, its streams are cut. Closing an unknown one is no error.
@@ -344,6 +404,7 @@ impl Leases {
 
     fn lapse(&self) {
         self.open_leases().retain(|id, lease| {
+            lease.notices.flush();
             if lease.has_lapsed() {
                 tracing::info!(lease = id, session = lease.session_id, "lease lapsed");
                 lease.ended.cancel();
@@ -361,6 +422,15 @@ impl Leases {
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         Ok(done.map_err(|_| LeaseError::Interrupted)??)
     }
+}
+
+/// What a runner wants its guest to be allowed; nothing where it says nothing.
+fn egress_policy(wanted: Option<&lodge_proto::control::EgressPolicy>) -> Result<EgressPolicy, PolicyError> {
+    let Some(wanted) = wanted else {
+        return Ok(EgressPolicy::default());
+    };
+    let unlisted = if wanted.ask { Unlisted::Ask } else { Unlisted::Deny };
+    EgressPolicy::new(&wanted.allow, &wanted.deny, &wanted.ports, unlisted)
 }
 
 fn check_name(field: &'static str, text: &str, max: usize) -> Result<(), LeaseError> {

@@ -172,6 +172,7 @@ async fn what_is_no_lease_request_is_refused() {
             session_id: session.into(),
             harness: "pi".into(),
             ttl_seconds,
+            egress: None,
         })
     };
     let refused = |reply| match reply {

@@ -4,5 +4,6 @@
 mod admin;
 mod common;
 mod demo;
+mod egress;
 mod lease;
 mod proxy;

@@ -1,11 +1,11 @@
 //! Strategies for events.
 
-use super::sessions;
 use super::strategies::{
     answer, error, error_code, fields, id, made, message, part, phase, plan_entry, request, small, status,
     text, usage, value,
 };
-use lodge_proto::event::{CompactReason, EventBody, NotifyLevel, TurnOutcome};
+use super::{places, sessions};
+use lodge_proto::event::{CompactReason, EventBody, NetworkDecision, NotifyLevel, TurnOutcome};
 use lodge_proto::{Event, Opaque, Role};
 use proptest::option::of;
 use proptest::prelude::*;
@@ -142,6 +142,11 @@ fn tool_events() -> Vec<BoxedStrategy<EventBody>> {
 
 fn state_events() -> Vec<BoxedStrategy<EventBody>> {
     let level = select(vec![NotifyLevel::Info, NotifyLevel::Warning, NotifyLevel::Error]);
+    let decision = select(vec![
+        NetworkDecision::Allowed,
+        NetworkDecision::Denied,
+        NetworkDecision::Asked,
+    ]);
     vec![
         made!(EventBody::PlanUpdated {
             entries: small(plan_entry())
@@ -158,6 +163,20 @@ fn state_events() -> Vec<BoxedStrategy<EventBody>> {
         made!(EventBody::UsageUpdated {
             usage: usage(),
             context_tokens: of(any::<u64>())
+        }),
+        made!(EventBody::WorkspaceFindings {
+            items: small(places::finding()),
+            truncated: any::<bool>()
+        }),
+        made!(EventBody::NetworkAccess {
+            host: text(),
+            port: any::<u16>(),
+            decision,
+            rule: text(),
+            reason: text(),
+            connections: any::<u32>(),
+            sent_bytes: any::<u64>(),
+            received_bytes: any::<u64>()
         }),
         made!(EventBody::Notify {
             level,

@@ -7,6 +7,7 @@ mod documentation;
 mod events;
 mod frames;
 mod identifiers;
+mod places;
 mod roundtrip;
 mod sessions;
 mod sockets;

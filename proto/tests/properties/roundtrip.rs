@@ -1,6 +1,6 @@
 //! Every value survives encoding and decoding.
 
-use super::{events, sessions, strategies};
+use super::{events, places, sessions, strategies};
 use lodge_proto::relay::RunnerControl;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -48,6 +48,13 @@ survive! {
     responses: sessions::response();
     harness_infos: sessions::harness();
     workspace_infos: sessions::workspace();
+    listings: places::listing();
+    contents: places::content();
+    written_files: places::written();
+    git_states: places::git_status();
+    git_diffs: places::git_diff();
+    terminals: places::terminal();
+    sandbox_choices: places::choices();
     session_states: sessions::state();
     message_anchors: sessions::anchor();
     client_frames: sessions::client_frame();

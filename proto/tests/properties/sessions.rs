@@ -1,5 +1,6 @@
 //! Strategies for sessions, commands and the controls of the relay.
 
+use super::places;
 use super::strategies::{
     answer, cursor, error, id, made, message, part, phase, plan_entry, request, small, status, text, usage,
     value,
@@ -18,7 +19,7 @@ use proptest::sample::select;
 use proptest::strategy::Union;
 use std::collections::BTreeMap;
 
-fn tier() -> BoxedStrategy<Tier> {
+pub(crate) fn tier() -> BoxedStrategy<Tier> {
     select(vec![Tier::Process, Tier::Container, Tier::Microvm]).boxed()
 }
 
@@ -29,7 +30,7 @@ pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
         text(),
         of(text()),
         text(),
-        tier(),
+        (tier(), of(text())),
         status(),
         of(text()),
     );
@@ -37,7 +38,7 @@ pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
     let tail = (of(text()), of(id()), small(id()), any::<bool>(), n(), n(), n());
     (head, tail)
         .prop_map(
-            |((id, title, harness, harness_version, workspace, tier, status, model), tail)| {
+            |((id, title, harness, harness_version, workspace, (tier, profile), status, model), tail)| {
                 let (
                     thinking_level,
                     parent,
@@ -54,6 +55,7 @@ pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
                     harness_version,
                     workspace,
                     tier,
+                    profile,
                     status,
                     model,
                     thinking_level,
@@ -198,7 +200,13 @@ pub(crate) fn anchor() -> BoxedStrategy<MessageAnchor> {
 
 /// One strategy a command.
 pub(crate) fn command_bodies() -> Vec<BoxedStrategy<CommandBody>> {
-    [session_commands(), turn_commands(), other_commands()].concat()
+    [
+        session_commands(),
+        turn_commands(),
+        other_commands(),
+        places::commands(),
+    ]
+    .concat()
 }
 
 fn session_commands() -> Vec<BoxedStrategy<CommandBody>> {
@@ -357,6 +365,14 @@ pub(crate) fn to_client() -> BoxedStrategy<ToClient> {
         made!(ToClient::SessionRemoved { session_id: id() }),
         made!(ToClient::RunnerLost { error: error() }),
         made!(ToClient::RunnerReady {}),
+        made!(ToClient::TerminalClosed {
+            session_id: id(),
+            terminal_id: any::<u32>(),
+            exit: places::terminal_exit()
+        }),
+        made!(ToClient::TerminalLagged {
+            terminal_id: any::<u32>()
+        }),
         made!(ToClient::Rejected { error: error() }),
     ])
     .boxed()
@@ -379,6 +395,9 @@ pub(crate) fn to_runner() -> BoxedStrategy<ToRunner> {
         made!(ToRunner::Detach {}),
         made!(ToRunner::Subscribe { cursors: cursors() }),
         made!(ToRunner::Resync { session_id: id() }),
+        made!(ToRunner::TerminalDetach {
+            terminal_id: any::<u32>()
+        }),
     ])
     .boxed()
 }

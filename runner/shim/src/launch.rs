@@ -42,6 +42,9 @@ pub struct LaunchSpec {
     pub mux_fd_in_guest: i32,
     /// The harness; sent through the mux.
     pub start: mux::Start,
+    /// Environment of commands and terminals beside the harness; they start where it does.
+    #[serde(default)]
+    pub command_env: Vec<(String, String)>,
     /// The session's gateway listener, open in the shim under this number; the command does not inherit it.
     #[serde(default)]
     pub listener_fd: Option<i32>,
@@ -72,6 +75,9 @@ pub struct Limits {
     pub hello_ms: u64,
     /// How long the shim waits, after the harness is gone, for a runner to acknowledge that.
     pub linger_ms: u64,
+    /// How long the sandbox command may take, once its stream has ended, to remove what it made outside of this
+    /// machine's process tree (a container); 0 where killing it is enough.
+    pub cleanup_ms: u64,
     /// Size after which a journal segment is rotated, in bytes.
     pub segment_bytes: u64,
 }
@@ -82,6 +88,7 @@ impl Default for Limits {
             unacked_bytes: 64 << 20,
             hello_ms: 10_000,
             linger_ms: 24 * 3600 * 1000,
+            cleanup_ms: 0,
             segment_bytes: crate::journal::SEGMENT_LIMIT,
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`journal`] | the session's append-only record of truth: format, writer, reader |
 //! | [`wire`] | the protocol between runner and shim: a codec without I/O, usable from async code |
+//! | [`stream`] | its part for commands and terminals beside the harness |
 //! | [`client`] | blocking helpers for the runner: connect, fetch the gateway listener |
 //! | [`launch`] | what the runner tells a new shim |
 //! | [`shim`] | the process itself |
@@ -12,6 +13,7 @@ pub mod client;
 pub mod journal;
 pub mod launch;
 pub mod shim;
+pub mod stream;
 pub mod wire;
 
 mod sys;

@@ -12,11 +12,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Id, Kind, Record, RecordError};
+use crate::stream::{self, FromStream, LiveTerminal, ToStream};
 
-/// Version this release speaks; the shim also accepts [`MIN_WIRE_VERSION`].
-pub const WIRE_VERSION: u32 = 1;
+/// Version this release speaks; the shim also accepts [`MIN_WIRE_VERSION`]. Version 2 has [`crate::stream`].
+pub const WIRE_VERSION: u32 = 2;
 /// Oldest version that is still accepted: that of the previous release.
 pub const MIN_WIRE_VERSION: u32 = 1;
+/// Version since which there are streams.
+pub const STREAMS_SINCE: u32 = 2;
 /// The socket's name in the session's directory.
 pub const SOCKET_NAME: &str = "shim.sock";
 /// The journal's name in the session's directory.
@@ -50,8 +53,6 @@ const ACK: u8 = 4;
 const SIGNAL: u8 = 5;
 const STOP: u8 = 6;
 const GET_LISTENER: u8 = 7;
-/// Reserved for commands and terminals beside the harness.
-const START: u8 = 8;
 const HELLO_REPLY: u8 = 65;
 const RECORD: u8 = 66;
 const FENCED: u8 = 67;
@@ -92,6 +93,9 @@ pub struct HelloReply {
     pub harness: Harness,
     /// Number of the last record in the journal, 0 for none.
     pub head_seq: u64,
+    /// Terminals that run; what each has shown follows as output. Empty before version 2.
+    #[serde(default)]
+    pub terminals: Vec<LiveTerminal>,
 }
 
 /// Payload of [`ToRunner::Error`].
@@ -138,8 +142,8 @@ pub enum ToShim<'a> {
     Signal(i32),
     Stop(Stop),
     GetListener,
-    /// Reserved.
-    Start(&'a [u8]),
+    /// Commands and terminals beside the harness, since version 2.
+    Stream(ToStream<'a>),
 }
 
 /// What the shim says.
@@ -152,6 +156,8 @@ pub enum ToRunner<'a> {
     Error(ErrorReply),
     /// The gateway listener's descriptor is attached.
     Listener,
+    /// Commands and terminals beside the harness, since version 2.
+    Stream(FromStream<'a>),
 }
 
 /// Why bytes are not this protocol. The connection is to be closed.
@@ -197,7 +203,7 @@ impl ToShim<'_> {
             Self::Signal(signal) => frame(out, SIGNAL, &[&signal.to_le_bytes()]),
             Self::Stop(stop) => json_frame(out, STOP, stop),
             Self::GetListener => frame(out, GET_LISTENER, &[]),
-            Self::Start(payload) => frame(out, START, &[payload]),
+            Self::Stream(request) => stream_frame(out, stream::START, request.encode()),
         }
     }
 }
@@ -230,7 +236,9 @@ impl<'a> ToShim<'a> {
                 .map_err(|_| malformed),
             STOP => json(frame).map(Self::Stop),
             GET_LISTENER => Ok(Self::GetListener),
-            START => Ok(Self::Start(payload)),
+            kind if stream::TO_SHIM.contains(&kind) => {
+                ToStream::parse(kind, payload).map(Self::Stream).ok_or(malformed)
+            }
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -258,6 +266,7 @@ impl ToRunner<'_> {
             Self::Fenced => frame(out, FENCED, &[]),
             Self::Error(error) => json_frame(out, ERROR, error),
             Self::Listener => frame(out, LISTENER, &[]),
+            Self::Stream(news) => stream_frame(out, *stream::TO_RUNNER.start(), news.encode()),
         }
     }
 }
@@ -273,6 +282,12 @@ impl<'a> ToRunner<'a> {
             FENCED => Ok(Self::Fenced),
             ERROR => json(frame).map(Self::Error),
             LISTENER => Ok(Self::Listener),
+            kind if stream::TO_RUNNER.contains(&kind) => FromStream::parse(kind, frame.payload)
+                .map(Self::Stream)
+                .ok_or(WireError::Malformed {
+                    kind,
+                    length: frame.payload.len(),
+                }),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -335,6 +350,15 @@ fn frame(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) -> Result<(), WireError> 
         out.extend_from_slice(part);
     }
     Ok(())
+}
+
+fn stream_frame(
+    out: &mut Vec<u8>,
+    kind: u8,
+    encoded: Result<(u8, Vec<u8>), serde_json::Error>,
+) -> Result<(), WireError> {
+    let (kind, payload) = encoded.map_err(|source| WireError::Json { kind, source })?;
+    frame(out, kind, &[&payload])
 }
 
 fn json_frame<T: Serialize>(out: &mut Vec<u8>, kind: u8, value: &T) -> Result<(), WireError> {

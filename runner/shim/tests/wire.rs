@@ -3,10 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lodge_shim::journal::{self, Kind, Record};
+use lodge_shim::stream::{Channel, FromStream, LiveTerminal, StartStream, StreamExit, Terminal, ToStream};
 use lodge_shim::wire::{
     Decoder, ErrorReply, Harness, Hello, HelloReply, MAX_FRAME, Stop, ToRunner, ToShim, WireError,
 };
 use proptest::prelude::*;
+
+const TERMINAL: Terminal = Terminal {
+    id: 5,
+    rows: 24,
+    cols: 80,
+    opened_at: 6,
+};
 
 fn requests(bytes: &[u8], number: u64) -> Vec<ToShim<'_>> {
     vec![
@@ -29,7 +37,22 @@ fn requests(bytes: &[u8], number: u64) -> Vec<ToShim<'_>> {
         ToShim::Signal(-2),
         ToShim::Stop(Stop { grace_ms: number }),
         ToShim::GetListener,
-        ToShim::Start(bytes),
+        ToShim::Stream(ToStream::Start {
+            tag: number,
+            start: StartStream {
+                argv: vec!["sh".into()],
+                env: vec![("A".into(), "b".into())],
+                terminal: Some(TERMINAL),
+            },
+        }),
+        ToShim::Stream(ToStream::Input { stream: 7, bytes }),
+        ToShim::Stream(ToStream::Resize {
+            stream: 7,
+            rows: 24,
+            cols: 80,
+        }),
+        ToShim::Stream(ToStream::Signal { stream: 7, signal: 9 }),
+        ToShim::Stream(ToStream::Credit { stream: 7, bytes: 1 }),
     ]
 }
 
@@ -42,6 +65,10 @@ fn replies(record: Record<'_>) -> Vec<ToRunner<'_>> {
             pid,
             harness: Harness::Exited,
             head_seq: 9,
+            terminals: vec![LiveTerminal {
+                stream: 2,
+                terminal: TERMINAL,
+            }],
         }),
         ToRunner::Record(record),
         ToRunner::Fenced,
@@ -50,6 +77,24 @@ fn replies(record: Record<'_>) -> Vec<ToRunner<'_>> {
             message: "why".into(),
         }),
         ToRunner::Listener,
+        ToRunner::Stream(FromStream::Opened { tag: 1, stream: 2 }),
+        ToRunner::Stream(FromStream::Refused {
+            tag: 1,
+            reason: "why",
+        }),
+        ToRunner::Stream(FromStream::Output {
+            stream: 2,
+            channel: Channel::Replay,
+            bytes: b"said",
+        }),
+        ToRunner::Stream(FromStream::Exit {
+            stream: 2,
+            exit: StreamExit {
+                error: Some("no such file".into()),
+                errno: 2,
+                ..StreamExit::default()
+            },
+        }),
     ]
 }
 

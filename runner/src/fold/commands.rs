@@ -1,6 +1,7 @@
 //! Commands of clients, as they come out of the journal.
 
 use super::cx::Cx;
+use super::network;
 use super::record::{JournalCommand, Queued, Reply};
 use super::state::ReplyTo;
 use super::turn;
@@ -63,6 +64,7 @@ fn handle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &JournalCommand) -
         CommandBody::QueueClear { entry_id } => queue_clear(cx, adapter, *entry_id),
         CommandBody::QueueResend { entry_id } => queue_resend(cx, adapter, *entry_id),
         CommandBody::Abort {} => {
+            network::cancel_all(cx);
             turn::abort(cx, adapter);
             done()
         }
@@ -237,6 +239,13 @@ fn queue_resend(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: QueueId) -> Handl
 }
 
 fn answer_request(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: RequestId, answer: &InputAnswer) -> Handled {
+    if let Some(request) = cx.core.network.request(id) {
+        if !fits(&request.kind, answer) {
+            return Err(unfit());
+        }
+        network::answer(cx, id, answer);
+        return done();
+    }
     let Some(at) = cx.core.requests.iter().position(|open| open.request.id == id) else {
         return Err(ErrorBody::new(
             ErrorCode::Conflict,
@@ -244,10 +253,7 @@ fn answer_request(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: RequestId, answ
         ));
     };
     if !fits(&cx.core.requests[at].request.kind, answer) {
-        return Err(ErrorBody::new(
-            ErrorCode::InvalidArgument,
-            "the answer is not of the kind the question asks for",
-        ));
+        return Err(unfit());
     }
     let open = cx.core.requests.remove(at);
     adapter.answer(cx, &open.native, &open.request, answer);
@@ -261,6 +267,13 @@ fn answer_request(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: RequestId, answ
         turn::abort(cx, adapter);
     }
     done()
+}
+
+fn unfit() -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::InvalidArgument,
+        "the answer is not of the kind the question asks for",
+    )
 }
 
 fn fits(kind: &InputKind, answer: &InputAnswer) -> bool {

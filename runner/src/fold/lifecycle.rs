@@ -2,16 +2,18 @@
 
 use super::commands;
 use super::cx::Cx;
-use super::record::{Created, Exit, Note, Record, RecordBody, Timer};
+use super::network;
+use super::record::{Created, Exit, Limit, Note, Record, RecordBody, Timer};
 use super::state::STDERR_LINES;
 use super::turn;
 use crate::harness::AnyAdapter;
 use lodge_proto::event::{EventBody, NotifyLevel, TurnOutcome};
-use lodge_proto::session::{QueueState, SessionStatus};
+use lodge_proto::session::{QueueState, SessionStatus, Tier};
 use lodge_proto::{ErrorBody, ErrorCode};
+use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Time a harness has to answer its first request.
+/// Time a harness has to answer its first request, from the start of its sandbox in the process tier.
 const START_DEADLINE_MS: u64 = 60_000;
 /// Bytes kept of one line of standard error.
 const STDERR_BYTES: usize = 400;
@@ -32,6 +34,7 @@ pub(super) fn apply(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, record: &Record) 
         RecordBody::InBegin { id, bytes } => in_begin(cx, adapter, id, bytes),
         RecordBody::InDone { id } => cx.core.inputs.retain(|input| input.id != *id),
         RecordBody::Exit(exit) => exited(cx, adapter, exit),
+        RecordBody::Limit(limit) => cx.core.limit = Some(limit.clone()),
         RecordBody::Closed { reason } => lost(cx, adapter, reason),
         RecordBody::Cmd(command) => commands::apply(cx, adapter, command),
         RecordBody::Timer(timer) => fired(cx, *timer),
@@ -71,6 +74,19 @@ fn noted(cx: &mut Cx<'_>, note: &Note) {
                 );
             }
         }
+        Note::Findings { items, truncated } => cx.emit(EventBody::WorkspaceFindings {
+            items: items.clone(),
+            truncated: *truncated,
+        }),
+        Note::NetworkAccess(access) => network::accessed(cx, access),
+        Note::NetworkAsked {
+            question,
+            host,
+            port,
+            seconds,
+        } => network::asked(cx, question, host, *port, *seconds),
+        Note::NetworkClosed { question } => network::closed(cx, question),
+        Note::NetworkReset {} => network::reset(cx),
         Note::Stopping { reason } => {
             cx.core.stopping = Some(reason.clone());
             if cx.core.turn.is_none() && cx.core.running {
@@ -108,8 +124,19 @@ fn new_generation(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, generation: u64) {
     cx.core.inputs.clear();
     cx.core.kill = false;
     cx.core.stderr.clear();
+    cx.core.limit = None;
     cx.status(SessionStatus::Starting);
-    cx.set_timer(Timer::StartDeadline { generation }, START_DEADLINE_MS);
+    let deadline = START_DEADLINE_MS + sandbox_start_ms(cx.core.info().tier);
+    cx.set_timer(Timer::StartDeadline { generation }, deadline);
+}
+
+/// Time that the sandbox itself may take to come up, before its harness does.
+const fn sandbox_start_ms(tier: Tier) -> u64 {
+    match tier {
+        Tier::Process => 0,
+        Tier::Container => 30_000,
+        Tier::Microvm => 120_000,
+    }
 }
 
 fn started(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
@@ -122,11 +149,19 @@ fn started(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
 }
 
 fn start_failed(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, message: &str) {
-    let error = ErrorBody::new(
-        ErrorCode::SandboxUnavailable,
-        format!("the sandbox could not be started: {message}"),
-    );
-    end_process(cx, adapter, TurnOutcome::Failed, error, SessionStatus::Failed);
+    let error = limit_error(cx).unwrap_or_else(|| {
+        ErrorBody::new(
+            ErrorCode::SandboxUnavailable,
+            format!("the sandbox could not be started: {message}"),
+        )
+    });
+    // Whoever stops a session while it starts is told of no failure.
+    let status = if cx.core.stopping.is_some() {
+        SessionStatus::Stopped
+    } else {
+        SessionStatus::Failed
+    };
+    end_process(cx, adapter, TurnOutcome::Failed, error, status);
 }
 
 fn stderr(cx: &mut Cx<'_>, line: &[u8]) {
@@ -172,8 +207,23 @@ fn exited(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, exit: &Exit) {
     }
 }
 
+/// The bound that was crossed, as an error, once.
+fn limit_error(cx: &mut Cx<'_>) -> Option<ErrorBody> {
+    let Limit { key, allowed, found } = cx.core.limit.take()?;
+    let message = format!(
+        "the sandbox was ended because it crossed {key}: {allowed} is allowed, {found} was found; the next prompt resumes the session"
+    );
+    let details = json!({ "key": key, "allowed": allowed, "found": found });
+    Some(ErrorBody::new(ErrorCode::LimitExceeded, message).with_details(details))
+}
+
 /// The harness ended without having been asked to.
 fn gone(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, how: &str) {
+    if let Some(error) = limit_error(cx) {
+        cx.agent_error(error.code, error.message.clone(), false);
+        cx.core.last_error = Some(error.clone());
+        return end_process(cx, adapter, TurnOutcome::Failed, error, SessionStatus::Stopped);
+    }
     let error = turn::crash_error(cx, how);
     unasked(cx, adapter, error);
 }
@@ -231,6 +281,7 @@ fn end_process(
     cx.core.inputs.clear();
     let deadlines = std::mem::take(&mut cx.core.timers);
     drop::<BTreeMap<Timer, u64>>(deadlines);
+    network::reset(cx);
     adapter.gone(cx);
     cx.turn_done(outcome, Some(error.clone()));
     if cx.core.turn.is_none() && cx.core.persisting.is_none() {
@@ -261,7 +312,7 @@ fn fired(cx: &mut Cx<'_>, timer: Timer) {
         Timer::StartDeadline { generation } if generation == cx.core.generation => {
             cx.notify(
                 NotifyLevel::Error,
-                "the harness did not answer within a minute and was killed",
+                "the harness did not answer in time and was killed",
             );
             cx.core.kill = true;
         }

@@ -19,6 +19,7 @@
 mod commands;
 mod cx;
 mod lifecycle;
+mod network;
 mod output;
 mod record;
 mod state;
@@ -30,9 +31,11 @@ mod turn;
 mod view;
 
 pub use cx::Cx;
+pub use network::{Access, NetworkAnswer, NetworkWord};
 pub use output::Output;
 pub use record::{
-    Created, DeliveryId, Exit, Fork, JournalCommand, Launch, Note, Queued, Record, RecordBody, Reply, Timer,
+    Created, DeliveryId, Exit, Fork, JournalCommand, Launch, Limit, Note, Queued, Record, RecordBody, Reply,
+    Timer, Wish,
 };
 pub use state::{PendingInput, TurnRecord, Wants};
 pub use stream::Final;

@@ -5,6 +5,7 @@ use lodge_proto::command::CommandBody;
 use lodge_proto::ids::{QueueId, SessionId, TurnId};
 use lodge_proto::message::{Message, Sender};
 use lodge_proto::session::{ModelInfo, Tier};
+use lodge_proto::workspace::Finding;
 use serde::{Deserialize, Serialize};
 
 /// Names one delivery: an input to the harness or an appended record. Known before the bytes are written, so
@@ -50,8 +51,20 @@ pub enum RecordBody {
     Timer(Timer),
     /// A fact of the runner.
     Note(Box<Note>),
+    /// A bound of the sandbox was crossed and everything in it is being killed.
+    Limit(Limit),
     /// A record of a later version.
     Unknown(u8),
+}
+
+/// A bound that was crossed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Key of the policy.
+    pub key: String,
+    /// As the key counts: bytes, processes or seconds.
+    pub allowed: u64,
+    pub found: u64,
 }
 
 /// How the harness ended. Unknown never reads as success.
@@ -110,6 +123,21 @@ pub enum Note {
     WorkspaceShared { with: Vec<SessionId> },
     /// The harness could not be started.
     LaunchFailed { error: ErrorBody },
+    /// What a turn left in the workspace that is worth a look.
+    Findings { items: Vec<Finding>, truncated: bool },
+    /// The guest reached something besides models, or tried to.
+    NetworkAccess(Box<super::network::Access>),
+    /// A connection of the guest waits for the user, for so many seconds.
+    NetworkAsked {
+        question: String,
+        host: String,
+        port: u16,
+        seconds: u32,
+    },
+    /// The gateway needs no answer to this question any more, or has it.
+    NetworkClosed { question: String },
+    /// The gateway knows no question any more.
+    NetworkReset {},
     /// The harness was asked to stop, by the user or for good.
     Stopping { reason: String },
 }
@@ -124,8 +152,21 @@ pub struct Created {
     pub model: Option<String>,
     pub thinking_level: Option<String>,
     pub tier: Tier,
+    /// Profile of the sandbox's policy; a session of an earlier release has none and runs in the default one.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// What was asked for; the policy decides at every start anew.
+    #[serde(default)]
+    pub wish: Wish,
     /// What history already holds for this session: it is a fork, or its journal was lost.
     pub fork: Option<Fork>,
+}
+
+/// The sandbox that a session asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    pub tier: Option<Tier>,
+    pub profile: Option<String>,
 }
 
 /// A conversation that was taken over.
@@ -151,6 +192,11 @@ pub struct Launch {
     /// Whether the user is to be asked before each tool runs.
     #[serde(default)]
     pub ask_permissions: bool,
+    /// What the policy came to; a launch of an earlier release does not say.
+    #[serde(default)]
+    pub tier: Option<Tier>,
+    #[serde(default)]
+    pub profile: Option<String>,
 }
 
 /// A prompt that waits, or that was given to the harness.

@@ -1,6 +1,6 @@
 //! The state that is common to every harness.
 
-use super::record::{Created, DeliveryId, Launch, Queued, Timer};
+use super::record::{Created, DeliveryId, Launch, Limit, Queued, Timer};
 use super::stream::OpenMessage;
 use super::tools::{KnownTool, OpenTool};
 use lodge_proto::ErrorBody;
@@ -83,6 +83,10 @@ pub struct Wants<'a> {
     pub persist: Option<&'a TurnRecord>,
     /// The harness did not settle in time and is to be killed.
     pub kill: bool,
+    /// Answers for the gateway, about connections that wait.
+    pub network: &'a [super::network::NetworkAnswer],
+    /// Whether there are questions of the gateway, or answers to them.
+    pub has_network: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,6 +118,8 @@ pub(super) struct Core {
     /// After an abort the queue waits for the next prompt.
     pub(super) queue_held: bool,
     pub(super) requests: Vec<OpenRequest>,
+    #[serde(default)]
+    pub(super) network: super::network::Network,
     pub(super) open_messages: Vec<OpenMessage>,
     pub(super) tools: Vec<OpenTool>,
     /// Ids given to the harness's tool call ids in this turn.
@@ -132,6 +138,9 @@ pub(super) struct Core {
     pub(super) usage: Usage,
     pub(super) context_tokens: Option<u64>,
     pub(super) stderr: VecDeque<String>,
+    /// The bound that the sandbox ends for.
+    #[serde(default)]
+    pub(super) limit: Option<Limit>,
     /// Records are those of a recorded transcript: inputs that nobody here sent are read for their meaning.
     pub(super) transcript: bool,
 }
@@ -164,6 +173,7 @@ impl Core {
             queue: Vec::new(),
             queue_held: false,
             requests: Vec::new(),
+            network: super::network::Network::default(),
             open_messages: Vec::new(),
             tools: Vec::new(),
             tool_ids: BTreeMap::new(),
@@ -179,6 +189,7 @@ impl Core {
             usage: Usage::default(),
             context_tokens: None,
             stderr: VecDeque::new(),
+            limit: None,
             transcript: false,
         }
     }

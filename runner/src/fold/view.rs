@@ -3,6 +3,7 @@
 use super::state::{Core, Wants};
 use super::{SNAPSHOT_VERSION, SessionFold};
 use crate::harness::AnyAdapter;
+use lodge_proto::input::InputRequest;
 use lodge_proto::message::{Message, Role};
 use lodge_proto::part::Part;
 use lodge_proto::session::{RunningTool, SessionInfo, SessionState, SessionStatus};
@@ -39,6 +40,8 @@ impl SessionFold {
             timers: &core.timers,
             persist: core.persisting.as_ref(),
             kill: core.kill && core.running,
+            network: core.network.answers(),
+            has_network: !core.network.is_idle(),
         }
     }
 
@@ -78,7 +81,7 @@ impl SessionFold {
                     started_at: tool.started_at,
                 })
                 .collect(),
-            requests: core.requests.iter().map(|open| open.request.clone()).collect(),
+            requests: core.all_requests().cloned().collect(),
             queue: core.queue.iter().map(|queued| queued.entry.clone()).collect(),
             plan: core.plan.clone(),
             commands: core.commands.clone(),
@@ -129,6 +132,12 @@ fn aligned(parts: &BTreeMap<u32, Part>) -> Vec<Part> {
 }
 
 impl Core {
+    /// Open questions of the harness, and about connections.
+    fn all_requests(&self) -> impl Iterator<Item = &InputRequest> {
+        let of_harness = self.requests.iter().map(|open| &open.request);
+        of_harness.chain(self.network.requests())
+    }
+
     fn streaming(&self) -> Vec<Message> {
         self.open_messages
             .iter()
@@ -153,16 +162,22 @@ impl Core {
     }
 
     pub(super) fn info(&self) -> SessionInfo {
-        let created = self.created.as_ref();
+        let (created, launch) = (self.created.as_ref(), self.launch.as_ref());
         SessionInfo {
             id: self.session,
             title: self.title.clone(),
             harness: self.harness().to_owned(),
-            harness_version: self.launch.as_ref().map(|launch| launch.harness_version.clone()),
+            harness_version: launch.map(|launch| launch.harness_version.clone()),
             workspace: created
                 .map(|created| created.workspace.clone())
                 .unwrap_or_default(),
-            tier: created.map(|created| created.tier).unwrap_or_default(),
+            tier: launch
+                .and_then(|launch| launch.tier)
+                .or_else(|| created.map(|created| created.tier))
+                .unwrap_or_default(),
+            profile: launch
+                .and_then(|launch| launch.profile.clone())
+                .or_else(|| created.and_then(|created| created.profile.clone())),
             status: self.status,
             model: self.model.clone(),
             thinking_level: self.thinking_level.clone(),
@@ -170,7 +185,7 @@ impl Core {
                 .and_then(|created| created.fork.as_ref())
                 .and_then(|fork| fork.parent),
             shares_workspace_with: self.shares_workspace_with.clone(),
-            needs_input: !self.requests.is_empty(),
+            needs_input: self.all_requests().next().is_some(),
             created_at: self.created_at,
             updated_at: self.updated_at,
             message_count: self.message_count,

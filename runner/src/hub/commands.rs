@@ -66,6 +66,18 @@ impl Hub {
             CommandBody::WorkspaceList {} => return reply.send(Ok(self.workspaces())),
             CommandBody::HarnessList {} => return self.harnesses(reply),
             CommandBody::GetModels {} => return self.models(reply),
+            CommandBody::SandboxList {} => return self.choices(reply),
+            body @ (CommandBody::FileList { .. }
+            | CommandBody::FileRead { .. }
+            | CommandBody::GitStatus {}
+            | CommandBody::GitDiff { .. }) => {
+                return self.look_inside(command.session_id, body, reply).await;
+            }
+            body @ (CommandBody::TerminalAttach { .. }
+            | CommandBody::TerminalResize { .. }
+            | CommandBody::TerminalList {}) => {
+                return self.on_terminals(command.session_id, body, reply).await;
+            }
             CommandBody::SessionSubscribe { cursor } => {
                 if let Some(id) = command.session_id {
                     self.subscribe(conn, channel, id, cursor).await;
@@ -162,6 +174,9 @@ impl Hub {
                 })
                 .await;
             }
+            body @ (CommandBody::TerminalOpen { .. }
+            | CommandBody::TerminalClose { .. }
+            | CommandBody::FileWrite { .. }) => self.change_inside(session_id, body, answering).await,
             CommandBody::WorkspaceCreate { name } => {
                 let result = create::workspace(&self.shared.config.default_root(), &name);
                 finish(&self.shared, answering, result);
@@ -260,6 +275,13 @@ impl Hub {
         });
     }
 
+    fn choices(&self, reply: ReplyPort) {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            reply.send(Ok(json!(super::choices::choices(&shared.config))));
+        });
+    }
+
     fn models(&self, reply: ReplyPort) {
         let leases = self.shared.leases.clone();
         tokio::spawn(async move {
@@ -307,13 +329,13 @@ fn check(actor: &Actor, command: &Command) -> Result<()> {
     if command.id.is_empty() || command.id.len() > MAX_ID_BYTES {
         return Err(invalid(format!("id must have 1 to {MAX_ID_BYTES} bytes")));
     }
+    if command.body.needs_ownership() && actor.rights < Rights::Own {
+        return Err(ErrorBody::new(
+            ErrorCode::Forbidden,
+            "you may only look at this session",
+        ));
+    }
     if command.body.is_mutating() {
-        if actor.rights < Rights::Own {
-            return Err(ErrorBody::new(
-                ErrorCode::Forbidden,
-                "you may only look at this session",
-            ));
-        }
         match &command.client_id {
             None => return Err(invalid("a command that changes something needs a client_id")),
             Some(id) if id.is_empty() || id.len() > MAX_ID_BYTES => {

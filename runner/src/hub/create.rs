@@ -125,20 +125,6 @@ async fn make(
     else {
         return Err(ErrorBody::new(ErrorCode::Internal, "this is no session.create"));
     };
-    match tier.unwrap_or_default() {
-        Tier::Process => {}
-        other => {
-            let message =
-                format!("the tier {other:?} is not available yet; sessions run in the process tier");
-            return Err(ErrorBody::new(ErrorCode::SandboxUnavailable, message));
-        }
-    }
-    if profile.as_deref().is_some_and(|profile| profile != "development") {
-        return Err(ErrorBody::new(
-            ErrorCode::SandboxUnavailable,
-            "only the profile `development` is available yet",
-        ));
-    }
     shared.resolve_harness(&harness).await?;
     if AnyAdapter::new(&harness).is_none() {
         let message = format!("this version has no adapter for the harness `{harness}`");
@@ -146,6 +132,8 @@ async fn make(
     }
     check_model(shared, model.as_deref()).await?;
     let workspace = resolve_workspace(shared, &workspace).await?;
+    let wish = fold::Wish { tier, profile };
+    let (tier, profile) = decide(shared, &workspace, &wish).await?;
     let created = fold::Created {
         session: id,
         harness,
@@ -153,7 +141,9 @@ async fn make(
         title,
         model,
         thinking_level,
-        tier: Tier::Process,
+        tier,
+        profile: Some(profile),
+        wish,
         fork: None,
     };
     store(
@@ -210,6 +200,14 @@ async fn resolve_workspace(shared: &Shared, workspace: &str) -> Result<PathBuf> 
     opened.map(|workspace| workspace.path)
 }
 
+/// The sandbox that a new session will have, or why it cannot have the one that was asked for.
+async fn decide(shared: &Arc<Shared>, workspace: &Path, wish: &fold::Wish) -> Result<(Tier, String)> {
+    let (shared, workspace, wish) = (Arc::clone(shared), workspace.to_owned(), wish.clone());
+    tokio::task::spawn_blocking(move || launcher::decide(&shared.config, &workspace, &wish))
+        .await
+        .map_err(|error| ErrorBody::new(ErrorCode::Internal, error.to_string()))?
+}
+
 async fn make_fork(
     shared: &Arc<Shared>,
     parent: &SessionRow,
@@ -244,6 +242,12 @@ async fn make_fork(
         model: info.model.clone(),
         thinking_level: info.thinking_level.clone(),
         tier: info.tier,
+        profile: info.profile.clone(),
+        // The fork is walled in no less than what it goes on from.
+        wish: fold::Wish {
+            tier: Some(info.tier),
+            profile: info.profile.clone(),
+        },
         fork: Some(Fork {
             parent: Some(info.id),
             keep_user_messages,
@@ -353,6 +357,7 @@ async fn store(shared: &Arc<Shared>, plan: Plan) -> Result<SessionRow> {
         harness_version: None,
         workspace: plan.created.workspace.clone(),
         tier: plan.created.tier,
+        profile: plan.created.profile.clone(),
         status: SessionStatus::Stopped,
         model: plan.created.model.clone(),
         thinking_level: plan.created.thinking_level.clone(),

@@ -3,8 +3,10 @@
 //! It owns the list, routes requests to sessions, and makes and deletes them. What a session does is its own
 //! business: the hub only keeps the row of each for the list.
 
+mod choices;
 mod commands;
 mod create;
+mod inside;
 pub mod router;
 
 use crate::conns::{ConnId, Outbox};
@@ -227,6 +229,7 @@ impl Hub {
             HubMessage::Frame { conn, channel, frame } => match frame {
                 FromRelay::Control(control) => self.control(conn, channel, control).await,
                 FromRelay::Command(envelope) => self.command(conn, channel, &envelope).await,
+                FromRelay::Typed { terminal, bytes } => self.typed(conn, channel, terminal, &bytes),
             },
             HubMessage::Created(created) => self.created(*created).await,
             HubMessage::Deleted(id, gone) => {
@@ -244,6 +247,7 @@ impl Hub {
 
     async fn conn_gone(&mut self, conn: ConnId) {
         self.conns.remove(&conn);
+        self.shared.terminals.unwatch_all(conn);
         let handles: Vec<SessionHandle> = self
             .sessions
             .values()
@@ -266,6 +270,7 @@ impl Hub {
                 if let Some(conn) = self.conns.get_mut(&conn) {
                     conn.clients.remove(&channel);
                 }
+                self.shared.terminals.unwatch(conn, channel, None);
                 let handles: Vec<SessionHandle> = self
                     .sessions
                     .values()
@@ -281,6 +286,9 @@ impl Hub {
                 }
             }
             ToRunner::Resync { session_id } => self.subscribe(conn, channel, session_id, None).await,
+            ToRunner::TerminalDetach { terminal_id } => {
+                self.shared.terminals.unwatch(conn, channel, Some(terminal_id));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Frames of relays, read.
 
-use lodge_proto::frame::Kind;
+use lodge_proto::frame::{Header, Kind};
 use lodge_proto::relay::{CommandEnvelope, ToRunner};
 
 /// A frame that a relay may send.
@@ -8,6 +8,11 @@ use lodge_proto::relay::{CommandEnvelope, ToRunner};
 pub enum FromRelay {
     Control(ToRunner),
     Command(Box<CommandEnvelope>),
+    /// What a client typed into a terminal.
+    Typed {
+        terminal: u32,
+        bytes: Vec<u8>,
+    },
 }
 
 /// A frame that a relay may not send; the connection is of no further use.
@@ -20,13 +25,19 @@ pub enum RouteError {
 }
 
 /// Reads one frame.
-pub fn read(kind: Kind, payload: &[u8]) -> Result<FromRelay, RouteError> {
+pub fn read(header: &Header, payload: &[u8]) -> Result<FromRelay, RouteError> {
+    let kind = header.kind;
     let json = |source| RouteError::Json { kind, source };
     match kind {
         Kind::Control => Ok(FromRelay::Control(serde_json::from_slice(payload).map_err(json)?)),
         Kind::Command => Ok(FromRelay::Command(Box::new(
             serde_json::from_slice(payload).map_err(json)?,
         ))),
-        Kind::Event | Kind::Reply | Kind::Credit | Kind::Blob => Err(RouteError::Kind(kind)),
+        Kind::Blob => Ok(FromRelay::Typed {
+            // A number that no terminal can have is that of none.
+            terminal: u32::try_from(header.session).unwrap_or(0),
+            bytes: payload.to_vec(),
+        }),
+        Kind::Event | Kind::Reply | Kind::Credit => Err(RouteError::Kind(kind)),
     }
 }

@@ -1,8 +1,12 @@
 //! One connection of the lease protocol: length-delimited messages, a descriptor beside the first byte.
 
-use lodge_proto::control::{LeaseReply, LeaseRequest, lease_reply::Reply, lease_request::Request};
+use bytes::{Buf, BytesMut};
+use lodge_proto::control::{
+    EgressNotice, LeaseReply, LeaseRequest, lease_reply::Reply, lease_request::Request,
+};
 use prost::Message as _;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +41,10 @@ pub(super) enum Failure {
 pub(super) struct Connection {
     stream: UnixStream,
     next_id: u64,
+    /// Bytes that are no whole message yet.
+    buffer: BytesMut,
+    /// What came while an answer was waited for.
+    notices: VecDeque<EgressNotice>,
 }
 
 impl Connection {
@@ -48,18 +56,33 @@ impl Connection {
         Ok(Self {
             stream: UnixStream::from_std(stream)?,
             next_id: 1,
+            buffer: BytesMut::new(),
+            notices: VecDeque::new(),
         })
     }
 
-    /// Returns when the gateway has closed the connection: it never speaks unasked.
-    pub(super) async fn ended(&self) {
-        // Readiness may be left over from the answer before: only a read tells.
-        while self.stream.readable().await.is_ok() {
-            match self.stream.try_read(&mut [0]) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                _ => return,
-            }
+    /// The next thing that the gateway says unasked; none when it has closed the connection, or says what it should
+    /// not. Nothing is lost when this is dropped.
+    pub(super) async fn notice(&mut self) -> Option<EgressNotice> {
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(notice);
         }
+        match self.receive().await {
+            Ok(LeaseReply {
+                id: 0,
+                reply: Some(Reply::Egress(notice)),
+            }) => Some(notice),
+            Ok(_) => {
+                tracing::warn!("the gateway answers what it was not asked");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// What came while answers were waited for.
+    pub(super) fn waiting(&mut self) -> Vec<EgressNotice> {
+        self.notices.drain(..).collect()
     }
 
     /// Sends a request and waits for its answer.
@@ -77,11 +100,14 @@ impl Connection {
         .encode_length_delimited_to_vec();
         let exchange = async {
             self.send(&bytes, listener.map(AsRef::as_ref)).await?;
-            let reply = self.receive().await?;
-            if reply.id != id {
-                return Err(Failure::Closed);
+            loop {
+                let reply = self.receive().await?;
+                match reply.reply {
+                    Some(Reply::Egress(notice)) if reply.id == 0 => self.notices.push_back(notice),
+                    Some(answer) if reply.id == id => return Ok(answer),
+                    _ => return Err(Failure::Closed),
+                }
             }
-            reply.reply.ok_or(Failure::Closed)
         };
         tokio::time::timeout(TIMEOUT, exchange)
             .await
@@ -106,20 +132,34 @@ impl Connection {
     }
 
     async fn receive(&mut self) -> Result<LeaseReply, Failure> {
-        let mut length = 0usize;
-        for shift in (0..35).step_by(7) {
-            let byte = self.stream.read_u8().await?;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
+        loop {
+            if let Some(reply) = self.take()? {
+                return Ok(reply);
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(Failure::Closed);
             }
         }
+    }
+
+    /// The message at the front of what was read, if it is whole.
+    fn take(&mut self) -> Result<Option<LeaseReply>, Failure> {
+        /// Bytes in which a length is said.
+        const LENGTH_BYTES: usize = 10;
+        let length = match prost::decode_length_delimiter(&self.buffer[..]) {
+            Ok(length) => length,
+            Err(_) if self.buffer.len() < LENGTH_BYTES => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         if length > MAX_REPLY {
             return Err(Failure::TooLong(length));
         }
-        let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes).await?;
-        Ok(LeaseReply::decode(bytes.as_slice())?)
+        let head = prost::length_delimiter_len(length);
+        if self.buffer.len() < head + length {
+            return Ok(None);
+        }
+        self.buffer.advance(head);
+        Ok(Some(LeaseReply::decode(self.buffer.split_to(length))?))
     }
 }
 

@@ -4,13 +4,17 @@
 //! the listeners over again, so that a guest notices nothing but a failed request.
 
 mod connection;
+mod keeper;
 
-use connection::{Connection, Failure};
+use keeper::{Held, Job, Keeper};
 use lodge_proto::control::{
-    LeaseClose, LeaseOpen, LeaseRenew, LeaseResume, Model, lease_reply::Reply, lease_request::Request,
+    EgressAccess, EgressAnswer, EgressPolicy, EgressQuestion, LeaseOpen, LeaseResume, Model,
+    lease_reply::Reply, lease_request::Request,
 };
 use lodge_proto::{ErrorBody, ErrorCode, SessionId};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -20,16 +24,68 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Lease time asked for, in seconds.
 const TTL_SECONDS: u32 = 60;
-/// How often leases are renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(20);
-/// Pause before the gateway is tried again.
-const RECONNECT: Duration = Duration::from_millis(200);
-/// Time a request waits for a gateway that is just being started.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// File in the session's gateway directory that names the lease, for the next runner. It holds no key.
 const LEASE_FILE: &str = "lease";
+/// File beside it with what the guest may reach, as it was when the guest was started.
+const EGRESS_FILE: &str = "egress.json";
 /// Name of the guest's socket.
 pub const SOCKET: &str = "gateway.sock";
+
+/// What a guest may reach besides models. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub ports: Vec<u16>,
+    /// Names on no list: the user is asked.
+    pub ask: bool,
+}
+
+impl From<&Egress> for EgressPolicy {
+    fn from(egress: &Egress) -> Self {
+        Self {
+            allow: egress.allow.clone(),
+            deny: egress.deny.clone(),
+            ports: egress.ports.iter().copied().map(u32::from).collect(),
+            ask: egress.ask,
+        }
+    }
+}
+
+/// What the gateway says of a lease's guest of its own accord.
+#[derive(Debug)]
+pub enum Notice {
+    /// Something was reached, or was not.
+    Access(EgressAccess),
+    /// A connection waits for the user.
+    Question(EgressQuestion),
+    /// This question needs no answer any more.
+    Closed(String),
+    /// The connection to the gateway was lost, and every question with it.
+    Lost,
+}
+
+/// Who hears of a lease's notices. Never blocks.
+#[derive(Clone)]
+pub struct Listener(Arc<dyn Fn(Notice) + Send + Sync>);
+
+impl Listener {
+    /// A listener from a function.
+    pub fn new(hear: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    fn hear(&self, notice: Notice) {
+        (self.0)(notice);
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
 
 /// A lease that is held. Dropping it ends the session's key.
 #[derive(Debug)]
@@ -52,6 +108,23 @@ impl Lease {
         &self.models
     }
 
+    /// Tells the gateway what the user answered. A question that is closed by now is no error.
+    pub fn answer(&self, question: &str, answer: &str) -> impl Future<Output = ()> + Send + use<> {
+        let request = Request::Answer(EgressAnswer {
+            lease_id: self.id.clone(),
+            question_id: question.to_owned(),
+            answer: answer.to_owned(),
+        });
+        let leases = Leases {
+            jobs: self.jobs.clone(),
+        };
+        async move {
+            if let Err(error) = leases.ask(request, None).await {
+                tracing::warn!(%error, "an answer did not reach the gateway");
+            }
+        }
+    }
+
     /// The guest's listener, for the shim to keep.
     pub fn listener(&self) -> std::io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()
@@ -66,23 +139,6 @@ impl Drop for Lease {
     }
 }
 
-#[derive(Debug)]
-enum Job {
-    Ask {
-        request: Request,
-        listener: Option<Arc<OwnedFd>>,
-        reply: oneshot::Sender<Result<Reply, ErrorBody>>,
-    },
-    Hold {
-        lease: String,
-        session: SessionId,
-        listener: Arc<OwnedFd>,
-    },
-    Close {
-        lease: String,
-    },
-}
-
 /// The runner's side of the lease protocol.
 #[derive(Debug, Clone)]
 pub struct Leases {
@@ -93,26 +149,20 @@ impl Leases {
     /// Starts the task that talks to the gateway at `socket`.
     pub fn start(socket: PathBuf, uid: u32) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
-        tokio::spawn(
-            Keeper {
-                socket,
-                uid,
-                held: HashMap::new(),
-            }
-            .run(queue),
-        );
+        let keeper = Keeper {
+            socket,
+            uid,
+            held: HashMap::new(),
+        };
+        tokio::spawn(keeper.run(queue));
         Self { jobs }
     }
 
-    async fn ask(&self, request: Request, listener: Option<Arc<OwnedFd>>) -> Result<Reply, ErrorBody> {
+    async fn ask(&self, request: Request, hold: Option<Held>) -> Result<Reply, ErrorBody> {
         let (reply, answer) = oneshot::channel();
         let gone = || ErrorBody::new(ErrorCode::Unavailable, "the gateway does not answer");
         self.jobs
-            .send(Job::Ask {
-                request,
-                listener,
-                reply,
-            })
+            .send(Job::Ask { request, hold, reply })
             .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -121,49 +171,59 @@ impl Leases {
     pub async fn open(
         &self,
         session_dir: &Path,
-        session: SessionId,
-        harness: &str,
+        (session, harness): (SessionId, &str),
+        egress: Egress,
+        notices: Listener,
     ) -> Result<Lease, ErrorBody> {
         let dir = session_dir.join("gw");
-        let system = |error: &dyn std::fmt::Display| {
-            ErrorBody::new(
-                ErrorCode::Internal,
-                format!("the session's gateway socket: {error}"),
-            )
-        };
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(system(&error)),
             _ => {}
         }
         let listener = lodge_proto::sock::bind(&dir.join(SOCKET)).map_err(|error| system(&error))?;
-        let listener = Arc::new(OwnedFd::from(listener));
+        let text = serde_json::to_vec(&egress).map_err(|error| system(&error))?;
+        let lease = self
+            .open_on(listener.into(), (session, harness), egress, notices)
+            .await?;
+        std::fs::write(dir.join(EGRESS_FILE), text).map_err(|error| system(&error))?;
+        std::fs::write(dir.join(LEASE_FILE), &lease.id).map_err(|error| system(&error))?;
+        Ok(lease)
+    }
+
+    /// Asks for a key for whoever connects to `listener`.
+    pub async fn open_on(
+        &self,
+        listener: OwnedFd,
+        (session, harness): (SessionId, &str),
+        egress: Egress,
+        notices: Listener,
+    ) -> Result<Lease, ErrorBody> {
+        let held = Held {
+            session,
+            listener: Arc::new(listener),
+            egress,
+            notices,
+        };
         let request = Request::Open(LeaseOpen {
             session_id: session.to_string(),
             harness: harness.to_owned(),
             ttl_seconds: TTL_SECONDS,
+            egress: Some((&held.egress).into()),
         });
-        let Reply::Granted(granted) = self.ask(request, Some(Arc::clone(&listener))).await? else {
-            return Err(ErrorBody::new(
-                ErrorCode::Internal,
-                "the gateway answered something else",
-            ));
-        };
-        std::fs::write(dir.join(LEASE_FILE), &granted.lease_id).map_err(|error| system(&error))?;
-        Ok(self.hold(
-            granted.lease_id,
-            granted.virtual_key,
-            session,
-            listener,
-            granted.models,
-        ))
+        self.granted(request, held).await
     }
 
     /// Goes on with the lease of a session whose shim outlived the runner.
-    pub async fn resume(&self, session_dir: &Path, session: SessionId) -> Result<Lease, ErrorBody> {
+    pub async fn resume(
+        &self,
+        session_dir: &Path,
+        session: SessionId,
+        notices: Listener,
+    ) -> Result<Lease, ErrorBody> {
         let unavailable =
             |error: &dyn std::fmt::Display| ErrorBody::new(ErrorCode::Unavailable, error.to_string());
-        let lease_id = std::fs::read_to_string(session_dir.join("gw").join(LEASE_FILE))
-            .map_err(|error| unavailable(&error))?;
+        let gw = session_dir.join("gw");
+        let lease_id = std::fs::read_to_string(gw.join(LEASE_FILE)).map_err(|error| unavailable(&error))?;
         let dir = session_dir.to_owned();
         let listener = tokio::task::spawn_blocking(move || {
             lodge_shim::client::fetch_listener(&dir, Duration::from_secs(5))
@@ -171,41 +231,35 @@ impl Leases {
         .await
         .map_err(|error| unavailable(&error))?
         .map_err(|error| unavailable(&error))?;
-        let listener = Arc::new(listener);
+        let held = Held {
+            session,
+            listener: Arc::new(listener),
+            egress: stored_egress(&gw),
+            notices,
+        };
         let request = Request::Resume(LeaseResume {
             session_id: session.to_string(),
-            lease_id: lease_id.clone(),
+            lease_id,
+            egress: Some((&held.egress).into()),
         });
-        let Reply::Granted(granted) = self.ask(request, Some(Arc::clone(&listener))).await? else {
+        self.granted(request, held).await
+    }
+
+    async fn granted(&self, request: Request, held: Held) -> Result<Lease, ErrorBody> {
+        let listener = Arc::clone(&held.listener);
+        let Reply::Granted(granted) = self.ask(request, Some(held)).await? else {
             return Err(ErrorBody::new(
                 ErrorCode::Internal,
                 "the gateway answered something else",
             ));
         };
-        Ok(self.hold(lease_id, String::new(), session, listener, granted.models))
-    }
-
-    fn hold(
-        &self,
-        id: String,
-        key: String,
-        session: SessionId,
-        listener: Arc<OwnedFd>,
-        models: Vec<Model>,
-    ) -> Lease {
-        let hold = Job::Hold {
-            lease: id.clone(),
-            session,
-            listener: Arc::clone(&listener),
-        };
-        let _ = self.jobs.send(hold);
-        Lease {
-            id,
-            key,
+        Ok(Lease {
+            id: granted.lease_id,
+            key: granted.virtual_key,
             listener,
-            models,
+            models: granted.models,
             jobs: self.jobs.clone(),
-        }
+        })
     }
 
     /// Models that a session of this runner would get.
@@ -223,153 +277,19 @@ impl Leases {
     }
 }
 
-/// The task that owns the connection and knows what is held.
-struct Keeper {
-    socket: PathBuf,
-    uid: u32,
-    held: HashMap<String, (SessionId, Arc<OwnedFd>)>,
+/// What the guest of a session was started with. Where that cannot be read it reaches nothing.
+fn stored_egress(gw: &Path) -> Egress {
+    let read = std::fs::read(gw.join(EGRESS_FILE));
+    let stored = read.ok().and_then(|text| serde_json::from_slice(&text).ok());
+    stored.unwrap_or_else(|| {
+        tracing::warn!("what the guest may reach is not known any more: it reaches models only");
+        Egress::default()
+    })
 }
 
-impl Keeper {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
-        let mut connection: Option<Connection> = None;
-        let mut renewal = tokio::time::interval(RENEW_EVERY);
-        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let lost = tokio::select! {
-                job = queue.recv() => match job {
-                    Some(job) => self.job(job, &mut connection).await,
-                    None => return,
-                },
-                _ = renewal.tick() => self.renew(&mut connection).await,
-                () = ended(connection.as_ref()), if connection.is_some() => true,
-            };
-            if lost {
-                connection = None;
-                // What is held is handed over again as soon as the gateway is back.
-                if !self.held.is_empty() {
-                    connection = self.connect(PATIENCE).await.ok();
-                }
-            }
-        }
-    }
-
-    async fn connect(&self, patience: Duration) -> Result<Connection, Failure> {
-        let deadline = tokio::time::Instant::now() + patience;
-        loop {
-            match Connection::open(&self.socket, self.uid) {
-                Ok(mut connection) => {
-                    for (lease, (session, listener)) in &self.held {
-                        let request = Request::Resume(LeaseResume {
-                            session_id: session.to_string(),
-                            lease_id: lease.clone(),
-                        });
-                        if let Reply::Error(error) = connection.ask(request, Some(listener)).await? {
-                            tracing::warn!(session = %session, error = error.message, "a lease was not resumed");
-                        }
-                    }
-                    return Ok(connection);
-                }
-                Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT).await,
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
-
-    /// Sends one request over a connection that works; `Err` when none does.
-    async fn exchange(
-        &self,
-        connection: &mut Option<Connection>,
-        request: &Request,
-        listener: Option<&Arc<OwnedFd>>,
-    ) -> Result<Reply, Failure> {
-        // A request that met a dying gateway is made again: opening a lease twice only leaves one that lapses.
-        for _ in 0..2 {
-            if connection.is_none() {
-                *connection = Some(self.connect(PATIENCE).await?);
-            }
-            let Some(open) = connection else { break };
-            match open.ask(request.clone(), listener).await {
-                Ok(reply) => return Ok(reply),
-                Err(failure) => {
-                    tracing::warn!(%failure, "the gateway's lease socket");
-                    *connection = None;
-                }
-            }
-        }
-        Err(Failure::Closed)
-    }
-
-    /// Does one job; whether the connection was lost over it.
-    async fn job(&mut self, job: Job, connection: &mut Option<Connection>) -> bool {
-        match job {
-            Job::Hold {
-                lease,
-                session,
-                listener,
-            } => drop(self.held.insert(lease, (session, listener))),
-            Job::Close { lease } => {
-                self.held.remove(&lease);
-                let request = Request::Close(LeaseClose { lease_id: lease });
-                // Without a gateway the lease lapses by itself.
-                if let Some(open) = connection
-                    && open.ask(request, None).await.is_err()
-                {
-                    return true;
-                }
-            }
-            Job::Ask {
-                request,
-                listener,
-                reply,
-            } => {
-                let answer = match self.exchange(connection, &request, listener.as_ref()).await {
-                    Ok(Reply::Error(error)) => Err(ErrorBody::new(
-                        error.code.parse().unwrap_or(ErrorCode::Internal),
-                        format!("the gateway refused: {}", error.message),
-                    )),
-                    Ok(reply) => Ok(reply),
-                    Err(failure) => Err(ErrorBody::new(
-                        ErrorCode::Unavailable,
-                        format!(
-                            "the gateway cannot be reached ({failure}); is it running? see `lodge status`"
-                        ),
-                    )),
-                };
-                let _ = reply.send(answer);
-            }
-        }
-        false
-    }
-
-    async fn renew(&mut self, connection: &mut Option<Connection>) -> bool {
-        if self.held.is_empty() {
-            return false;
-        }
-        let request = Request::Renew(LeaseRenew {
-            lease_ids: self.held.keys().cloned().collect(),
-        });
-        match self.exchange(connection, &request, None).await {
-            Ok(Reply::Renewed(renewed)) if !renewed.unknown_lease_ids.is_empty() => {
-                tracing::warn!(
-                    count = renewed.unknown_lease_ids.len(),
-                    "the gateway does not know some leases"
-                );
-                // Handing the listeners over again brings back what can be brought back.
-                true
-            }
-            Ok(_) => false,
-            Err(failure) => {
-                tracing::warn!(%failure, "leases could not be renewed");
-                true
-            }
-        }
-    }
-}
-
-async fn ended(connection: Option<&Connection>) {
-    match connection {
-        Some(connection) => connection.ended().await,
-        None => std::future::pending().await,
-    }
+fn system(error: &dyn std::fmt::Display) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::Internal,
+        format!("the session's gateway socket: {error}"),
+    )
 }

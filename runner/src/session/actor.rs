@@ -35,8 +35,14 @@ pub(super) enum Internal {
     Prepared(Box<Result<super::launch::Prepared, ErrorBody>>),
     /// The lease of a session whose shim outlived the runner goes on.
     Leased(crate::lease::Lease),
+    /// The gateway says something of the guest.
+    Network(crate::lease::Notice),
+    /// The gateway has the answer to this question, or cannot be told.
+    NetworkTold(String),
     /// The shim was spawned, or could not be.
     Spawned(Result<(), ErrorBody>),
+    /// The workspace was looked through.
+    Looked(Box<super::findings::Looked>),
 }
 
 /// Commands that wait for the harness.
@@ -44,6 +50,7 @@ pub(super) enum Internal {
 pub(super) enum Waiting {
     Command(crate::session::journal::Own, (String, String)),
     Start(Answering),
+    Sandbox(tokio::sync::oneshot::Sender<Result<crate::guest::Streams, ErrorBody>>),
 }
 
 #[derive(Debug)]
@@ -67,10 +74,16 @@ pub(super) struct Actor {
     pub(super) persisting: Option<TurnId>,
     pub(super) killed: bool,
     pub(super) launching: bool,
+    /// The shim of a start that is not decided yet: the number of its journal's last record when it was reached.
+    pub(super) awaited: Option<u64>,
     /// Requests to end that came while the harness was being started: they are met when it is known what to end.
     pub(super) ending: Vec<Request>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) lease: Option<crate::lease::Lease>,
+    /// Questions whose answers are on their way to the gateway.
+    pub(super) told_gateway: HashSet<String>,
+    /// The workspace as it was looked at last; `None` while a look is under way.
+    pub(super) baseline: Option<lodge_sandbox::findings::Baseline>,
     pub(super) internal: mpsc::UnboundedSender<Internal>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) told: Option<SessionInfo>,
@@ -126,6 +139,8 @@ async fn refuse(session_id: SessionId, mut inbox: mpsc::Receiver<Request>, error
             Request::Stop { done, .. } | Request::Shutdown { done, .. } | Request::Discard { done } => {
                 let _ = done.send(());
             }
+            Request::Sandbox { reply } => drop(reply.send(Err(error.clone()))),
+            Request::Opened { reply } => drop(reply.send(())),
             Request::Start { reply: None }
             | Request::Unsubscribe { .. }
             | Request::ConnGone { .. }
@@ -149,6 +164,7 @@ impl Actor {
                 incoming = incoming(&mut self.port) => self.incoming(incoming).await,
                 () = tokio::time::sleep_until(deadline) => self.fire_timers(),
             }
+            self.decide_start();
             if !self.launching {
                 for request in std::mem::take(&mut self.ending) {
                     self.request(request).await;
@@ -169,7 +185,10 @@ impl Actor {
                 tracing::error!("another runner took this session over");
                 self.ended = true;
             }
-            Incoming::Closed => recover::shim_gone(self).await,
+            Incoming::Closed => {
+                self.start_is_over();
+                recover::shim_gone(self).await;
+            }
         }
     }
 
@@ -181,11 +200,16 @@ impl Actor {
             }
             let before = self.out.events.len();
             self.fold.apply(record, &mut self.out);
-            let turn_ended = self.out.events[before..]
+            let ended = self.out.events[before..]
                 .iter()
-                .any(|event| matches!(event.body, EventBody::TurnEnded { .. }));
-            if turn_ended && self.fold.is_at_boundary() {
-                self.save_snapshot();
+                .find(|event| matches!(event.body, EventBody::TurnEnded { .. }));
+            if let Some(turn) = ended.map(|event| event.turn_id) {
+                if self.fold.is_at_boundary() {
+                    self.save_snapshot();
+                }
+                if let Some(turn) = turn {
+                    self.look_after(turn);
+                }
             }
         }
         self.flush();

@@ -18,6 +18,7 @@ impl Actor {
         self.deliver_inputs();
         self.persist();
         self.kill();
+        self.answer_network();
         self.release_waiting();
         if !self.fold.is_running() && !self.launching && self.lease.is_some() {
             // The key dies with the harness.
@@ -142,6 +143,16 @@ impl Actor {
                 match waiting {
                     Waiting::Command(own, _) => self.append(own),
                     Waiting::Start(answering) => self.answer_start(answering, Ok(())),
+                    Waiting::Sandbox(reply) => {
+                        let streams = match &self.port {
+                            Port::Shim(link) => Ok(link.streams.clone()),
+                            _ => Err(ErrorBody::new(
+                                ErrorCode::Unavailable,
+                                "the session's sandbox has just ended; try again",
+                            )),
+                        };
+                        let _ = reply.send(streams);
+                    }
                 }
             }
         } else if matches!(self.fold.status(), SessionStatus::Failed | SessionStatus::Stopped) {
@@ -170,6 +181,7 @@ impl Actor {
                     }
                 }
                 Waiting::Start(answering) => self.answer_start(answering, Err(error.clone())),
+                Waiting::Sandbox(reply) => drop(reply.send(Err(error.clone()))),
             }
         }
     }
@@ -235,8 +247,11 @@ impl Actor {
                 }
             }
             Internal::Leased(lease) => self.lease = Some(lease),
+            Internal::Network(notice) => self.network(notice),
+            Internal::NetworkTold(question) => self.network_closed(question),
             Internal::Prepared(prepared) => self.prepared(*prepared).await,
             Internal::Spawned(result) => self.spawned(result).await,
+            Internal::Looked(looked) => self.looked(*looked),
         }
     }
 

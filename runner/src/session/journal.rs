@@ -1,6 +1,6 @@
 //! Records of the shim's journal and of the fold: the same thing in two forms.
 
-use crate::fold::{Exit, JournalCommand, Note, Record, RecordBody, Timer};
+use crate::fold::{Exit, JournalCommand, Limit, Note, Record, RecordBody, Timer};
 use lodge_shim::journal::{self, Kind};
 use serde::Serialize;
 
@@ -128,6 +128,10 @@ fn body(record: &journal::Record<'_>) -> Option<RecordBody> {
                 signal: exit.signal,
                 reason: exit.reason,
             })
+        }
+        Kind::Limit => {
+            let journal::Limit { key, allowed, found } = record.json().ok()?;
+            RecordBody::Limit(Limit { key, allowed, found })
         }
         Kind::Closed => RecordBody::Closed {
             reason: serde_json::from_slice(own()?).ok()?,

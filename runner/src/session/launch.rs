@@ -7,7 +7,7 @@ use super::port::{Local, Port};
 use crate::fold::{Launch, Note};
 use crate::harness::AnyAdapter;
 use crate::harness::launch::LaunchContext;
-use crate::launcher::{self, Start};
+use crate::launcher::{self, Start, Wanted};
 use lodge_proto::session::SessionStatus;
 use lodge_proto::{ErrorBody, ErrorCode};
 use lodge_shim::journal::JournalError;
@@ -37,25 +37,31 @@ impl Actor {
         self.launching = true;
         let (shared, internal) = (std::sync::Arc::clone(&self.shared), self.internal.clone());
         let info = self.fold.info();
+        let wanted = Wanted {
+            wish: self
+                .fold
+                .created()
+                .map(|created| created.wish.clone())
+                .unwrap_or_default(),
+            info: info.clone(),
+        };
         let native_session = self.fold.native_session();
         let forked_from = self.forked_from();
         let resume = native_session.is_some() || info.message_count > 0;
+        let notices = self.listener();
         tokio::spawn(async move {
             let prepared = async {
                 let installed = shared.resolve_harness(&info.harness).await?;
+                let egress = launcher::egress(&shared, &wanted).await?;
+                let dir = shared.session_dir(info.id);
                 let lease = shared
                     .leases
-                    .open(&shared.session_dir(info.id), info.id, &info.harness)
+                    .open(&dir, (info.id, &info.harness), egress, notices)
                     .await?;
                 let usable =
                     crate::harness::launch::usable(&info.harness, lease.models(), info.model.as_deref());
                 let models = crate::harness::launch::model_infos(&usable);
-                let launch = Launch {
-                    harness_version: installed.version.to_string(),
-                    models,
-                    resume,
-                    ask_permissions: shared.config.ask_permissions,
-                };
+                let harness_version = installed.version.to_string();
                 let context = LaunchContext {
                     session: info.id,
                     installed,
@@ -66,7 +72,15 @@ impl Actor {
                     ask_permissions: shared.config.ask_permissions,
                     forked_from,
                 };
-                let start = launcher::prepare(&shared, &info, &context, &lease).await?;
+                let start = launcher::prepare(&shared, &wanted, &context, &lease).await?;
+                let launch = Launch {
+                    harness_version,
+                    models,
+                    resume,
+                    ask_permissions: shared.config.ask_permissions,
+                    tier: Some(start.tier),
+                    profile: Some(start.profile.clone()),
+                };
                 Ok(Prepared { start, lease, launch })
             };
             let _ = internal.send(Internal::Prepared(Box::new(prepared.await)));
@@ -97,12 +111,13 @@ impl Actor {
         }
         self.append(Own::note(&Note::Launch(Box::new(prepared.launch))));
         self.lease = Some(prepared.lease);
+        self.take_baseline();
         // The shim takes the journal over.
         self.port = Port::Detached;
         let (start, dir, internal) = (prepared.start, self.dir.clone(), self.internal.clone());
-        let shim = self.shared.config.shim_binary.clone();
+        let shared = std::sync::Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || {
-            let _ = internal.send(Internal::Spawned(launcher::spawn(&shim, &dir, start)));
+            let _ = internal.send(Internal::Spawned(launcher::spawn(&shared.config, &dir, start)));
         });
     }
 
@@ -142,9 +157,9 @@ impl Actor {
         match Link::attach(&self.dir, self.shared.generation, self.fold.record_seq() + 1).await {
             Ok(link) => {
                 self.sent.clear();
+                self.awaited = Some(link.hello.head_seq);
                 self.port = Port::Shim(link);
-                self.await_start().await;
-                self.launching = false;
+                self.settle_terminals();
             }
             Err(error) => {
                 let message = format!("the new shim cannot be reached: {error}");
@@ -154,28 +169,25 @@ impl Actor {
         }
     }
 
-    /// Applies records until the harness runs or cannot: commands that wait for it are decided then.
-    async fn await_start(&mut self) {
-        let Port::Shim(link) = &self.port else { return };
+    /// Whether the harness that is being started runs, or will not: commands that wait for it are decided then. A
+    /// virtual machine may take its time, and the session answers meanwhile.
+    pub(super) fn decide_start(&mut self) {
+        let Some(head) = self.awaited else { return };
         // The shim's first record is before its head: until then the status is that of the harness before.
-        let head = link.hello.head_seq;
-        loop {
-            let undecided = matches!(
-                self.fold.status(),
-                SessionStatus::Starting | SessionStatus::Stopped
-            );
-            if self.fold.is_running() || (self.fold.record_seq() >= head && !undecided) {
-                return;
-            }
-            let Port::Shim(link) = &mut self.port else { return };
-            match link.next().await {
-                super::link::Incoming::Records(records) => {
-                    self.apply(&records);
-                    self.acknowledge(&records);
-                }
-                super::link::Incoming::Closed => return,
-                _ => {}
-            }
+        let undecided = matches!(
+            self.fold.status(),
+            SessionStatus::Starting | SessionStatus::Stopped
+        );
+        let decided = self.fold.is_running() || (self.fold.record_seq() >= head && !undecided);
+        if decided || !matches!(self.port, Port::Shim(_)) {
+            self.start_is_over();
+        }
+    }
+
+    /// The start that was awaited is known to have come to something, or to nothing.
+    pub(super) fn start_is_over(&mut self) {
+        if self.awaited.take().is_some() {
+            self.launching = false;
         }
     }
 
@@ -191,15 +203,18 @@ impl Actor {
 
     /// After a restart of the runner: the shim still holds the guest's listener, the gateway may not. Nobody waits
     /// for it: without its lease a guest's model calls wait in the listener's queue.
-    pub(super) fn resume_lease(&self) {
+    pub(super) fn resume_lease(&mut self) {
+        // Questions were put to the runner before: the gateway has taken them back.
+        self.reset_network();
         if !self.fold.is_running() {
             return;
         }
+        let notices = self.listener();
         let (leases, internal) = (self.shared.leases.clone(), self.internal.clone());
         let (dir, id) = (self.dir.clone(), self.row.info.id);
         tokio::spawn(async move {
             loop {
-                match leases.resume(&dir, id).await {
+                match leases.resume(&dir, id, notices.clone()).await {
                     Ok(lease) => return drop(internal.send(Internal::Leased(lease))),
                     Err(error) if error.code == ErrorCode::Unavailable && !internal.is_closed() => {
                         tracing::warn!(session = %id, %error, "the session's lease is not resumed yet");

@@ -2,6 +2,8 @@
 
 use super::journal::{self, Own};
 use crate::fold::Record;
+use crate::guest::{Stream, Streams};
+use lodge_shim::stream::Terminal;
 use lodge_shim::wire::{self, Decoder, Hello, HelloReply, Stop, ToRunner, ToShim};
 use std::path::Path;
 use std::time::Duration;
@@ -53,6 +55,10 @@ pub struct Link {
     /// Records of the runner's own that were given to the shim and did not come back yet. A shim that ends takes no
     /// more.
     unconfirmed: Vec<Own>,
+    /// Commands and terminals beside the harness.
+    pub streams: Streams,
+    /// Terminals that were there before this connection, until somebody takes them.
+    pub terminals: Vec<(Terminal, Stream)>,
 }
 
 /// What the reading task passes on: the ids are those of the runner's own records in the batch.
@@ -72,31 +78,52 @@ impl From<Incoming> for Received {
 }
 
 impl Link {
-    /// Attaches to the shim of a session directory, from record `from_seq` on.
+    /// Attaches to the shim of a session directory, from record `from_seq` on. A shim of the previous release is
+    /// spoken to as it can.
     pub async fn attach(dir: &Path, fence: u64, from_seq: u64) -> Result<Self, LinkError> {
+        let hello = |version| Hello {
+            version,
+            fence,
+            from_seq,
+        };
+        match Self::greet(dir, hello(wire::WIRE_VERSION)).await {
+            Err(LinkError::Refused { code, .. }) if code == wire::CODE_VERSION => {
+                Self::greet(dir, hello(wire::MIN_WIRE_VERSION)).await
+            }
+            greeted => greeted,
+        }
+    }
+
+    async fn greet(dir: &Path, hello: Hello) -> Result<Self, LinkError> {
         let stream = lodge_shim::client::connect(dir).map_err(LinkError::Connect)?;
         stream.set_nonblocking(true).map_err(LinkError::Io)?;
         let stream = UnixStream::from_std(stream).map_err(LinkError::Io)?;
         let (mut read, mut write) = stream.into_split();
-        let hello = ToShim::Hello(Hello {
-            version: wire::WIRE_VERSION,
-            fence,
-            from_seq,
-        });
-        write.write_all(&encode(&hello)?).await.map_err(LinkError::Io)?;
+        write
+            .write_all(&encode(&ToShim::Hello(hello))?)
+            .await
+            .map_err(LinkError::Io)?;
         let mut decoder = Decoder::new();
         let hello = tokio::time::timeout(HELLO_TIMEOUT, greeting(&mut read, &mut decoder))
             .await
             .map_err(|_| LinkError::Silent)??;
         let (records, incoming) = mpsc::channel(BATCHES);
         let (commands, queue) = mpsc::unbounded_channel();
-        tokio::spawn(receive(read, decoder, records));
+        let streams = Streams::new(&commands, hello.version < wire::STREAMS_SINCE);
+        let terminals = hello
+            .terminals
+            .iter()
+            .map(|live| (live.terminal, streams.adopt(live.stream)))
+            .collect();
+        tokio::spawn(receive(read, decoder, records, streams.clone()));
         tokio::spawn(send(write, queue));
         Ok(Self {
             write: commands,
             incoming,
             hello,
             unconfirmed: Vec::new(),
+            streams,
+            terminals,
         })
     }
 
@@ -192,18 +219,24 @@ async fn send(mut write: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<
 }
 
 /// Reads until the connection ends. Everything that arrived together is one batch.
-async fn receive(mut read: OwnedReadHalf, mut decoder: Decoder, records: mpsc::Sender<Received>) {
+async fn receive(
+    mut read: OwnedReadHalf,
+    mut decoder: Decoder,
+    records: mpsc::Sender<Received>,
+    streams: Streams,
+) {
     let mut buffer = vec![0; READ_BYTES];
-    while deliver(&mut decoder, &records).await {
+    while deliver(&mut decoder, &records, &streams).await {
         match read.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
             Ok(count) => decoder.push(&buffer[..count]),
         }
     }
+    streams.close();
     let _ = records.send(Incoming::Closed.into()).await;
 }
 
-async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Received>) -> bool {
+async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Received>, streams: &Streams) -> bool {
     let mut batch = Vec::new();
     let mut own = Vec::new();
     let mut others: Vec<Received> = Vec::new();
@@ -228,6 +261,7 @@ async fn deliver(decoder: &mut Decoder, records: &mpsc::Sender<Received>) -> boo
             Ok(ToRunner::Error(error)) => {
                 tracing::warn!(code = error.code, message = error.message, "the shim says");
             }
+            Ok(ToRunner::Stream(news)) => streams.take(&news),
             Ok(ToRunner::HelloReply(_) | ToRunner::Listener) => {}
             Err(error) => {
                 tracing::error!(%error, "the shim's stream is broken");

@@ -2,20 +2,23 @@
 
 mod actor;
 mod drive;
+mod findings;
 pub mod journal;
 mod launch;
 pub mod link;
 pub mod log;
+mod network;
 pub mod port;
 mod recover;
 mod requests;
 
 use crate::conns::{ConnId, Outbox, ReplyPort};
 use crate::fold::JournalCommand;
+use crate::guest::Streams;
 use crate::shared::Shared;
 use crate::store::SessionRow;
 use lodge_proto::session::SessionInfo;
-use lodge_proto::{Cursor, SessionId};
+use lodge_proto::{Cursor, ErrorBody, SessionId};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,6 +51,14 @@ pub enum Request {
     Query {
         query: Query,
         reply: ReplyPort,
+    },
+    /// Run commands in the sandbox; the harness is started where none runs.
+    Sandbox {
+        reply: oneshot::Sender<Result<Streams, ErrorBody>>,
+    },
+    /// Answered once the session has found its shim, or that it has none.
+    Opened {
+        reply: oneshot::Sender<()>,
     },
     /// Start the harness, if it does not run.
     Start {

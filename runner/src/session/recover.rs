@@ -6,8 +6,9 @@ use super::journal::Own;
 use super::link::{Link, LinkError};
 use super::log::EventLog;
 use super::port::{JOURNAL_NAME, Local, Port};
-use crate::fold::{Created, Fork, Note, Output, SessionFold};
+use crate::fold::{Created, Fork, Note, Output, SessionFold, Wish};
 use crate::harness::AnyAdapter;
+use crate::launcher;
 use crate::shared::Shared;
 use crate::store::{SNAPSHOTS_KEPT, SessionRow, Snapshot};
 use lodge_proto::session::SessionStatus;
@@ -58,9 +59,12 @@ pub(super) async fn open(
         persisting: None,
         killed: false,
         launching: false,
+        awaited: None,
         ending: Vec::new(),
         waiting: Vec::new(),
         lease: None,
+        told_gateway: std::collections::HashSet::new(),
+        baseline: None,
         internal,
         reports,
         told: None,
@@ -69,7 +73,9 @@ pub(super) async fn open(
         ended: false,
     };
     connect(&mut actor).await?;
+    actor.settle_terminals();
     if matches!(actor.port, Port::Shim(_)) {
+        actor.take_baseline();
         actor.resume_lease();
     }
     Ok(actor)
@@ -226,6 +232,12 @@ async fn lost(actor: &mut Actor, why: &impl std::fmt::Display) -> Result<(), Err
         model: info.model.clone(),
         thinking_level: info.thinking_level.clone(),
         tier: info.tier,
+        profile: info.profile.clone(),
+        // What was asked for is lost with the journal: what it came to is asked for.
+        wish: Wish {
+            tier: Some(info.tier),
+            profile: info.profile.clone(),
+        },
         fork: Some(Fork {
             parent: info.parent,
             keep_user_messages: None,
@@ -246,14 +258,28 @@ fn rename(from: &Path, to: &Path) -> Result<(), ErrorBody> {
 
 /// The connection to the shim ended: it is gone, or only the connection is.
 pub(super) async fn shim_gone(actor: &mut Actor) {
+    let state = actor.shared.config.sandbox_state();
+    tokio::task::spawn_blocking(move || launcher::sweep(&state));
     actor.detach();
     if actor.launching {
         // It ends in favour of the one that is being started.
-        return;
+        return actor.settle_terminals();
     }
     if let Err(error) = connect(actor).await {
         tracing::error!(%error, "the session is lost until the runner starts anew");
         actor.ended = true;
+    }
+    actor.settle_terminals();
+}
+
+impl Actor {
+    /// After the shim was reached anew, or is gone: takes the terminals it has over, and ends the others.
+    pub(super) fn settle_terminals(&mut self) {
+        let live = match &mut self.port {
+            Port::Shim(link) => std::mem::take(&mut link.terminals),
+            Port::Detached | Port::Local(_) => Vec::new(),
+        };
+        self.shared.terminals.settle(self.row.info.id, live);
     }
 }
 

@@ -26,7 +26,9 @@ impl Actor {
     pub(super) async fn request(&mut self, request: Request) {
         match request {
             // A harness that comes up after its session was ended would be nobody's.
-            Request::Stop { .. } | Request::Shutdown { .. } | Request::Discard { .. } if self.launching => {
+            Request::Stop { .. } | Request::Shutdown { .. } | Request::Discard { .. }
+                if self.launching && self.awaited.is_none() =>
+            {
                 self.ending.push(request);
             }
             Request::Subscribe {
@@ -38,6 +40,14 @@ impl Actor {
             Request::ConnGone { conn } => drop(self.joined.remove(&conn)),
             Request::Command { command, reply } => self.command(&command, reply),
             Request::Query { query, reply } => self.query(query, reply),
+            Request::Sandbox { reply } => match &self.port {
+                Port::Shim(link) if self.fold.is_running() => drop(reply.send(Ok(link.streams.clone()))),
+                _ => {
+                    self.waiting.push(Waiting::Sandbox(reply));
+                    self.start_harness();
+                }
+            },
+            Request::Opened { reply } => drop(reply.send(())),
             Request::Start { reply } => {
                 self.waiting.extend(reply.map(Waiting::Start));
                 self.start_harness();
@@ -161,7 +171,7 @@ impl Actor {
             lodge_proto::ErrorCode::Conflict,
             "the session is being stopped",
         ));
-        if !self.fold.is_running() {
+        if !self.is_up() {
             return;
         }
         self.append(Own::note(&Note::Stopping {
@@ -172,13 +182,14 @@ impl Actor {
         }
         let patience = tokio::time::sleep(STOP_PATIENCE);
         tokio::pin!(patience);
-        while self.fold.is_running() {
+        while self.is_up() {
             let Port::Shim(link) = &mut self.port else { break };
             tokio::select! {
                 incoming = link.next() => match incoming {
                     super::link::Incoming::Records(records) => {
                         self.apply(&records);
                         self.acknowledge(&records);
+                        self.decide_start();
                     }
                     super::link::Incoming::Closed => break,
                     _ => {}
@@ -189,6 +200,11 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// A harness runs, or its sandbox is coming up.
+    fn is_up(&self) -> bool {
+        self.fold.is_running() || self.awaited.is_some()
     }
 
     async fn shutdown(&mut self, stop: bool, done: oneshot::Sender<()>) {

@@ -7,18 +7,23 @@
 
 mod abort;
 mod dialogs;
+mod files;
+mod git;
 mod harness;
 mod idempotency;
 mod lifecycle;
+mod network;
 mod peer;
 mod queue;
 mod reboot;
 mod reconnect;
+mod sandboxes;
 mod secrets;
 mod services;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
+mod terminals;
 mod workspaces;
 mod world;
 

@@ -93,6 +93,8 @@ pub(crate) struct Peer {
     seen: BTreeMap<SessionId, Seen>,
     answers: BTreeMap<String, Outcome>,
     pub(crate) controls: Vec<ToClient>,
+    /// What each terminal showed since it was attached last.
+    pub(crate) shown: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Peer {
@@ -105,6 +107,7 @@ impl Peer {
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
             controls: Vec::new(),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -147,6 +150,13 @@ impl Peer {
         match heard {
             Heard::Answer(id, outcome) => drop(self.answers.insert(id, outcome)),
             Heard::Control(control) => self.controls.push(*control),
+            Heard::Shown(terminal, bytes, first) => {
+                let shown = self.shown.entry(terminal).or_default();
+                if first {
+                    shown.clear();
+                }
+                shown.extend(bytes);
+            }
             Heard::Subscribed(id, cursor, verdict) => {
                 self.seen.entry(id).or_default().subscribed(cursor, *verdict);
             }
@@ -263,6 +273,20 @@ impl Peer {
         let what = format!("status {wanted:?}");
         self.until(&what, |peer| {
             (peer.seen.get(&id)?.status == Some(wanted)).then_some(())
+        })
+        .await;
+    }
+
+    /// Types into a terminal.
+    pub(crate) async fn type_in(&mut self, terminal: u32, text: &str) {
+        self.client.type_in(terminal, text).await;
+    }
+
+    /// Waits until a terminal has shown a text.
+    pub(crate) async fn shows(&mut self, terminal: u32, text: &str) {
+        self.until(text, |peer| {
+            let shown = String::from_utf8_lossy(peer.shown.get(&terminal)?).into_owned();
+            shown.contains(text).then_some(())
         })
         .await;
     }

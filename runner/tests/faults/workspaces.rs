@@ -58,15 +58,20 @@ async fn what_does_not_exist_or_leads_out_of_the_roots_is_refused_by_name() {
     world.finish();
 }
 
-/// The harness does not start under this policy, and the error names file and key.
+/// No session is made under this policy, and none that was made before starts; the error names file and key.
 async fn policy_is_refused(policy: &str, key: &str) {
     let mut world = World::new();
     let directory = world.rig.workspace("policy").join(".lodge");
-    std::fs::create_dir(&directory).unwrap();
+    let id = world.session("policy").await;
+    world.ok(id, CommandBody::SessionClose {}).await;
+    world.status(id, SessionStatus::Stopped).await;
+    std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("sandbox.toml"), policy).unwrap();
-    let id = world.make("policy").await;
+    let made = world.refused(None, create("policy")).await;
+    let error = world.refused(id, CommandBody::SessionResume {}).await;
+    assert_eq!(made, error, "said at once as well as later");
     world.status(id, SessionStatus::Failed).await;
-    let error = world.state(id).await.last_error.unwrap();
+    assert_eq!(world.state(id).await.last_error.as_ref(), Some(&error));
     assert_eq!(error.code, ErrorCode::SandboxDenied, "{error:?}");
     for named in ["policy/.lodge/sandbox.toml", key] {
         assert!(

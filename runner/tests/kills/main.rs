@@ -175,6 +175,7 @@ impl Run {
                     "{control:?}"
                 );
             }
+            Heard::Shown(..) => panic!("nobody opened a terminal"),
             Heard::Event(event) => {
                 let history = self.history.clone();
                 self.of(event.session_id).log.event(*event, &history);

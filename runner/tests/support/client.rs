@@ -23,6 +23,8 @@ pub(crate) enum Heard {
     Answer(String, Outcome),
     /// Any other control.
     Control(Box<ToClient>),
+    /// Output of a terminal; the first piece after an attachment is marked.
+    Shown(u32, Vec<u8>, bool),
 }
 
 #[derive(Debug)]
@@ -96,11 +98,21 @@ impl Client {
             .await;
     }
 
+    /// Types into a terminal.
+    pub(crate) async fn type_in(&mut self, terminal: u32, text: &str) {
+        let header = Header::new(Kind::Blob).session(u64::from(terminal));
+        self.send_bytes(header, text.as_bytes()).await;
+    }
+
     async fn send(&mut self, header: Header, payload: &impl Serialize) {
+        let payload = serde_json::to_vec(payload).unwrap();
+        self.send_bytes(header, &payload).await;
+    }
+
+    async fn send_bytes(&mut self, header: Header, payload: &[u8]) {
         let Some(stream) = &mut self.stream else { return };
         let mut bytes = Vec::new();
-        let payload = serde_json::to_vec(payload).unwrap();
-        frame::encode(&header.channel(CHANNEL), &payload, &mut bytes).unwrap();
+        frame::encode(&header.channel(CHANNEL), payload, &mut bytes).unwrap();
         if stream.write_all(&bytes).await.is_err() {
             self.stream = None;
         }
@@ -205,7 +217,12 @@ impl Client {
                 }
                 other => Some(Heard::Control(Box::new(other))),
             },
-            Kind::Credit | Kind::Blob | Kind::Command => panic!("a runner sent {:?}", header.kind),
+            Kind::Blob => {
+                let terminal = u32::try_from(header.session).unwrap();
+                let first = header.flags & flags::FOLDED != 0;
+                Some(Heard::Shown(terminal, payload.to_vec(), first))
+            }
+            Kind::Credit | Kind::Command => panic!("a runner sent {:?}", header.kind),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use lodge_proto::SessionId;
 use lodge_proto::control::{
-    Dialect, LeaseClosed, LeaseGranted, LeaseRenewed, LeaseReply, LeaseRequest, ListModelsResponse, Model,
-    lease_reply::Reply, lease_request::Request,
+    Dialect, EgressAnswered, EgressNotice, LeaseClosed, LeaseGranted, LeaseRenewed, LeaseReply, LeaseRequest,
+    ListModelsResponse, Model, lease_reply::Reply, lease_request::Request,
 };
 use lodge_proto::history::{
     AppendTurnRequest, AppendTurnResponse, DeleteSessionRequest, DeleteSessionResponse, GetSessionRequest,
@@ -16,8 +16,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request as Call, Response as Answer, Status};
 
@@ -191,12 +192,15 @@ pub(crate) enum Asked {
     Opened(String),
     Resumed(String),
     Closed(String),
+    /// The answer to a question about a connection.
+    Answered(String, String),
 }
 
 /// A gateway that grants every lease. It ends with this value.
 #[derive(Debug)]
 pub(crate) struct Leases {
     asked: watch::Sender<Vec<Asked>>,
+    notices: broadcast::Sender<EgressNotice>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -205,14 +209,21 @@ impl Leases {
         let listener = listen(path);
         let asked = watch::Sender::new(Vec::new());
         let heard = asked.clone();
+        let (notices, _) = broadcast::channel(64);
+        let said = notices.clone();
         let task = tokio::spawn(async move {
             // Connections end with this task.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(leases(stream, heard.clone()));
+                connections.spawn(leases(stream, heard.clone(), said.subscribe()));
             }
         });
-        Self { asked, task }
+        Self { asked, notices, task }
+    }
+
+    /// Tells every runner something it did not ask for.
+    pub(crate) fn say(&self, notice: EgressNotice) {
+        self.notices.send(notice).expect("a runner that listens");
     }
 
     /// Waits until this was asked.
@@ -234,10 +245,45 @@ impl Drop for Leases {
     }
 }
 
-async fn leases(mut stream: UnixStream, asked: watch::Sender<Vec<Asked>>) -> Option<()> {
+async fn leases(
+    stream: UnixStream,
+    asked: watch::Sender<Vec<Asked>>,
+    mut notices: broadcast::Receiver<EgressNotice>,
+) -> Option<()> {
+    let (mut stream, write) = stream.into_split();
+    let write = Half::new(write);
+    let telling = async {
+        while let Ok(notice) = notices.recv().await {
+            send(&write, 0, Reply::Egress(notice)).await?;
+        }
+        Some(())
+    };
+    tokio::select! {
+        ended = answering(&mut stream, &asked, &write) => ended,
+        ended = telling => ended,
+    }
+}
+
+/// Answers and notices are written by one at a time.
+type Half = tokio::sync::Mutex<OwnedWriteHalf>;
+
+async fn send(write: &Half, id: u64, reply: Reply) -> Option<()> {
+    let reply = LeaseReply {
+        id,
+        reply: Some(reply),
+    };
+    let bytes = reply.encode_length_delimited_to_vec();
+    write.lock().await.write_all(&bytes).await.ok()
+}
+
+async fn answering(
+    stream: &mut OwnedReadHalf,
+    asked: &watch::Sender<Vec<Asked>>,
+    write: &Half,
+) -> Option<()> {
     let hear = |what| asked.send_modify(|asked| asked.push(what));
     loop {
-        let length = read_varint(&mut stream).await?;
+        let length = read_varint(stream).await?;
         let mut bytes = vec![0; length];
         // The listener that comes along is dropped: nothing in these guests talks to a model.
         stream.read_exact(&mut bytes).await.ok()?;
@@ -257,22 +303,19 @@ async fn leases(mut stream: UnixStream, asked: watch::Sender<Vec<Asked>>) -> Opt
                 hear(Asked::Closed(close.lease_id));
                 Reply::Closed(LeaseClosed {})
             }
+            Request::Answer(answer) => {
+                hear(Asked::Answered(answer.question_id, answer.answer));
+                Reply::Answered(EgressAnswered { known: true })
+            }
             Request::Models(_) => Reply::Models(ListModelsResponse {
                 models: vec![model()],
             }),
         };
-        let reply = LeaseReply {
-            id: request.id,
-            reply: Some(reply),
-        };
-        stream
-            .write_all(&reply.encode_length_delimited_to_vec())
-            .await
-            .ok()?;
+        send(write, request.id, reply).await?;
     }
 }
 
-async fn read_varint(stream: &mut UnixStream) -> Option<usize> {
+async fn read_varint(stream: &mut OwnedReadHalf) -> Option<usize> {
     let mut value = 0;
     for shift in (0..35).step_by(7) {
         let byte = stream.read_u8().await.ok()?;

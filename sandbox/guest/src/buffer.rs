@@ -29,6 +29,16 @@ impl Buffer {
         self.tail().extend_from_slice(bytes);
     }
 
+    /// What waits.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        &self.data[self.start..]
+    }
+
+    /// Drops the first `count` bytes.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start += count.min(self.len());
+    }
+
     pub(crate) fn clear(&mut self) {
         self.data = Vec::new();
         self.start = 0;

@@ -30,6 +30,8 @@ pub(crate) struct Link {
     decoder: Decoder,
     out: Buffer,
     scratch: Box<[u8]>,
+    /// Bytes that passed, both ways.
+    traffic: u64,
 }
 
 impl Link {
@@ -40,6 +42,7 @@ impl Link {
             decoder: Decoder::new(),
             out: Buffer::default(),
             scratch: vec![0; READ_CHUNK].into_boxed_slice(),
+            traffic: 0,
         })
     }
 
@@ -77,7 +80,15 @@ impl Link {
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.out.write_to(&mut self.stream)
+        let before = self.out.len();
+        let written = self.out.write_to(&mut self.stream);
+        self.traffic += (before - self.out.len()) as u64;
+        written
+    }
+
+    /// Bytes that passed so far, both ways.
+    pub(crate) fn traffic(&self) -> u64 {
+        self.traffic
     }
 
     /// Takes what has arrived; `false` when the stream has ended.
@@ -86,11 +97,23 @@ impl Link {
         match read_once(&mut self.stream, &mut self.scratch) {
             Ok(None) => return Ok(true),
             Ok(Some(0)) | Err(_) => return Ok(false),
-            Ok(Some(got)) => self.decoder.push(&self.scratch[..got]),
+            Ok(Some(got)) => {
+                self.traffic += got as u64;
+                self.decoder.push(&self.scratch[..got]);
+            }
         }
         while let Some(frame) = self.decoder.next()? {
             frames.push(frame);
         }
         Ok(true)
     }
+}
+
+/// What a [`Kind::Credit`] frame grants, in bytes.
+pub(crate) fn credit(frame: &Frame) -> Result<u32, MuxError> {
+    let bytes = frame.payload.as_slice().try_into();
+    bytes.map(u32::from_le_bytes).map_err(|_| MuxError::Payload {
+        kind: Kind::Credit,
+        reason: format!("{} bytes where 4 are due", frame.payload.len()),
+    })
 }

@@ -1,26 +1,30 @@
 //! The loop: frames in, frames out, processes reaped, until the stream ends.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use lodge_guest::mux::{self, Frame, Hello, Kind};
+use lodge_guest::mux::{self, CONNECTIONS, Frame, Hello, Kind};
+use lodge_guest::walls::Walls;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::bounds::{Bounds, Counts, Crossed};
 use crate::children::Children;
-use crate::config::{Config, ConfigError};
+use crate::config::ConfigError;
 use crate::forwarder::Forwarder;
 use crate::landlock::LandlockError;
 use crate::link::{Link, LinkError};
 use crate::poller::{Poller, Token};
 use crate::seccomp::SeccompError;
-use crate::sys::{self, Reaped};
+use crate::sys::{self, PrivilegeError, Reaped};
 
 /// Time between TERM and KILL after a shutdown frame.
 const TERM_GRACE: Duration = Duration::from_secs(2);
+/// Time after a KILL for the last output and the exits.
+const KILL_GRACE: Duration = Duration::from_millis(500);
 /// Zombies reaped in one turn of the loop, so that a flood of them cannot starve the rest.
 const REAP_BATCH: usize = 1024;
 
@@ -34,6 +38,8 @@ pub(crate) enum InitError {
     Landlock(#[from] LandlockError),
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
     #[error("cannot listen on port {port} of the guest's loopback: {source}")]
     Listen { port: u16, source: io::Error },
     #[error("it must be PID 1 of a PID namespace: at its end it kills every process it can reach")]
@@ -64,6 +70,7 @@ pub(crate) struct MainLoop {
     signals: SignalFd,
     children: Children,
     forwarder: Option<Forwarder>,
+    bounds: Option<Bounds>,
     /// When everything that is left gets killed.
     deadline: Option<Instant>,
     /// Zombies may be left from the last batch.
@@ -72,9 +79,13 @@ pub(crate) struct MainLoop {
 }
 
 impl MainLoop {
-    pub(crate) fn new(config: &Config) -> Result<Self, InitError> {
-        let mux = sys::adopt(config.mux).and_then(Link::new);
-        let mut link = mux.map_err(|source| InitError::System {
+    pub(crate) fn new(
+        stream: OwnedFd,
+        walls: &Walls,
+        forwarder: Option<Forwarder>,
+        count_processes: bool,
+    ) -> Result<Self, InitError> {
+        let mut link = Link::new(stream).map_err(|source| InitError::System {
             step: "use the stream",
             source,
         })?;
@@ -83,10 +94,6 @@ impl MainLoop {
         mask.thread_block().map_err(InitError::system("block SIGCHLD"))?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(InitError::system("watch SIGCHLD"))?;
-        let listen = |(port, socket): &(u16, std::path::PathBuf)| {
-            Forwarder::listen(*port, socket).map_err(|source| InitError::Listen { port: *port, source })
-        };
-        let forwarder = config.gateway.as_ref().map(listen).transpose()?;
         link.send_json(
             Kind::Hello,
             0,
@@ -97,8 +104,9 @@ impl MainLoop {
         Ok(Self {
             link,
             signals,
-            children: Children::new(config.walls.limits.clone()),
+            children: Children::new(walls.limits.clone()),
             forwarder,
+            bounds: Bounds::new(walls, count_processes),
             deadline: None,
             reap_again: false,
             childless: false,
@@ -123,11 +131,18 @@ impl MainLoop {
     fn turn(&mut self) -> Result<Next, InitError> {
         let now = Instant::now();
         let mut waits = vec![self.children.settle(now, &mut self.link)?];
-        waits.push(self.forwarder.as_mut().and_then(Forwarder::settle));
+        if let Some(forwarder) = &mut self.forwarder {
+            waits.push(forwarder.settle(now, &mut self.link));
+        }
+        waits.push(self.measure()?);
         waits.push(self.deadline.map(|at| at.saturating_duration_since(now)));
         waits.push(self.reap_again.then_some(Duration::ZERO));
         if self.link.flush().is_err() || self.shutdown_complete(now) {
             return Ok(Next::End);
+        }
+        let sendable = |forwarder: &Forwarder| forwarder.sendable(&self.link);
+        if self.forwarder.as_ref().is_some_and(sendable) {
+            waits.push(Some(Duration::ZERO));
         }
         let timeout = waits.into_iter().flatten().min();
         for (token, ready) in self.wait(timeout)? {
@@ -139,6 +154,30 @@ impl MainLoop {
             self.reap();
         }
         Ok(Next::Continue)
+    }
+
+    /// Ends everything when a bound was crossed; otherwise says when to look again.
+    fn measure(&mut self) -> Result<Option<Duration>, InitError> {
+        let Some(bounds) = self.bounds.as_mut().filter(|_| self.deadline.is_none()) else {
+            return Ok(None);
+        };
+        let connections = self.forwarder.as_ref().map_or(0, Forwarder::traffic);
+        let counts = Counts {
+            output: self.children.output(),
+            traffic: self.link.traffic() + connections,
+        };
+        match bounds.look(counts) {
+            Ok(next) => Ok(Some(next)),
+            Err(Crossed { limit, gently }) => {
+                self.link.send_json(Kind::Limit, 0, &limit)?;
+                if gently {
+                    self.shut_down(Signal::SIGTERM, TERM_GRACE);
+                } else {
+                    self.shut_down(Signal::SIGKILL, KILL_GRACE);
+                }
+                Ok(Some(Duration::ZERO))
+            }
+        }
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<Vec<(Token, PollFlags)>, InitError> {
@@ -163,9 +202,9 @@ impl MainLoop {
             Token::Stdin(_) | Token::Stdout(_) | Token::Stderr(_) => {
                 self.children.ready(token, &mut self.link)?;
             }
-            Token::Listener | Token::Tcp(_) | Token::Unix(_) => {
+            _ => {
                 if let Some(forwarder) = &mut self.forwarder {
-                    forwarder.ready(token, ready);
+                    forwarder.ready(token, ready, &mut self.link);
                 }
             }
         }
@@ -189,23 +228,30 @@ impl MainLoop {
     }
 
     fn obey(&mut self, frame: &Frame) -> Result<(), InitError> {
+        if frame.stream >= CONNECTIONS && frame.kind != Kind::Start {
+            if let Some(forwarder) = &mut self.forwarder {
+                forwarder.frame(frame, &mut self.link)?;
+            }
+            return Ok(());
+        }
         match frame.kind {
             Kind::Start => self.children.start(frame, &mut self.link)?,
             Kind::Stdin => self.children.stdin(frame),
             Kind::Signal => self.children.signal(frame)?,
             Kind::Credit => self.children.credit(frame)?,
-            Kind::Shutdown => self.shut_down(),
-            // Terminals are refused at their start, so there is none to resize.
-            Kind::Resize => {}
+            Kind::Resize => self.children.resize(frame)?,
+            Kind::Shutdown => self.shut_down(Signal::SIGTERM, TERM_GRACE),
             kind => return Err(LinkError::Direction(kind).into()),
         }
         Ok(())
     }
 
-    fn shut_down(&mut self) {
+    /// Sends everything `signal`, and leaves when all is told, at the latest after `grace`.
+    fn shut_down(&mut self, signal: Signal, grace: Duration) {
         if self.deadline.is_none() {
-            self.deadline = Some(Instant::now() + TERM_GRACE);
-            sys::kill_all(Signal::SIGTERM);
+            self.deadline = Some(Instant::now() + grace);
+            self.children.close();
+            sys::kill_all(signal);
             // Learns whether there is anybody to wait for.
             self.reap();
         }

@@ -33,6 +33,9 @@ pub const ENV_SOCKET: &str = "LODGE_MUX_SOCKET";
 pub const ENV_DEVICE: &str = "LODGE_MUX_DEVICE";
 /// First stream id of gateway connections, which init chooses; below, ids are the shim's choice.
 pub const CONNECTIONS: u32 = 1 << 31;
+/// Bytes that may be under way in each direction of a gateway connection before the receiver has granted more with
+/// [`Kind::Credit`].
+pub const CONNECTION_WINDOW: u32 = 256 << 10;
 
 /// Why a frame could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,16 +81,21 @@ pub enum Kind {
     Hello = 9,
     /// Shim to init: terminal size, payload [`Resize`].
     Resize = 10,
-    /// Shim to init: it takes that many more output bytes of a stream, payload `u32` little endian.
+    /// Shim to init: it takes that many more output bytes of a stream, payload `u32` little endian. Until the first
+    /// one the output of a command is not limited. On gateway connections both ways, on top of
+    /// [`CONNECTION_WINDOW`].
     Credit = 11,
     /// Init to host, in a tier whose only channel is this stream: a connection to the gateway's socket was made in
-    /// the guest. The stream id is init's choice, from [`CONNECTIONS`] on. No payload.
+    /// the guest. The stream id is init's choice, from [`CONNECTIONS`] on; ids in use are not given out again. No
+    /// payload.
     Open = 12,
     /// Shim to init: end everything (TERM, 2 s later KILL) and leave.
     Shutdown = 13,
     /// Both ways: bytes of a gateway connection; empty means that no more follow in this direction.
     Data = 14,
-    /// Both ways: a gateway connection is gone in both directions; nothing more follows on this stream.
+    /// Both ways: a gateway connection is given up in both directions, by whoever cannot go on (a refused connection,
+    /// a peer that is gone). Not sent when both directions have ended with an empty [`Kind::Data`]. Either way the id
+    /// is free then, and frames that were still under way are ignored.
     Close = 15,
     /// Host to a waiting init, once, before its [`Kind::Hello`]: payload [`Configure`].
     Configure = 16,

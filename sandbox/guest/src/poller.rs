@@ -11,12 +11,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub(crate) enum Token {
     Mux,
     Signals,
-    Listener,
+    /// Which of the listening sockets.
+    Listener(usize),
+    /// Name queries: datagrams, the listening socket, a connection.
+    NameDatagrams,
+    NameListener,
+    NameStream(u64),
     Stdin(u32),
     Stdout(u32),
     Stderr(u32),
-    Tcp(u64),
-    Unix(u64),
+    /// The guest's end of a connection, and the gateway's.
+    Tcp(u32),
+    Unix(u32),
 }
 
 #[derive(Debug, Default)]

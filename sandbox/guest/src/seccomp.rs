@@ -23,6 +23,10 @@ pub(crate) enum SeccompError {
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
+/// Newer than the C library's list; the same on every architecture.
+const LSM_SET_SELF_ATTR: i64 = 460;
+const OPEN_TREE_ATTR: i64 = 467;
+
 /// Denied whatever the arguments are.
 const DENIED: &[i64] = &[
     // other processes' memory and descriptors
@@ -31,6 +35,10 @@ const DENIED: &[i64] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_kcmp,
     libc::SYS_pidfd_getfd,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
     // key rings are not namespaced
     libc::SYS_keyctl,
     libc::SYS_add_key,
@@ -40,7 +48,10 @@ const DENIED: &[i64] = &[
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
     libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
     libc::SYS_lookup_dcookie,
+    // pages given to a pipe are nobody's memory
+    libc::SYS_vmsplice,
     // file handles step around the mount tree
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
@@ -57,6 +68,8 @@ const DENIED: &[i64] = &[
     libc::SYS_syslog,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    LSM_SET_SELF_ATTR,
     libc::SYS_vhangup,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
@@ -64,6 +77,15 @@ const DENIED: &[i64] = &[
     libc::SYS_adjtimex,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
+    libc::SYS_nfsservctl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ustat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_sysfs,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS__sysctl,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_iopl,
     #[cfg(target_arch = "x86_64")]
@@ -84,6 +106,7 @@ const DENIED_WITHOUT_NESTING: &[i64] = &[
     libc::SYS_fspick,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_mount_setattr,
     libc::SYS_setns,
     libc::SYS_unshare,
@@ -94,7 +117,26 @@ const ABSENT: &[i64] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    // memory that is in no process's figures
+    libc::SYS_memfd_secret,
 ];
+
+/// Requests to a terminal that type into it, or change who interprets its bytes (which loads kernel modules).
+const DENIED_REQUESTS: &[libc::Ioctl] = &[libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD, libc::TIOCCONS];
+
+/// What IPv4 and IPv6 sockets may speak; others load a kernel module each.
+const PROTOCOLS: &[libc::c_int] = &[
+    0,
+    libc::IPPROTO_ICMP,
+    libc::IPPROTO_TCP,
+    libc::IPPROTO_UDP,
+    libc::IPPROTO_ICMPV6,
+    libc::IPPROTO_MPTCP,
+];
+
+/// Scheduling classes that starve everybody else, with and without the flag that children do not inherit them.
+const DENIED_SCHEDULING: &[libc::c_int] = &[libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE];
+const RESET_ON_FORK: libc::c_int = 0x4000_0000;
 
 const NAMESPACE_FLAGS: &[libc::c_int] = &[
     libc::CLONE_NEWNS,
@@ -134,17 +176,20 @@ fn denied(nesting: bool) -> Result<Rules, BackendError> {
         .chain(further)
         .map(|&call| (call, Vec::new()))
         .collect();
-    // Typing into the terminal one was started from.
-    rules.insert(
-        libc::SYS_ioctl,
-        vec![rule([is(1, libc::TIOCSTI)?])?, rule([is(1, libc::TIOCLINUX)?])?],
-    );
+    let requests = DENIED_REQUESTS.iter().map(|&request| rule([is(1, request)?]));
+    rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
+    let classes = DENIED_SCHEDULING
+        .iter()
+        .flat_map(|&class| [class, class | RESET_ON_FORK])
+        .map(|class| rule([is(1, class)?]));
+    rules.insert(libc::SYS_sched_setscheduler, classes.collect::<Result<_, _>>()?);
     // Anything but asking (all ones) and the ordinary execution domain.
     rules.insert(
         libc::SYS_personality,
         vec![rule([is_not(0, 0u64)?, is_not(0, 0xffff_ffffu64)?])?],
     );
     rules.insert(libc::SYS_socket, sockets()?);
+    rules.insert(libc::SYS_socketpair, vec![rule([is_not(0, libc::AF_UNIX)?])?]);
     if !nesting {
         let flags = NAMESPACE_FLAGS.iter().map(|&flag| rule([has(0, flag)?]));
         rules.insert(libc::SYS_clone, flags.collect::<Result<_, _>>()?);
@@ -152,11 +197,11 @@ fn denied(nesting: bool) -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
-/// Unix, IPv4 and IPv6; of netlink only the routing protocol, which programs ask for their interfaces.
+/// Unix, IPv4 and IPv6 with the usual protocols; of netlink only the routing protocol, which programs ask for their interfaces.
 /// Everything else may load a kernel module or, like VM sockets, lead to the host.
 fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
     let (unix, v4, v6, netlink) = (libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK);
-    Ok(vec![
+    let mut rules = vec![
         rule([
             is_not(0, unix)?,
             is_not(0, v4)?,
@@ -164,7 +209,13 @@ fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
             is_not(0, netlink)?,
         ])?,
         rule([is(0, netlink)?, is_not(2, libc::NETLINK_ROUTE)?])?,
-    ])
+    ];
+    for family in [v4, v6] {
+        let others = PROTOCOLS.iter().map(|&protocol| is_not(2, protocol));
+        let conditions = std::iter::once(is(0, family)).chain(others);
+        rules.push(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?);
+    }
+    Ok(rules)
 }
 
 /// The x32 table holds the same calls under other numbers, which a list of denials would miss.

@@ -98,7 +98,7 @@ fn the_largest_payload_passes_and_one_more_is_refused() {
 fn unknown_kinds_and_reserved_bits_are_refused() {
     for (at, value, want) in [
         (4, 0, MuxError::UnknownKind { kind: 0 }),
-        (4, 14, MuxError::UnknownKind { kind: 14 }),
+        (4, 18, MuxError::UnknownKind { kind: 18 }),
         (
             5,
             1,

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use lodge_guest::client::{Client, Command, Output};
 use lodge_guest::mux::{Decoder, Exit, Frame, Kind, Start, StartFailed, encode_into};
-use lodge_sandbox::bwrap::compile;
+use lodge_guest::walls::Walls;
+use lodge_sandbox::bwrap::{SandboxCommand, compile};
 use lodge_sandbox::host::{Bwrap, require_process_tier};
 use lodge_sandbox::plan::{Plan, SessionSpec, plan};
 use lodge_sandbox::policy::{Policy, Profile};
@@ -102,7 +104,7 @@ impl Outcome {
 impl Guest {
     pub fn start(plan: &Plan, bwrap: &Bwrap) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("socket pair");
-        let command = compile(plan, bwrap).expect("command");
+        let mut command = compile(plan, bwrap).expect("command");
         let child = command
             .spawn(OwnedFd::from(theirs), Stdio::inherit())
             .expect("bwrap");
@@ -211,4 +213,85 @@ pub fn processes_with(mark: &str) -> Vec<i32> {
         .flatten()
         .filter_map(of)
         .collect()
+}
+
+/// A sandbox that is driven through the client of the framed stream.
+pub struct Driven {
+    pub client: Client,
+    pub launcher: Child,
+    pub plan: Plan,
+    /// Holds what was made in the workspace for it.
+    command: SandboxCommand,
+}
+
+impl Driven {
+    pub fn start(plan: &Plan) -> Self {
+        let (ours, theirs) = UnixStream::pair().expect("socket pair");
+        let mut command = compile(plan, &bwrap()).expect("command");
+        let launcher = command
+            .spawn(OwnedFd::from(theirs), Stdio::inherit())
+            .expect("bwrap");
+        let client = Client::new(OwnedFd::from(ours), DEADLINE).expect("init is ready");
+        Self {
+            client,
+            launcher,
+            plan: plan.clone(),
+            command,
+        }
+    }
+
+    /// What starts `argv` with the guest's environment.
+    pub fn command(&self, argv: &[&str]) -> Start {
+        Start {
+            argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            env: self.plan.guest_env.clone(),
+            cwd: "/tmp".into(),
+            pty: false,
+            size: None,
+        }
+    }
+
+    pub fn start_command(&self, argv: &[&str]) -> Command {
+        self.client.start(&self.command(argv)).expect("start")
+    }
+
+    /// Runs a script to its end.
+    pub fn sh(&self, script: &str) -> Output {
+        self.start_command(&["sh", "-c", script])
+            .wait_with_output(16 << 20, DEADLINE)
+            .unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// Ends the sandbox, and returns how its launcher ended.
+    pub fn end(self) -> Option<i32> {
+        let Self {
+            client, mut launcher, ..
+        } = self;
+        drop(client);
+        launcher.wait().expect("bwrap").code()
+    }
+}
+
+/// Standard output as text.
+pub fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Changes what guest init is told.
+pub fn with_walls(mut plan: Plan, change: impl FnOnce(&mut Walls)) -> Plan {
+    change(&mut plan.walls);
+    let walls = serde_json::to_string(&plan.walls).expect("json");
+    set_init_env(&mut plan, lodge_guest::walls::ENV, &walls);
+    plan
+}
+
+pub fn set_init_env(plan: &mut Plan, name: &str, value: &str) {
+    plan.init_env.retain(|(known, _)| known != name);
+    plan.init_env.push((name.to_owned(), value.to_owned()));
+}
+
+/// A sandbox whose launcher's complaints are collected.
+pub fn spawn(plan: &Plan, mux: OwnedFd) -> Child {
+    let mut command = compile(plan, &bwrap()).expect("command");
+    command.spawn(mux, Stdio::piped()).expect("bwrap")
 }

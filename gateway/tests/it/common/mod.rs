@@ -1,6 +1,7 @@
 //! A gateway, a runner, a guest and a provider, all in one test.
 
 pub(crate) mod guest;
+pub(crate) mod origin;
 pub(crate) mod runner;
 pub(crate) mod upstream;
 

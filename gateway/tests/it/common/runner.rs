@@ -1,5 +1,6 @@
 //! What a runner does: takes leases.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -7,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use lodge_proto::control::{
-    LeaseClose, LeaseGranted, LeaseOpen, LeaseRenew, LeaseReply, LeaseRequest, LeaseResume,
-    lease_reply::Reply, lease_request::Request,
+    EgressAnswer, EgressNotice, EgressPolicy, LeaseClose, LeaseGranted, LeaseOpen, LeaseRenew, LeaseReply,
+    LeaseRequest, LeaseResume, lease_reply::Reply, lease_request::Request,
 };
 use prost::Message;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -19,6 +20,10 @@ use tokio::net::UnixStream;
 pub(crate) struct Runner {
     stream: UnixStream,
     next: u64,
+    /// Bytes that were read and are no whole message.
+    rest: Vec<u8>,
+    /// What came unasked while an answer was waited for.
+    notices: VecDeque<EgressNotice>,
 }
 
 /// A guest's socket and its key.
@@ -37,17 +42,31 @@ impl Runner {
         Self {
             stream: UnixStream::from_std(stream).unwrap(),
             next: 0,
+            rest: Vec::new(),
+            notices: VecDeque::new(),
         }
     }
 
     /// Binds a guest's socket and opens a lease for it.
     pub(crate) async fn session(&mut self, data: &Path, name: &str, ttl_seconds: u32) -> Session {
+        self.session_with(data, name, ttl_seconds, None).await
+    }
+
+    /// The same, with hosts it may reach.
+    pub(crate) async fn session_with(
+        &mut self,
+        data: &Path,
+        name: &str,
+        ttl_seconds: u32,
+        egress: Option<EgressPolicy>,
+    ) -> Session {
         let socket = data.join(format!("{name}.sock"));
         let listener = lodge_proto::sock::bind(&socket).unwrap();
         let open = LeaseOpen {
             session_id: name.into(),
             harness: "pi".into(),
             ttl_seconds,
+            egress,
         };
         let Reply::Granted(lease) = self.call(Request::Open(open), Some(&listener)).await else {
             panic!("no lease for {name}");
@@ -64,6 +83,7 @@ impl Runner {
         let resume = LeaseResume {
             session_id: session.name.clone(),
             lease_id: session.lease.lease_id.clone(),
+            egress: None,
         };
         self.call(Request::Resume(resume), Some(&session.listener)).await
     }
@@ -115,21 +135,58 @@ impl Runner {
             send_with(&self.stream, first, descriptor);
         }
         self.stream.write_all(rest).await.ok()?;
-        let reply = self.read().await?;
-        assert_eq!(reply.id, self.next);
-        reply.reply
+        loop {
+            let reply = self.read().await?;
+            match reply.reply {
+                Some(Reply::Egress(notice)) if reply.id == 0 => self.notices.push_back(notice),
+                answer => {
+                    assert_eq!(reply.id, self.next);
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// The next thing the gateway says unasked.
+    pub(crate) async fn notice(&mut self) -> EgressNotice {
+        if let Some(notice) = self.notices.pop_front() {
+            return notice;
+        }
+        match self
+            .read()
+            .await
+            .expect("the gateway closed the connection")
+            .reply
+        {
+            Some(Reply::Egress(notice)) => notice,
+            other => panic!("not a notice: {other:?}"),
+        }
+    }
+
+    /// Answers a question; whether it was still open.
+    pub(crate) async fn answer(&mut self, lease: &str, question: &str, answer: &str) -> bool {
+        let request = EgressAnswer {
+            lease_id: lease.to_owned(),
+            question_id: question.to_owned(),
+            answer: answer.to_owned(),
+        };
+        match self.call(Request::Answer(request), None).await {
+            Reply::Answered(answered) => answered.known,
+            other => panic!("not answered: {other:?}"),
+        }
     }
 
     async fn read(&mut self) -> Option<LeaseReply> {
-        let mut bytes = Vec::new();
         loop {
-            if let Ok(reply) = LeaseReply::decode_length_delimited(&bytes[..]) {
+            let mut bytes = &self.rest[..];
+            if let Ok(reply) = LeaseReply::decode_length_delimited(&mut bytes) {
+                self.rest = bytes.to_vec();
                 return Some(reply);
             }
-            let byte = super::soon("an answer of the lease socket", self.stream.read_u8())
-                .await
-                .ok()?;
-            bytes.push(byte);
+            let read = self.stream.read_buf(&mut self.rest);
+            if super::soon("an answer of the lease socket", read).await.ok()? == 0 {
+                return None;
+            }
         }
     }
 }

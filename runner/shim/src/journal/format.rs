@@ -63,6 +63,8 @@ kinds! {
     StartFailed = 12,
     /// The harness runs: [`Started`].
     Started = 13,
+    /// A bound of the sandbox was crossed, and everything in it is being killed: [`Limit`].
+    Limit = 14,
 }
 
 impl Kind {
@@ -121,6 +123,16 @@ pub struct StartFailed {
     pub error: String,
     /// The system's error number, 0 when there is none.
     pub errno: i32,
+}
+
+/// Body of [`Kind::Limit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Key of the policy, such as `limits.memory`.
+    pub key: String,
+    /// Bytes, processes or seconds, as the key counts.
+    pub allowed: u64,
+    pub found: u64,
 }
 
 /// Body of [`Kind::Started`].

@@ -35,8 +35,8 @@ mod segments;
 mod writer;
 
 pub use format::{
-    Exit, FLAG_UNTERMINATED, Generation, HEADER_LEN, Id, Kind, MAX_BODY, Oversize, Record, RecordError,
-    StartFailed, Started, encode_into,
+    Exit, FLAG_UNTERMINATED, Generation, HEADER_LEN, Id, Kind, Limit, MAX_BODY, Oversize, Record,
+    RecordError, StartFailed, Started, encode_into,
 };
 pub use ids::Ids;
 pub use reader::Reader;

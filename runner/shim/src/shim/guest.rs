@@ -182,6 +182,11 @@ impl Guest {
 
     pub(crate) fn queue(&mut self, kind: Kind, payload: &[u8]) -> Result<(), MuxError> {
         let stream = if kind == Kind::Shutdown { 0 } else { HARNESS };
+        self.queue_for(kind, stream, payload)
+    }
+
+    /// Queues a frame of any stream.
+    pub(crate) fn queue_for(&mut self, kind: Kind, stream: u32, payload: &[u8]) -> Result<(), MuxError> {
         if self.out_start > HIGH_WATER {
             self.out.drain(..self.out_start);
             self.out_start = 0;

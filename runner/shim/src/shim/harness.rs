@@ -11,7 +11,7 @@ use super::lines::{Line, Lines};
 use super::log::log;
 use super::{Shim, ShimError, tree};
 use crate::journal::{
-    Exit, FLAG_UNTERMINATED, JournalError, Kind, Oversize, StartFailed, Started, Writer, now_ms,
+    Exit, FLAG_UNTERMINATED, JournalError, Kind, Limit, Oversize, StartFailed, Started, Writer, now_ms,
 };
 use crate::wire::{CODE_EXITED, Harness};
 
@@ -59,8 +59,11 @@ impl Shim {
         if frame.kind == mux::Kind::Hello {
             return self.guest_is_up(frame);
         }
+        if frame.kind == mux::Kind::Limit {
+            return self.limit_crossed(frame);
+        }
         if frame.stream != HARNESS {
-            return Ok(());
+            return Ok(self.take_stream_frame(frame)?);
         }
         match frame.kind {
             mux::Kind::Stdout => {
@@ -90,6 +93,19 @@ impl Shim {
             }
             kind => return Err(unexpected(kind).into()),
         }
+        Ok(())
+    }
+
+    /// Init's last word before it kills everything: what follows is the harness's exit.
+    fn limit_crossed(&mut self, frame: &Frame) -> Result<(), FrameError> {
+        let mux::Limit { key, allowed, found } = frame.parse()?;
+        if self.limit_told {
+            return Ok(());
+        }
+        self.limit_told = true;
+        // The guest's text goes into the journal: it is the name of a key or nothing.
+        let key = key.chars().take(64).collect();
+        self.stage_json(Kind::Limit, &Limit { key, allowed, found })?;
         Ok(())
     }
 
@@ -148,6 +164,7 @@ impl Shim {
         self.spec = None;
         self.leave_at = Some(Instant::now() + self.linger);
         self.refuse_inputs();
+        self.end_streams();
     }
 
     /// Tells the runner which of its inputs were not, and will not be, delivered.
@@ -177,6 +194,7 @@ impl Shim {
             return Ok(());
         };
         guest.close();
+        tree::let_end(guest.pid(), self.cleanup());
         tree::kill_all(guest.pid());
         Ok(())
     }
@@ -221,10 +239,16 @@ impl Shim {
     fn kill_guest(&mut self, now: Instant) {
         let Some(guest) = &mut self.guest else { return };
         guest.hang_up();
-        if let Some(pid) = guest.pid() {
+        // A launcher that has to remove something sees the end of its stream, and is killed when it is late.
+        if let Some(pid) = guest.pid().filter(|_| self.limits.cleanup_ms == 0) {
             let _ = rustix::process::kill_process_group(pid, Kill::KILL);
         }
-        self.dead_at.get_or_insert(now + COLLAPSE);
+        let patience = COLLAPSE.max(Duration::from_millis(self.limits.cleanup_ms));
+        self.dead_at.get_or_insert(now + patience);
+    }
+
+    pub(super) fn cleanup(&self) -> Duration {
+        Duration::from_millis(self.limits.cleanup_ms)
     }
 
     /// Asks the guest to end; kills it when `grace` is over.

@@ -6,7 +6,7 @@
 //! | `turn` | one turn of the loop: wait, read, settle, stream |
 //! | `harness` | what the guest sends, and how a sandbox ends |
 //! | `requests` | what the runner sends |
-//! | `guest`, `server`, `connection`, `inputs`, `backlog`, [`lines`], `tree`, `log` | their parts |
+//! | `guest`, `server`, `connection`, `inputs`, `streams`, `backlog`, [`lines`], `tree`, `log` | their parts |
 //!
 //! The order inside a turn carries the promises: what was read is journalled before it is streamed, an input's
 //! beginning is journalled before its first byte leaves, its end after the last.
@@ -22,6 +22,7 @@ mod inputs;
 mod log;
 mod requests;
 mod server;
+mod streams;
 mod tree;
 mod turn;
 
@@ -35,6 +36,7 @@ use self::guest::Guest;
 use self::inputs::{Input, Inputs};
 use self::lines::Lines;
 use self::server::Server;
+use self::streams::Streams;
 use crate::journal::{JournalError, Writer};
 use crate::launch::{LaunchSpec, Limits};
 use crate::wire::Harness;
@@ -63,6 +65,7 @@ pub struct Shim {
     limits: Limits,
     server: Server,
     inputs: Inputs,
+    streams: Streams,
     backlog: Backlog,
     signals: SignalFd,
     scratch: Box<[u8]>,
@@ -73,6 +76,8 @@ pub struct Shim {
     harness: Harness,
     out: Lines,
     err: Lines,
+    /// The guest has said which bound was crossed; it says so once.
+    limit_told: bool,
     /// Inputs whose beginning is staged and not yet on disk.
     begun: Vec<Input>,
 

@@ -10,7 +10,7 @@ use super::{Shim, ShimError};
 use crate::journal::{JournalError, Reader, now_ms};
 use crate::wire::{
     CODE_CORRUPT, CODE_EXITED, CODE_INVALID, CODE_RANGE, CODE_VERSION, Harness, Hello, HelloReply,
-    MIN_WIRE_VERSION, ToRunner, ToShim, WIRE_VERSION, WireError, accepts,
+    MIN_WIRE_VERSION, STREAMS_SINCE, ToRunner, ToShim, WIRE_VERSION, WireError, accepts,
 };
 
 /// What becomes of a connection.
@@ -102,7 +102,7 @@ impl Shim {
                     "the listener is fetched over a connection of its own".to_owned(),
                 );
             }
-            ToShim::Start(_) => self.tell(CODE_INVALID, "further commands are not supported".to_owned()),
+            ToShim::Stream(request) => self.obey_stream(request),
         }
         Ok(())
     }
@@ -222,11 +222,16 @@ impl Shim {
             pid: std::process::id(),
             harness: self.harness,
             head_seq: self.journal.head_seq(),
+            terminals: self.streams.terminals(),
         }));
         self.server.fence = hello.fence;
         if let Some(mut older) = self.server.active.replace(connection) {
             older.say(&ToRunner::Fenced);
             older.flush();
+        }
+        self.leave_streams();
+        if hello.version >= STREAMS_SINCE {
+            self.greet_streams();
         }
         // To want a record is to have everything before it.
         self.acknowledge(hello.from_seq.saturating_sub(1), 0)?;

@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpabl
 
 use super::guest::Guest;
 use super::log::log;
-use super::{Backlog, Inputs, Lines, READ_CHUNK, Server, Shim, ShimError};
+use super::{Backlog, Inputs, Lines, READ_CHUNK, Server, Shim, ShimError, Streams};
 use crate::journal::{Generation, Ids, JournalError, Kind, Recovery, Writer, now_ms};
 use crate::launch::{EXIT_JOURNAL, EXIT_LOCKED, EXIT_SPEC, EXIT_SYSTEM, EXIT_USAGE, LaunchSpec, READY};
 use crate::sys;
@@ -136,6 +136,7 @@ fn prepare() -> Result<Shim, SetupError> {
         limits: spec.limits,
         server,
         inputs: Inputs::new(ids),
+        streams: Streams::new(spec.command_env.clone(), spec.start.cwd.clone()),
         backlog: Backlog::default(),
         signals,
         scratch: vec![0; READ_CHUNK].into_boxed_slice(),
@@ -144,6 +145,7 @@ fn prepare() -> Result<Shim, SetupError> {
         harness: Harness::Starting,
         out: Lines::default(),
         err: Lines::default(),
+        limit_told: false,
         begun: Vec::new(),
         hello_by: Some(Instant::now() + Duration::from_millis(spec.limits.hello_ms)),
         kill_at: None,

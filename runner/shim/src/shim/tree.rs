@@ -14,6 +14,23 @@ pub(crate) fn reap() -> Option<(Pid, WaitStatus)> {
     wait(WaitOptions::NOHANG).ok().flatten()
 }
 
+/// Waits for a child that is ending by itself, asked once more; it is killed afterwards if it does not.
+pub(crate) fn let_end(pid: Option<Pid>, patience: Duration) {
+    let Some(pid) = pid.filter(|_| !patience.is_zero()) else {
+        return;
+    };
+    let _ = kill_process(pid, Signal::TERM);
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((ended, _))) if ended == pid => return,
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+            Err(_) => return,
+        }
+    }
+}
+
 /// Kills everything below this process and waits until it is gone. Double-forked daemons are found because
 /// they become children of the shim when their parents die.
 pub(crate) fn kill_all(group: Option<Pid>) {

@@ -42,6 +42,7 @@ impl Shim {
         while !self.may_leave() {
             let ready = self.wait()?;
             self.take(&ready)?;
+            self.follow_runner();
             self.timers()?;
             self.settle()?;
             self.stream_all();
@@ -304,6 +305,7 @@ impl Shim {
             guest.close();
             guest.pid()
         });
+        tree::let_end(group, self.cleanup());
         tree::kill_all(group);
         self.journal.sync()?;
         let deadline = Instant::now() + LAST_WORDS;

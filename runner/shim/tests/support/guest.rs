@@ -1,14 +1,15 @@
 //! A stand-in for guest init that needs no PID namespace: it runs one command and speaks the framed stream.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use lodge_guest::mux::{Decoder, ENV_FD, Exit, Frame, Hello, Kind, Signal, Start, Started, VERSION};
+use lodge_guest::mux::{Decoder, ENV_FD, Exit, Frame, Hello, Kind, Limit, Signal, Start, Started, VERSION};
 use rustix::process::{Pid, kill_process};
 
 type Shared = Arc<Mutex<UnixStream>>;
@@ -27,20 +28,36 @@ pub(crate) fn run_if_asked() {
     );
     let mut decoder = Decoder::new();
     let mut bytes = vec![0; 256 << 10];
-    let mut stdin = None;
-    let mut pid = None;
+    let mut commands: HashMap<u32, (Pid, Option<ChildStdin>)> = HashMap::new();
     loop {
         while let Some(frame) = decoder.next().unwrap() {
             match frame.kind {
-                Kind::Start => (pid, stdin) = start(&out, &frame),
-                Kind::Stdin if frame.payload.is_empty() => stdin = None,
+                Kind::Start => drop(commands.insert(frame.stream, start(&out, &frame))),
                 Kind::Stdin => {
-                    if let Some(pipe) = &mut stdin {
-                        let _ = Write::write_all(pipe, &frame.payload);
+                    if let Some((_, stdin)) = commands.get_mut(&frame.stream) {
+                        if frame.payload.is_empty() {
+                            *stdin = None;
+                        } else if let Some(pipe) = stdin {
+                            let _ = Write::write_all(pipe, &frame.payload);
+                        }
                     }
                 }
-                Kind::Signal => signal(pid, frame.parse::<Signal>().unwrap().signal),
-                Kind::Shutdown => signal(pid, 15),
+                Kind::Signal => {
+                    let number = frame.parse::<Signal>().unwrap().signal;
+                    signal(commands.get(&frame.stream), number);
+                }
+                Kind::Shutdown => commands.values().for_each(|command| signal(Some(command), 15)),
+                // As a harness that crosses a bound: the test's script asks for it by a resize.
+                Kind::Resize => {
+                    let limit = Limit {
+                        key: "limits.memory".into(),
+                        allowed: 10,
+                        found: 20,
+                    };
+                    send(&out, &Frame::json(Kind::Limit, 0, &limit).unwrap());
+                    std::process::exit(0);
+                }
+                Kind::Credit => {}
                 kind => panic!("{kind:?}"),
             }
         }
@@ -49,11 +66,14 @@ pub(crate) fn run_if_asked() {
             Ok(count) => decoder.push(&bytes[..count]),
         }
     }
-    signal(pid, 9);
+    for command in commands.values() {
+        signal(Some(command), 9);
+    }
     std::process::exit(0);
 }
 
-fn signal(pid: Option<Pid>, signal: i32) {
+fn signal(command: Option<&(Pid, Option<ChildStdin>)>, signal: i32) {
+    let pid = command.map(|(pid, _)| *pid);
     let signal = rustix::process::Signal::from_named_raw(signal);
     if let (Some(pid), Some(signal)) = (pid, signal) {
         let _ = kill_process(pid, signal);
@@ -66,7 +86,8 @@ fn send(out: &Shared, frame: &Frame) {
     let _ = out.lock().unwrap().write_all(&bytes);
 }
 
-fn start(out: &Shared, frame: &Frame) -> (Option<Pid>, Option<std::process::ChildStdin>) {
+fn start(out: &Shared, frame: &Frame) -> (Pid, Option<ChildStdin>) {
+    let stream = frame.stream;
     let start: Start = frame.parse().unwrap();
     let mut command = Command::new(&start.argv[0]);
     command
@@ -85,7 +106,7 @@ fn start(out: &Shared, frame: &Frame) -> (Option<Pid>, Option<std::process::Chil
         out,
         &Frame::json(
             Kind::Started,
-            1,
+            stream,
             &Started {
                 pid: pid.as_raw_nonzero().get(),
             },
@@ -93,30 +114,30 @@ fn start(out: &Shared, frame: &Frame) -> (Option<Pid>, Option<std::process::Chil
         .unwrap(),
     );
     let out = out.clone();
-    std::thread::spawn(move || watch(&out, child));
-    (Some(pid), stdin)
+    std::thread::spawn(move || watch(&out, stream, child));
+    (pid, stdin)
 }
 
-fn watch(out: &Shared, mut child: Child) {
+fn watch(out: &Shared, stream: u32, mut child: Child) {
     let stdout = child.stdout.take().unwrap();
     let stderr = child.stderr.take().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| pump(out, Kind::Stdout, stdout));
-        pump(out, Kind::Stderr, stderr);
+        scope.spawn(|| pump(out, (Kind::Stdout, stream), stdout));
+        pump(out, (Kind::Stderr, stream), stderr);
     });
     let status = child.wait().unwrap();
     let exit = Exit {
         code: status.code(),
         signal: status.signal(),
     };
-    send(out, &Frame::json(Kind::Exit, 1, &exit).unwrap());
+    send(out, &Frame::json(Kind::Exit, stream, &exit).unwrap());
 }
 
-fn pump(out: &Shared, kind: Kind, mut pipe: impl Read) {
+fn pump(out: &Shared, (kind, stream): (Kind, u32), mut pipe: impl Read) {
     let mut bytes = vec![0; 64 << 10];
     loop {
         let count = pipe.read(&mut bytes).unwrap_or(0);
-        send(out, &Frame::new(kind, 1, &bytes[..count]));
+        send(out, &Frame::new(kind, stream, &bytes[..count]));
         if count == 0 {
             return;
         }

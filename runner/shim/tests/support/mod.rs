@@ -12,6 +12,7 @@ use lodge_guest::mux;
 use lodge_shim::client;
 use lodge_shim::journal::{Id, Kind, Reader};
 use lodge_shim::launch::{LaunchSpec, Limits};
+use lodge_shim::stream::{FromStream, StreamExit};
 use lodge_shim::wire::{Decoder, ErrorReply, Hello, HelloReply, ToRunner, ToShim, WIRE_VERSION};
 use tempfile::TempDir;
 
@@ -42,6 +43,21 @@ pub(crate) enum Heard {
     Fenced,
     Closed,
     Silence,
+    Opened(u64, u32),
+    Refused(u64, String),
+    Output(u32, Vec<u8>),
+    StreamExit(StreamExit),
+}
+
+impl Heard {
+    fn stream(news: &FromStream<'_>) -> Self {
+        match news {
+            FromStream::Opened { tag, stream } => Self::Opened(*tag, *stream),
+            FromStream::Refused { tag, reason } => Self::Refused(*tag, (*reason).to_owned()),
+            FromStream::Output { stream, bytes, .. } => Self::Output(*stream, bytes.to_vec()),
+            FromStream::Exit { exit, .. } => Self::StreamExit(exit.clone()),
+        }
+    }
 }
 
 pub(crate) struct Session {
@@ -159,6 +175,7 @@ pub(crate) fn script(text: &str) -> LaunchSpec {
             pty: false,
             size: None,
         },
+        command_env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         listener_fd: None,
         limits: Limits::default(),
     }
@@ -242,6 +259,7 @@ impl Runner {
                     ToRunner::Fenced => Heard::Fenced,
                     ToRunner::Error(error) => Heard::Error(error),
                     ToRunner::Listener => panic!("nobody asked for the listener"),
+                    ToRunner::Stream(news) => Heard::stream(&news),
                 };
             }
             match self.stream.read(&mut self.bytes) {

@@ -47,6 +47,8 @@ impl Session {
             model: None,
             thinking_level: None,
             tier: Tier::Process,
+            profile: None,
+            wish: crate::fold::Wish::default(),
             fork: None,
         };
         this.apply(RecordBody::Note(Box::new(Note::Created(Box::new(created)))));

@@ -39,6 +39,8 @@ impl Session {
             model: Some("demo/b".into()),
             thinking_level: None,
             tier: Tier::Process,
+            profile: None,
+            wish: crate::fold::Wish::default(),
             fork: None,
         };
         this.apply(RecordBody::Note(Box::new(Note::Created(Box::new(created)))));
@@ -54,6 +56,8 @@ impl Session {
             models: vec![model("demo/a"), model("demo/b"), model("other/c")],
             resume: false,
             ask_permissions: true,
+            tier: None,
+            profile: None,
         };
         this.apply(RecordBody::Note(Box::new(Note::Launch(Box::new(launch)))));
         this.start(1);

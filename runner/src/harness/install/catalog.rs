@@ -24,8 +24,11 @@ const LOCKS: &[(&str, &str, &str)] = &[
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code)]
 struct Document {
     format: u32,
+    /// Read by the image's builder.
+    image: toml::Table,
     harness: BTreeMap<String, HarnessTable>,
     runtime: BTreeMap<String, RuntimeTable>,
     system: BTreeMap<String, SystemTable>,

@@ -39,6 +39,8 @@ impl Agent {
             model: model.map(str::to_owned),
             thinking_level: None,
             tier: Tier::Process,
+            profile: None,
+            wish: crate::fold::Wish::default(),
             fork: None,
         })));
         agent.note(Note::Launch(Box::new(Launch {
@@ -46,6 +48,8 @@ impl Agent {
             models: ["p/one", "p/two"].map(model_info).into(),
             resume: false,
             ask_permissions: false,
+            tier: None,
+            profile: None,
         })));
         agent
     }
