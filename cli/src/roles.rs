@@ -48,7 +48,8 @@ pub async fn runner(data: &DataDir, workspaces: &[PathBuf], stop_sessions: bool)
 pub fn companion(name: &str) -> Result<PathBuf, Failure> {
     let own = std::env::current_exe().unwrap_or_default();
     let programs = own.parent().unwrap_or(Path::new("/"));
-    let places = [programs.join(name), programs.join("../guest").join(name)];
+    // In a build tree cargo puts a copy that is not static beside this program.
+    let places = [programs.join("../guest").join(name), programs.join(name)];
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         Failure::new(
             ErrorCode::SandboxUnavailable,

@@ -14,7 +14,7 @@ fn terminal(sandbox: &Driven, argv: &[&str], size: Option<Resize>) -> Command {
         size,
         ..sandbox.command(argv)
     };
-    sandbox.client.start(&start).unwrap()
+    sandbox.client.start(&start).expect("start")
 }
 
 /// Reads until what was read contains `end`, and returns all of it.
@@ -105,7 +105,7 @@ fn everything_a_terminal_showed_arrives_before_the_exit() {
             other => panic!("{other:?}"),
         }
     }
-    let expected: String = (1..=200_000).map(|n| format!("{n}\r\n")).collect();
+    let expected = (1..=200_000).fold(String::new(), |text, n| text + &n.to_string() + "\r\n");
     assert!(
         got == format!("{expected}the-last\r\n").as_bytes(),
         "{} bytes",

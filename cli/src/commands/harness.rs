@@ -1,14 +1,23 @@
 //! `lodge harness`
 
+use super::sandbox::egress::Egress;
 use crate::data::DataDir;
 use crate::table;
 use crate::terminal::{print_json, println};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
+use lodge_gateway::egress::decisions::Unheard;
+use lodge_gateway::egress::name::Host;
+use lodge_gateway::egress::{EgressPolicy, Settings, Unlisted};
 use lodge_proto::ErrorBody;
-use lodge_runner::harness::install::{InstallError, Installer, Progress, Source, Step};
+use lodge_runner::harness::install::{
+    InstallError, Installer, Progress, Registry, Source, Step, WayOut,
+};
+use std::any::Any;
 use std::io::IsTerminal;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Install, list and remove agents.
@@ -56,6 +65,7 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
                 None => Source::Registry { cache: cache.clone() },
             };
             let mut progress = Bar::new();
+            let installer = installer.with_way_out(Arc::new(Broker));
             let installed = installer.install(name, &source, &mut progress);
             progress.finish();
             let installed = installed.map_err(|error| body(&error))?;
@@ -97,6 +107,35 @@ fn list(installer: &Installer, json: bool) -> anyhow::Result<()> {
         .collect();
     table::print(["NAME", "VERSION", "STATE", "DESCRIPTION"], &rows);
     Ok(())
+}
+
+/// The egress broker in this process: to the registry and nowhere else.
+#[derive(Debug)]
+struct Broker;
+
+impl WayOut for Broker {
+    fn serve(&self, listener: UnixListener, registry: &Registry) -> std::io::Result<Box<dyn Any + Send>> {
+        let policy = EgressPolicy::new(
+            &[registry.host.as_str()],
+            &[] as &[&str],
+            &[registry.port.into()],
+            Unlisted::Deny,
+        );
+        let policy = policy.map_err(std::io::Error::other)?;
+        let bracketed = if registry.host.contains(':') {
+            format!("[{}]", registry.host)
+        } else {
+            registry.host.clone()
+        };
+        let host = Host::parse(bracketed.as_bytes()).map_err(std::io::Error::other)?;
+        let settings = Settings {
+            // The host's own npm goes there: a mirror in the private network is as good as any.
+            allow_private: vec![(host, registry.port)],
+            ..Settings::default()
+        };
+        let serving = Egress::start(Some(listener), policy, settings, Arc::new(Unheard));
+        Ok(Box::new(serving.map_err(std::io::Error::other)?))
+    }
 }
 
 /// A bar at a terminal, a line a step elsewhere.

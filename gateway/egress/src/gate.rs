@@ -135,6 +135,8 @@ fn spoken(bytes: &[u8]) -> Result<Option<Spoken>, GateError> {
     match line_end {
         None if bytes.len() > MAX_FIRST_LINE => Err(GateError::FirstLine),
         None => Ok(None),
+        // Also when all of it came at once.
+        Some(end) if start + end > MAX_FIRST_LINE => Err(GateError::FirstLine),
         Some(end) if is_request_line(&rest[..end]) => Ok(Some(Spoken::Http)),
         Some(_) => Ok(Some(Spoken::Other)),
     }
@@ -189,6 +191,9 @@ mod tests {
             assert!(through(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").is_err());
             let endless = vec![b'a'; MAX_FIRST_LINE + 2];
             assert_eq!(through(port, &endless), Err(GateError::FirstLine));
+            let ended = [endless.as_slice(), b"\r\n"].concat();
+            let mut gate = Gate::new(Host::parse(b"a.example").unwrap(), port);
+            assert_eq!(gate.feed(&ended, &mut Vec::new()), Err(GateError::FirstLine));
         }
     }
 

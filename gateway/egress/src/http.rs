@@ -144,7 +144,7 @@ fn write_head(head: &Head<'_>, upgrades: bool, out: &mut Vec<u8>) {
         super::head::Version::Http10 => b" HTTP/1.0\r\n",
         super::head::Version::Http11 => b" HTTP/1.1\r\n",
     });
-    let passes = |field: &&Field<'_>| upgrades || !(field.is("upgrade") || field.is("http2-settings"));
+    let passes = |field: &&Field<'_>| !field.is("http2-settings") && (upgrades || !field.is("upgrade"));
     for Field { name, value } in head.fields.iter().filter(passes) {
         out.extend_from_slice(name);
         out.extend_from_slice(b": ");
@@ -227,6 +227,8 @@ mod tests {
         let mut refused = gate();
         assert_eq!(passed(&mut refused, &format!("{ask}{hidden}")).unwrap(), ask);
         assert_eq!(refused.answered(200, &mut out), Err(HeadError::OtherHost));
+        let both = ask.replace("Upgrade: w", "HTTP2-Settings: x\r\nUpgrade: w");
+        assert_eq!(passed(&mut gate(), &both).unwrap(), ask);
         // HTTP/2 is not offered to the server, and a later request changes nothing.
         let offered = "GET / HTTP/1.1\r\nHost: a.example\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n";
         let mut gate = gate();

@@ -85,11 +85,16 @@ pub fn read(bytes: &[u8]) -> Result<Progress, TlsError> {
         if length == 0 || length > MAX_RECORD {
             return Err(TlsError::Malformed);
         }
-        let Some(fragment) = rest.get(RECORD_HEADER..RECORD_HEADER + length) else {
-            return need(at + RECORD_HEADER + length);
+        let end = at + RECORD_HEADER + length;
+        // Also of what is there already: how the bytes came makes no difference.
+        if end > MAX_BYTES {
+            return Err(TlsError::TooLong);
+        }
+        let Some(fragment) = bytes.get(at + RECORD_HEADER..end) else {
+            return need(end);
         };
         hello.extend_from_slice(fragment);
-        at += RECORD_HEADER + length;
+        at = end;
         if let Some(body) = whole(&hello)? {
             return parse(body).map(Progress::Hello);
         }
@@ -306,6 +311,10 @@ pub(super) mod tests {
         assert_eq!(read(&[HANDSHAKE, 3, 1, 0, 0]), Err(TlsError::Malformed));
         assert_eq!(read(&[HANDSHAKE, 3, 1, 0xff, 0xff]), Err(TlsError::Malformed));
         assert_eq!(read(&[HANDSHAKE, 3, 1, 0, 4, 1, 1, 0, 0]), Err(TlsError::TooLong));
+        // One byte a record: all of it at once is too long too.
+        let spread = records(&hello(&extension(21, &[0; 12_000])), 1);
+        assert_eq!(read(&spread), Err(TlsError::TooLong));
+        assert_eq!(read(&spread[..MAX_BYTES]), Err(TlsError::TooLong));
         let extra = [hello(&named("a.example")), vec![1]].concat();
         assert_eq!(read(&records(&extra, MAX_RECORD)), Err(TlsError::Malformed));
     }

@@ -292,3 +292,72 @@ fn own_id(record: &lodge_shim::journal::Record<'_>) -> Option<[u8; 16]> {
     let own = matches!(record.kind, Kind::Cmd | Kind::Timer | Kind::Note | Kind::Closed);
     own.then(|| record.split_id()).flatten().map(|(id, _)| id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lodge_proto::ErrorCode;
+    use lodge_shim::stream::StartStream;
+    use lodge_shim::wire::{ErrorReply, Harness};
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    /// A shim of the release before: it refuses version 2 and speaks version 1.
+    fn previous_release(listener: &UnixListener) {
+        for expected in [wire::WIRE_VERSION, wire::MIN_WIRE_VERSION] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut decoder = Decoder::new();
+            let mut bytes = [0; 1024];
+            let hello = loop {
+                let count = stream.read(&mut bytes).unwrap();
+                decoder.push(&bytes[..count]);
+                if let Some(frame) = decoder.next().unwrap() {
+                    break ToShim::parse(frame).unwrap();
+                }
+            };
+            let ToShim::Hello(Hello { version, .. }) = hello else {
+                panic!("{hello:?}")
+            };
+            assert_eq!(version, expected);
+            let mut out = Vec::new();
+            if version == wire::MIN_WIRE_VERSION {
+                let reply = HelloReply {
+                    version,
+                    generation: 1,
+                    pid: 1,
+                    harness: Harness::Running,
+                    head_seq: 0,
+                    terminals: Vec::new(),
+                };
+                ToRunner::HelloReply(reply).encode_into(&mut out).unwrap();
+            } else {
+                let code = wire::CODE_VERSION.to_owned();
+                let message = "version 2 is not within 1..=1".to_owned();
+                ToRunner::Error(ErrorReply { code, message })
+                    .encode_into(&mut out)
+                    .unwrap();
+            }
+            stream.write_all(&out).unwrap();
+            // Held until the other side hangs up.
+            let _ = stream.read(&mut bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shim_of_the_previous_release_is_served_without_streams() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(wire::SOCKET_NAME)).unwrap();
+        let shim = std::thread::spawn(move || previous_release(&listener));
+        let link = Link::attach(dir.path(), 1, 1).await.unwrap();
+        assert_eq!(link.hello.version, wire::MIN_WIRE_VERSION);
+        let start = StartStream {
+            argv: vec!["true".to_owned()],
+            env: Vec::new(),
+            terminal: None,
+        };
+        let refused = link.streams.start(start).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Unavailable);
+        drop(link);
+        shim.join().unwrap();
+    }
+}

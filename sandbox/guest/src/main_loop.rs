@@ -171,7 +171,7 @@ impl MainLoop {
             Err(Crossed { limit, gently }) => {
                 self.link.send_json(Kind::Limit, 0, &limit)?;
                 if gently {
-                    self.shut_down(Signal::SIGTERM, TERM_GRACE);
+                    self.shut_down(Signal::SIGTERM, KILL_GRACE);
                 } else {
                     self.shut_down(Signal::SIGKILL, KILL_GRACE);
                 }

@@ -24,6 +24,7 @@ pub(crate) enum SeccompError {
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Newer than the C library's list; the same on every architecture.
+const FCHMODAT2: i64 = 452;
 const LSM_SET_SELF_ATTR: i64 = 460;
 const OPEN_TREE_ATTR: i64 = 467;
 
@@ -119,6 +120,30 @@ const ABSENT: &[i64] = &[
     libc::SYS_io_uring_register,
     // memory that is in no process's figures
     libc::SYS_memfd_secret,
+    // the mode of a file it makes lies behind a pointer: see `SET_ID_MODES`
+    libc::SYS_openat2,
+];
+
+/// Calls that give a file a mode, and the number of the argument that is it. A program that runs with its owner's or
+/// group's rights must not appear on the host, where the workspace may be mounted without `nosuid`.
+const SET_ID_MODES: &[(i64, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
+];
+
+/// Those where it counts only when a file is made, and the number of the argument that says so.
+const SET_ID_OPENS: &[(i64, u8, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, 2),
+    (libc::SYS_openat, 2, 3),
 ];
 
 /// Requests to a terminal that type into it, or change who interprets its bytes (which loads kernel modules).
@@ -188,11 +213,28 @@ fn denied(nesting: bool) -> Result<Rules, BackendError> {
         libc::SYS_personality,
         vec![rule([is_not(0, 0u64)?, is_not(0, 0xffff_ffffu64)?])?],
     );
+    rules.extend(set_id()?);
     rules.insert(libc::SYS_socket, sockets()?);
     rules.insert(libc::SYS_socketpair, vec![rule([is_not(0, libc::AF_UNIX)?])?]);
     if !nesting {
         let flags = NAMESPACE_FLAGS.iter().map(|&flag| rule([has(0, flag)?]));
         rules.insert(libc::SYS_clone, flags.collect::<Result<_, _>>()?);
+    }
+    Ok(rules)
+}
+
+fn set_id() -> Result<Rules, BackendError> {
+    let bits = [libc::S_ISUID, libc::S_ISGID].map(u32::cast_signed);
+    let mut rules = Rules::new();
+    for &(call, mode) in SET_ID_MODES {
+        let each = bits.iter().map(|&bit| rule([has(mode, bit)?]));
+        rules.insert(call, each.collect::<Result<_, _>>()?);
+    }
+    for &(call, flags, mode) in SET_ID_OPENS {
+        let makes = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY];
+        let each = makes.iter().flat_map(|&make| bits.map(|bit| (make, bit)));
+        let each = each.map(|(make, bit)| rule([has(flags, make)?, has(mode, bit)?]));
+        rules.insert(call, each.collect::<Result<_, _>>()?);
     }
     Ok(rules)
 }

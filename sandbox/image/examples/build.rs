@@ -1,4 +1,5 @@
-//! Builds the image by hand: `cargo run -p lodge-image --example build -- STATE [INIT]`; prints its manifest.
+//! Builds the image by hand: `cargo run -p lodge-image --example build -- STATE [INIT [DATA TREE…]]`; prints its
+//! manifest.
 #![allow(clippy::unwrap_used)]
 
 fn main() {
@@ -6,6 +7,8 @@ fn main() {
     let options = lodge_image::Options {
         state: arguments.next().unwrap(),
         init_binary: arguments.next(),
+        data: arguments.next().unwrap_or_default(),
+        trees: arguments.collect(),
         refresh: true,
         ..lodge_image::Options::default()
     };

@@ -54,6 +54,7 @@ impl Image {
 /// The image that was built last, below Lodge's sandbox state.
 pub fn current(state: &Path) -> Result<Image, ImageError> {
     let images = state.join("images");
+    let images = images.canonicalize().unwrap_or(images);
     match fs::read_link(images.join(CURRENT)) {
         Ok(name) => Image::read(images.join(name)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ImageError::NotBuilt {
@@ -75,6 +76,9 @@ impl Workshop {
         let images = state.join("images");
         let failed = || ImageError::file("prepare", &images);
         private(&images).map_err(failed())?;
+        // Programs that build get these paths, from other working directories too.
+        let images = images.canonicalize().map_err(failed())?;
+        let failed = || ImageError::file("prepare", &images);
         let lock = fs::File::create(images.join(".lock")).map_err(failed())?;
         lock.lock().map_err(failed())?;
         let workshop = Self { images, _lock: lock };

@@ -64,7 +64,7 @@ pub enum CheckError {
 }
 
 /// The bounds that the probes of amounts run under: small, so that reaching them is quick.
-const TIGHT: BoundsFacts = BoundsFacts {
+pub(crate) const TIGHT: BoundsFacts = BoundsFacts {
     processes: 200,
     memory: 192 << 20,
     tmp: 24 << 20,
@@ -109,8 +109,8 @@ pub fn check(options: &Options<'_>) -> Result<Report, CheckError> {
         }
     }
     Ok(Report {
-        tier: options.tier.name(),
-        profile: options.profile.name(),
+        tier: options.tier.name().to_owned(),
+        profile: options.profile.name().to_owned(),
         uid: rustix::process::getuid().as_raw(),
         rows,
     })

@@ -7,6 +7,7 @@ pub mod attack;
 pub mod broker;
 pub mod check;
 pub mod facts;
+pub mod foreign;
 mod judge;
 mod launcher;
 mod listeners;

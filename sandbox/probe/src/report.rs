@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::judge::Found;
 use crate::table::Wanted;
 
 /// One probe's result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     pub id: String,
     pub title: String,
@@ -23,7 +23,7 @@ pub struct Row {
 }
 
 /// Result of a positive control.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", content = "detail", rename_all = "snake_case")]
 pub enum Control {
     Works(String),
@@ -57,10 +57,10 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// All rows of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    pub tier: &'static str,
-    pub profile: &'static str,
+    pub tier: String,
+    pub profile: String,
     /// Number of the user who ran it.
     pub uid: u32,
     pub rows: Vec<Row>,

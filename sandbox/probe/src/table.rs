@@ -1,7 +1,7 @@
 //! The probes as data: what is tried, why, and which result is wanted in which tier.
 
 use lodge_sandbox::policy::{Nesting, Policy, Tier};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use Judge::{Both, Guest, Launcher};
 use Wanted::{
@@ -10,7 +10,7 @@ use Wanted::{
 };
 
 /// Which result is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wanted {
     /// The act fails, or has no effect outside.

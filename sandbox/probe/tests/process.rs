@@ -10,7 +10,9 @@ use lodge_sandbox::launch::Tools;
 use lodge_sandbox::policy::{Profile, Tier};
 
 /// About the broker, which belongs to the gateway: `lodge sandbox check` brings it along.
-const WITH_BROKER: &[&str] = &["N06", "N07", "N08", "N09", "N10", "N11", "N12", "N15", "N16", "N17"];
+const WITH_BROKER: &[&str] = &[
+    "N06", "N07", "N08", "N09", "N10", "N11", "N12", "N15", "N16", "N17",
+];
 /// An ordinary user that every system has.
 const NOBODY: &str = "65534";
 
@@ -42,7 +44,10 @@ fn differences(profile: Profile) -> String {
     let report = check(&options).unwrap_or_else(|error| panic!("{error}; run scripts/build-guest"));
     assert_eq!(report.rows.len(), PROBES.len() - WITH_BROKER.len());
     let lines = report.differences().map(|row| {
-        format!("{}: {} instead of {}: {} ({:?})\n", row.id, row.found, row.wanted, row.detail, row.control)
+        format!(
+            "{}: {} instead of {}: {} ({:?})\n",
+            row.id, row.found, row.wanted, row.detail, row.control
+        )
     });
     lines.collect()
 }
@@ -60,7 +65,10 @@ fn every_probe_is_as_wanted_for_an_ordinary_user() {
         // The test above has done it.
         return;
     }
-    let own = tempfile::Builder::new().prefix("lodge-nobody-").tempdir().unwrap();
+    let own = tempfile::Builder::new()
+        .prefix("lodge-nobody-")
+        .tempdir()
+        .unwrap();
     let number = NOBODY.parse().unwrap();
     std::os::unix::fs::chown(own.path(), Some(number), Some(number)).unwrap();
     let output = Command::new("setpriv")

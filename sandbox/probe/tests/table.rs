@@ -11,7 +11,11 @@ use lodge_sandbox::policy::{Nesting, Policy, Profile, Tier};
 fn every_probe_has_its_own_id_and_a_title() {
     let ids: BTreeSet<&str> = PROBES.iter().map(|probe| probe.id).collect();
     assert_eq!(ids.len(), 106);
-    assert!(PROBES.iter().all(|probe| !probe.title.is_empty() && probe.id.len() == 3));
+    assert!(
+        PROBES
+            .iter()
+            .all(|probe| !probe.title.is_empty() && probe.id.len() == 3)
+    );
 }
 
 #[test]

@@ -308,6 +308,20 @@ fn kvm() -> Finding {
     }
 }
 
+/// The QEMU of the microVM tier.
+pub fn emulator() -> Result<PathBuf, SandboxError> {
+    find_program(&qemu_name()).ok_or_else(|| SandboxError::MissingWall {
+        wall: "QEMU",
+        problem: "QEMU is not installed".to_owned(),
+        mend: INSTALL_QEMU.to_owned(),
+    })
+}
+
+/// Whether machines can be virtualised and need not be emulated; to find out, one is made, which takes some 50 ms.
+pub fn virtualisation() -> Result<(), String> {
+    kvm().map(drop).map_err(|(problem, _)| problem)
+}
+
 fn container_engine() -> Result<Engine, (String, String)> {
     let mend = "sudo apt-get install --yes podman && systemctl --user enable --now podman.socket";
     engine::find().or_else(|what| problem(what, mend))

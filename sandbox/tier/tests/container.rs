@@ -7,13 +7,15 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lodge_guest::client::Client;
-use lodge_guest::mux::Exit;
+use lodge_guest::mux::{Exit, Start};
 use lodge_sandbox::plan::Mount;
 use lodge_sandbox::policy::Net;
 use lodge_sandbox::size::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use support::{DEADLINE, Session, docker, eventually, processes_with};
 
 #[test]
@@ -291,6 +293,59 @@ fn a_path_that_was_exchanged_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(said.contains("link"), "{said}");
+    assert_eq!((session.containers().as_str(), session.staged()), ("", 0));
+}
+
+#[test]
+fn a_path_that_is_exchanged_all_the_time_never_leads_elsewhere() {
+    let session = Session::new();
+    let hooks = session.spec.workspace.join(".git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    fs::write(session.spec.workspace.join(".git/config"), "").unwrap();
+    let plan = session.plan(&Session::policy());
+    let secret = session.root.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("key"), "very-secret").unwrap();
+    let link = session.spec.workspace.join(".git/link");
+    symlink(&secret, &link).unwrap();
+    let over = AtomicBool::new(false);
+    let (mut refused, mut ran) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &hooks, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for _ in 0..8 {
+            let (mut child, mux) = session.launch(&plan, Stdio::null());
+            let client = Client::new(mux, DEADLINE);
+            if let Ok(client) = client {
+                let start = Start {
+                    argv: ["ls", &hooks.display().to_string()].map(str::to_owned).to_vec(),
+                    env: plan.guest_env.clone(),
+                    cwd: "/".into(),
+                    pty: false,
+                    size: None,
+                };
+                let listed = client
+                    .start(&start)
+                    .unwrap()
+                    .wait_with_output(1 << 20, DEADLINE)
+                    .unwrap();
+                assert!(
+                    listed.stdout.is_empty(),
+                    "{}",
+                    String::from_utf8_lossy(&listed.stdout)
+                );
+                ran += 1;
+            } else {
+                refused += 1;
+            }
+            child.wait().unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(ran + refused, 8);
     assert_eq!((session.containers().as_str(), session.staged()), ("", 0));
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// A broker on its own thread; it stops when this is dropped.
 #[derive(Debug)]
-pub(super) struct Egress {
+pub(in crate::commands) struct Egress {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,7 +31,8 @@ impl Egress {
         Self::start(listener, policy, settings, Arc::new(Told))
     }
 
-    pub(super) fn start(
+    /// Serves any listener.
+    pub(in crate::commands) fn start(
         listener: Option<UnixListener>,
         policy: EgressPolicy,
         settings: Settings,

@@ -2,7 +2,7 @@
 
 mod broker;
 mod check;
-mod egress;
+pub(super) mod egress;
 mod explain;
 mod run;
 mod scene;

@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,8 @@ pub(super) struct Sandbox {
     pub(super) client: Client,
     child: Child,
     /// The lock on what was made in the workspace for it.
-    _hold: Option<OwnedFd>,
+    hold: Option<OwnedFd>,
+    state: PathBuf,
 }
 
 impl Sandbox {
@@ -87,7 +89,8 @@ impl Sandbox {
             Ok(client) => Ok(Self {
                 client,
                 child,
-                _hold: command.hold.take(),
+                hold: command.hold.take(),
+                state: scene.tools.state.clone(),
             }),
             Err(error) => {
                 let _ = child.kill();
@@ -101,6 +104,10 @@ impl Sandbox {
     pub(super) fn end(mut self) {
         let _ = self.client.shutdown(Duration::from_secs(10));
         let _ = self.child.wait();
+        drop(self.hold.take());
+        if let Err(error) = lodge_sandbox::placeholder::sweep(&self.state) {
+            eprintln!("lodge: stand-ins are left in the workspace: {}", crate::failure::chain(&error));
+        }
     }
 }
 

@@ -217,7 +217,7 @@ fn check_tables(document: &Document) -> Result<(), String> {
         }
     }
     for (name, tool) in &document.tool {
-        if !["cargo", "pypi"].contains(&tool.source.as_str()) {
+        if !["cargo", "npm", "pypi"].contains(&tool.source.as_str()) {
             return Err(format!("tool.{name}: unknown source `{}`", tool.source));
         }
     }

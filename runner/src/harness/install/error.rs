@@ -43,6 +43,15 @@ pub enum InstallError {
          the packages from another machine with `lodge harness install {harness} --from DIR`"
     )]
     NpmMissing { name: String, harness: String },
+    #[error(
+        "npm names no registry that can be reached by http or https; set one with `npm config set registry URL`, or \
+         use `--from DIR`"
+    )]
+    NoRegistry,
+    #[error("this program has no way to a package registry; use `lodge harness install`, or `--from DIR`")]
+    NoWayOut,
+    #[error("{name} is installed in a sandbox, which cannot be had: {reason}; see `lodge doctor`")]
+    Sandbox { name: String, reason: String },
     #[error("starting {program}")]
     NpmStart {
         program: PathBuf,
@@ -75,12 +84,6 @@ pub enum InstallError {
     Integrity { path: PathBuf, package: String },
     #[error("unpacking {package}: {reason}")]
     Archive { package: String, reason: String },
-    #[error("running {program} to check {name}")]
-    CheckStart {
-        name: String,
-        program: PathBuf,
-        source: std::io::Error,
-    },
     #[error("the installed {name} does not start ({reason}); nothing was put in place")]
     CheckFailed { name: String, reason: String },
     #[error(
@@ -117,12 +120,14 @@ impl InstallError {
             Self::Busy { .. } => ErrorCode::Busy,
             Self::NpmDeadline { .. } => ErrorCode::DeadlineExceeded,
             Self::Integrity { .. } | Self::Archive { .. } => ErrorCode::InvalidArgument,
+            Self::Sandbox { .. } => ErrorCode::SandboxUnavailable,
             Self::NpmMissing { .. }
+            | Self::NoRegistry
+            | Self::NoWayOut
             | Self::NpmStart { .. }
             | Self::NpmFailed { .. }
             | Self::Cancelled
             | Self::DiskFull { .. }
-            | Self::CheckStart { .. }
             | Self::CheckFailed { .. }
             | Self::CheckVersion { .. } => ErrorCode::Unavailable,
             Self::Catalog { .. } | Self::LockFile { .. } | Self::Io { .. } => ErrorCode::Internal,
@@ -141,8 +146,8 @@ impl InstallError {
 impl From<&InstallError> for ErrorBody {
     fn from(error: &InstallError) -> Self {
         let mut message = error.to_string();
-        // `Io` already names its source; these two keep it apart.
-        if let InstallError::NpmStart { source, .. } | InstallError::CheckStart { source, .. } = error {
+        // `Io` already names its source; this one keeps it apart.
+        if let InstallError::NpmStart { source, .. } = error {
             message = format!("{message}: {source}");
         }
         Self::new(error.code(), message)

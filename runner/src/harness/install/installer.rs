@@ -5,12 +5,13 @@ use super::lockfile::LockFile;
 use super::npm::{self, Npm};
 use super::resolve::{self, InstalledHarness};
 use super::store::{MANIFEST, Manifest, RuntimeRef, Store};
-use super::{InstallError, Progress, Step, cache, check};
+use super::{InstallError, Progress, Step, WayOut, cache, check};
 use lodge_proto::command::HarnessInfo;
 use lodge_proto::error::ErrorBody;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where packages come from.
@@ -30,6 +31,7 @@ pub struct Installer {
     path: OsString,
     deadline: Duration,
     wait: bool,
+    way_out: Option<Arc<dyn WayOut>>,
 }
 
 /// One tree to be installed: a harness or a runtime.
@@ -53,6 +55,7 @@ impl Installer {
             path: std::env::var_os("PATH").unwrap_or_default(),
             deadline: Duration::from_mins(15),
             wait: false,
+            way_out: None,
         })
     }
 
@@ -67,6 +70,13 @@ impl Installer {
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The same with a way to the registry, without which [`Source::Registry`] is refused.
+    #[must_use]
+    pub fn with_way_out(mut self, way_out: Arc<dyn WayOut>) -> Self {
+        self.way_out = Some(way_out);
         self
     }
 
@@ -199,15 +209,17 @@ impl Installer {
             return Ok(target);
         }
         let staging = self.store.staging()?;
-        let tree = staging.path().join("tree");
+        // What a sandbox shows it shows at its real path.
+        let aside = real(staging.path())?;
+        let tree = aside.join("tree");
         std::fs::create_dir(&tree).map_err(InstallError::io("making", &tree))?;
         write(&tree.join("package.json"), job.lock.package_json.as_bytes())?;
         write(&tree.join("package-lock.json"), job.lock.text.as_bytes())?;
-        self.fill(job, source, staging.path(), &tree, progress)?;
+        self.fill(job, source, &aside, &tree, progress)?;
         if present.is_ok() {
             return Ok(target);
         }
-        self.finish(job, staging.path(), &tree, &target, progress)?;
+        self.finish(job, &aside, &tree, &target, progress)?;
         Ok(target)
     }
 
@@ -223,11 +235,15 @@ impl Installer {
         let name = job.title.to_owned();
         let version = job.manifest.version.to_string();
         let private = staging.join("npm-cache");
+        make(&private)?;
         match source {
             Source::Registry { cache } => {
                 progress.step(&Step::Fetching { name, version });
                 let cache = match cache {
-                    Some(cache) => std::path::absolute(cache).map_err(InstallError::io("finding", cache))?,
+                    Some(cache) => {
+                        make(cache)?;
+                        real(cache)?
+                    }
                     None => private.clone(),
                 };
                 self.npm(job)?.ci(tree, &cache, job.lock, progress)?;
@@ -258,6 +274,7 @@ impl Installer {
             program,
             path: &self.path,
             deadline: self.deadline,
+            way_out: self.way_out.as_deref(),
             name: job.title.to_owned(),
         })
     }
@@ -280,10 +297,16 @@ impl Installer {
             std::fs::set_permissions(&entry, mode)
                 .map_err(InstallError::io("setting the mode of", &entry))?;
         }
-        let argv: Vec<PathBuf> = job.runtime.iter().cloned().chain([entry]).collect();
-        check::check_version(job.title, &argv, staging, &job.manifest.version, &|| {
-            progress.cancelled()
-        })?;
+        let runtime = job.runtime.as_deref().map(real).transpose()?;
+        let mut roots = vec![tree.to_owned()];
+        roots.extend(runtime.as_deref().and_then(Path::parent).map(Path::to_owned));
+        let asked = check::Asked {
+            name: job.title,
+            argv: runtime.into_iter().chain([entry]).collect(),
+            roots,
+            expected: &job.manifest.version,
+        };
+        check::check_version(&asked, staging, &|| progress.cancelled())?;
         let manifest = serde_json::to_vec_pretty(&job.manifest).map_err(|e| InstallError::Catalog {
             reason: format!("manifest of {}: {e}", job.title),
         })?;
@@ -336,6 +359,14 @@ fn harness_manifest(entry: &HarnessEntry, runtime: &semver::Version) -> Manifest
             version: runtime.clone(),
         }),
     }
+}
+
+fn make(folder: &Path) -> Result<(), InstallError> {
+    std::fs::create_dir_all(folder).map_err(InstallError::io("making", folder))
+}
+
+fn real(path: &Path) -> Result<PathBuf, InstallError> {
+    path.canonicalize().map_err(InstallError::io("finding", path))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {

@@ -11,16 +11,21 @@
 //! registry. A tree is built aside, checked by running it, made durable and read-only, then renamed into place, so
 //! that a name in `DATA/harness` always stands for a whole harness.
 //!
+//! npm, install scripts and the programs that were installed run in sandboxes of the process tier: npm reaches the
+//! registry that the host's npm is set to and nothing else, the others reach nothing.
+//!
 //! The calls block; from async code use `spawn_blocking`.
 
 mod cache;
 mod catalog;
 mod check;
+mod confine;
 mod error;
 mod installer;
 mod lockfile;
 mod npm;
 mod redact;
+mod registry;
 mod resolve;
 mod store;
 #[doc(hidden)]
@@ -30,8 +35,10 @@ pub mod testing;
 mod tests;
 
 pub use catalog::{Catalog, HarnessEntry, RuntimeEntry};
+pub use confine::WayOut;
 pub use error::InstallError;
 pub use installer::{Installer, Source};
+pub use registry::Registry;
 pub use resolve::InstalledHarness;
 
 use std::fmt;

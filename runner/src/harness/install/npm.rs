@@ -1,18 +1,15 @@
 //! Running npm: as a downloader that unpacks what a lock file names, and nothing else.
 
+use super::confine::{Confined, Ended, Outputs, WayOut};
 use super::lockfile::LockFile;
-use super::{InstallError, Progress, redact};
-use std::ffi::{OsStr, OsString};
+use super::{InstallError, Progress, Registry, redact};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often a running program is looked after.
-const TICK: Duration = Duration::from_millis(50);
 /// Of a log, at most this much is kept in memory.
 const LOG_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -22,6 +19,8 @@ pub(super) struct Npm<'a> {
     pub(super) program: PathBuf,
     pub(super) path: &'a OsStr,
     pub(super) deadline: Duration,
+    /// Its way to the registry, where there is one.
+    pub(super) way_out: Option<&'a dyn WayOut>,
     /// What is installed, for messages.
     pub(super) name: String,
 }
@@ -37,7 +36,7 @@ pub(super) fn find(path: &OsStr, name: &str) -> Option<PathBuf> {
 
 impl Npm<'_> {
     /// Fetches the packages of `lock` into `tree` (which holds both files of it) through the npm cache `cache`.
-    /// No install script runs.
+    /// No install script runs. Both paths are free of symbolic links.
     pub(super) fn ci(
         &self,
         tree: &Path,
@@ -45,6 +44,8 @@ impl Npm<'_> {
         lock: &LockFile,
         progress: &mut dyn Progress,
     ) -> Result<(), InstallError> {
+        let way_out = self.way_out.ok_or(InstallError::NoWayOut)?;
+        let registry = Registry::of_host(&self.program, self.path)?;
         let fixed = [
             "ci",
             "--ignore-scripts",
@@ -53,11 +54,13 @@ impl Npm<'_> {
             "--no-fund",
             "--no-progress",
         ];
-        let mut args: Vec<OsString> = fixed.iter().map(OsString::from).collect();
-        args.extend(["--no-update-notifier", "--loglevel=http", "--cache"].map(OsString::from));
-        args.push(cache.as_os_str().to_owned());
+        let mut args: Vec<String> = fixed.map(str::to_owned).into();
+        args.extend(["--no-update-notifier", "--loglevel=http", "--cache"].map(str::to_owned));
+        args.push(cache.to_string_lossy().into_owned());
         let packages = lock.packages_here();
-        self.run(&args, tree, packages.len(), progress)?;
+        let network = Some((&registry, way_out));
+        let writable = [cache.to_owned()];
+        self.run(args, tree, &writable, network, (packages.len(), progress))?;
         // npm ends well without an optional package that it could not get, and the executable of a platform is one.
         let missing = packages
             .iter()
@@ -68,7 +71,7 @@ impl Npm<'_> {
         }
     }
 
-    /// Runs the install scripts of the named packages of the tree.
+    /// Runs the install scripts of the named packages of the tree, without network.
     pub(super) fn rebuild(
         &self,
         tree: &Path,
@@ -76,11 +79,11 @@ impl Npm<'_> {
         packages: &[String],
         progress: &mut dyn Progress,
     ) -> Result<(), InstallError> {
-        let mut args: Vec<OsString> = ["rebuild", "--offline", "--cache"].map(OsString::from).into();
-        args.push(cache.as_os_str().to_owned());
+        let mut args: Vec<String> = ["rebuild", "--offline", "--cache"].map(str::to_owned).into();
+        args.push(cache.to_string_lossy().into_owned());
         args.push("--".into());
-        args.extend(packages.iter().map(OsString::from));
-        self.run(&args, tree, 0, progress)
+        args.extend(packages.iter().cloned());
+        self.run(args, tree, &[cache.to_owned()], None, (0, progress))
     }
 
     fn failed(&self, status: &str, log: &Path) -> InstallError {
@@ -93,58 +96,38 @@ impl Npm<'_> {
         }
     }
 
-    /// npm, to be killed by the kernel when the thread that started it dies: it would go on writing into a folder that
-    /// the next installation clears away.
-    fn command(&self) -> Command {
-        let Some(setpriv) = find(self.path, "setpriv") else {
-            return Command::new(&self.program);
-        };
-        let mut command = Command::new(setpriv);
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
-        command
-    }
-
     fn run(
         &self,
-        args: &[OsString],
+        args: Vec<String>,
         tree: &Path,
-        total: usize,
-        progress: &mut dyn Progress,
+        writable: &[PathBuf],
+        network: Option<(&Registry, &dyn WayOut)>,
+        (total, progress): (usize, &mut dyn Progress),
     ) -> Result<(), InstallError> {
-        // A file instead of pipes: a process that outlives npm can then hold up nobody.
         let log_path = log_path(tree);
         let log = File::create(&log_path).map_err(InstallError::io("writing", &log_path))?;
-        let log_too = log.try_clone().map_err(InstallError::io("writing", &log_path))?;
-        let child = self
-            .command()
-            .args(args)
-            .current_dir(tree)
-            .env("PATH", self.path)
-            // Settings that npm hands down when Lodge itself was started by an npm script.
-            .env_remove("npm_config_prefix")
-            .env_remove("npm_config_local_prefix")
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(log_too)
-            .process_group(0)
-            .spawn()
-            .map_err(|source| InstallError::NpmStart {
-                program: self.program.clone(),
-                source,
-            })?;
         let mut watch = Watch {
             log: File::open(&log_path).ok(),
             done: 0,
             total,
         };
-        let ended = wait(child, self.deadline, &mut || {
+        let tools = Tools::find(self.path, &self.program)?;
+        let confined = Confined {
+            name: &self.name,
+            staging: tree.parent().unwrap_or(tree),
+            workspace: tree,
+            writable,
+            roots: tools.roots,
+            argv: std::iter::once(tools.npm).chain(args).collect(),
+            path: tools.folders,
+            network,
+        };
+        let outputs = Outputs { out: &log, err: &log };
+        let ended = confined.run(&outputs, self.deadline, &mut || {
             watch.report(progress);
             progress.cancelled()
-        })
-        .map_err(|source| InstallError::NpmStart {
-            program: self.program.clone(),
-            source,
         })?;
+        watch.report(progress);
         match ended {
             Ended::Cancelled => Err(InstallError::Cancelled),
             Ended::Deadline => Err(InstallError::NpmDeadline {
@@ -157,51 +140,66 @@ impl Npm<'_> {
     }
 }
 
+/// Where a sandbox finds npm and its Node.js.
+struct Tools {
+    /// npm, as it is called inside.
+    npm: String,
+    /// Folders for the PATH.
+    folders: Vec<PathBuf>,
+    /// Trees to show, where they are not part of the system.
+    roots: Vec<PathBuf>,
+}
+
+impl Tools {
+    fn find(path: &OsStr, npm: &Path) -> Result<Self, InstallError> {
+        let mut tools = Self {
+            npm: String::new(),
+            folders: Vec::new(),
+            roots: Vec::new(),
+        };
+        let node = find(path, "node");
+        for program in std::iter::once(npm).chain(node.as_deref()) {
+            let real = |path: &Path| path.canonicalize().map_err(InstallError::io("finding", path));
+            let folder = real(program.parent().unwrap_or(program))?;
+            if tools.npm.is_empty() {
+                let name = program.file_name().unwrap_or_default();
+                tools.npm = folder.join(name).to_string_lossy().into_owned();
+            }
+            let file = real(program)?;
+            tools.show(package_of(&file));
+            tools.show(&folder);
+            if !tools.folders.contains(&folder) {
+                tools.folders.push(folder);
+            }
+        }
+        Ok(tools)
+    }
+
+    fn show(&mut self, tree: &Path) {
+        let is_system = SYSTEM.iter().any(|system| tree.starts_with(system));
+        if !is_system && !self.roots.iter().any(|root| tree.starts_with(root)) {
+            self.roots.retain(|root| !root.starts_with(tree));
+            self.roots.push(tree.to_owned());
+        }
+    }
+}
+
+/// What every sandbox shows.
+const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib64"];
+
+/// The package that a program is part of: it needs its other files. Else its folder.
+fn package_of(program: &Path) -> &Path {
+    let in_modules = |path: &&Path| {
+        path.parent()
+            .is_some_and(|parent| parent.ends_with("node_modules"))
+    };
+    let package = program.ancestors().find(in_modules);
+    package.or(program.parent()).unwrap_or(program)
+}
+
 /// Beside the tree, so that it is no part of it.
 fn log_path(tree: &Path) -> PathBuf {
     tree.with_extension("npm-log")
-}
-
-/// How a program that was waited for came to its end.
-pub(super) enum Ended {
-    Exit(ExitStatus),
-    Deadline,
-    Cancelled,
-}
-
-/// Waits for `child`, the leader of its process group. At the deadline, or when `stop` says so, the group is killed.
-pub(super) fn wait(
-    mut child: Child,
-    deadline: Duration,
-    stop: &mut dyn FnMut() -> bool,
-) -> std::io::Result<Ended> {
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Ended::Exit(status));
-        }
-        let cancelled = stop();
-        if cancelled || started.elapsed() >= deadline {
-            kill_group(&child);
-            child.wait()?;
-            return Ok(if cancelled {
-                Ended::Cancelled
-            } else {
-                Ended::Deadline
-            });
-        }
-        std::thread::sleep(TICK);
-    }
-}
-
-fn kill_group(child: &Child) {
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        // The child is not reaped yet, so the number is still its own.
-        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-    }
 }
 
 pub(super) fn read_bounded(path: &Path) -> String {

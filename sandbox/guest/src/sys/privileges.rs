@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -82,7 +84,27 @@ pub(crate) fn seal_settings() -> Result<(), PrivilegeError> {
         | MsFlags::MS_NOSUID
         | MsFlags::MS_NODEV
         | MsFlags::MS_NOEXEC;
-    mount(none, SETTINGS, none, read_only, none).map_err(failed("make /proc/sys read-only"))
+    mount(none, SETTINGS, none, read_only, none).map_err(failed("make /proc/sys read-only"))?;
+    for path in machine_only().map_err(failed("list /proc"))? {
+        mount(Some("/dev/null"), &path, none, MsFlags::MS_BIND, none).map_err(failed("cover a file of /proc"))?;
+    }
+    Ok(())
+}
+
+/// What in `/proc` tells of the whole machine: what is for root's eyes only (kernel addresses, timers, pages), and the
+/// key rings, which are not namespaced.
+fn machine_only() -> io::Result<Vec<PathBuf>> {
+    const KEYS: [&str; 2] = ["keys", "key-users"];
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        let keys = KEYS.iter().any(|name| entry.file_name() == *name);
+        if meta.is_file() && (keys || meta.mode() & 0o044 == 0) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 fn loopback_up() -> io::Result<()> {

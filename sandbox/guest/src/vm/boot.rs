@@ -66,8 +66,6 @@ pub(super) fn load_modules() -> Result<(), VmError> {
 
 /// The port can be opened once only, and stays open.
 pub(super) fn open_port(device: &Path) -> Result<File, VmError> {
-    directory(Path::new("/dev"))?;
-    mounted("devtmpfs", Path::new("/dev"), MsFlags::MS_NOSUID, "")?;
     appears(device)?;
     OpenOptions::new()
         .read(true)
@@ -93,6 +91,7 @@ fn appears(path: &Path) -> Result<(), VmError> {
 /// Mounts the image below a small layer that takes mount points; still writable.
 pub(super) fn mount_root() -> Result<PathBuf, VmError> {
     let [image, layer, root] = ["/image", "/layer", "/root"].map(Path::new);
+    mounted("devtmpfs", Path::new("/dev"), MsFlags::MS_NOSUID, "")?;
     appears(Path::new(IMAGE))?;
     for path in [image, layer, root] {
         directory(path)?;
@@ -117,21 +116,25 @@ pub(super) fn mount_root() -> Result<PathBuf, VmError> {
     Ok(root.to_owned())
 }
 
-/// Makes `root` the root, with the file systems of the kernel. The initramfs is covered for good.
-pub(super) fn settle(root: &Path) -> Result<(), VmError> {
-    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+/// Fills `root` with what does not come from the image.
+pub(super) fn prepare(root: &Path) -> Result<(), VmError> {
     for name in ["proc", "dev", "run"] {
         directory(&root.join(name))?;
     }
-    mounted("proc", &root.join("proc"), strict | MsFlags::MS_NODEV, "")?;
+    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    mounted("proc", &root.join("proc"), strict, "")?;
     devices(&root.join("dev"))?;
     own_program(&root.join("run/lodge"))?;
+    sys::loopback_up().map_err(failed("bring the loopback interface up"))
+}
+
+/// Makes `root` the root. The initramfs is covered for good.
+pub(super) fn change_root(root: &Path) -> Result<(), VmError> {
     std::env::set_current_dir(root).map_err(failed("enter the image's root"))?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
         .map_err(|e| failed("move the root")(e.into()))?;
     nix::unistd::chroot(".").map_err(|e| failed("change the root")(e.into()))?;
-    std::env::set_current_dir("/").map_err(failed("enter the root"))?;
-    sys::loopback_up().map_err(failed("bring the loopback interface up"))
+    std::env::set_current_dir("/").map_err(failed("enter the root"))
 }
 
 /// Commands run init's own program for file operations, so it is where it is in the other tiers.

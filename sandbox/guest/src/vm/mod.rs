@@ -61,9 +61,11 @@ fn failed(step: &'static str) -> impl Fn(io::Error) -> VmError {
 /// clock, entropy, host name. Runs as root before any wall, and leaves the process root.
 pub(crate) fn enter(device: &Path) -> Result<Machine, VmError> {
     boot::load_modules()?;
-    let mut port = boot::open_port(device)?;
     let root = boot::mount_root()?;
-    boot::settle(&root)?;
+    boot::prepare(&root)?;
+    // The host takes its snapshot once the port is open.
+    let mut port = boot::open_port(device)?;
+    boot::change_root(&root)?;
     let configure = receive(&mut port)?;
     if configure.uid == 0 || configure.gid == 0 {
         return Err(VmError::Refused {

@@ -217,7 +217,8 @@ fn names_and_clock(attack: &mut Attack<'_>) {
     attack.apart("name its domain", || {
         worked(call!(libc::SYS_setdomainname, &name, length), "named")
     });
-    if attack.facts.outside {
+    // Of a sandbox that nobody has checked yet it is not known whether the clock would be the machine's.
+    if attack.facts.outside || attack.facts.modest {
         return;
     }
     attack.act("set the clock", || {

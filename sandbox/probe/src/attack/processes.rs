@@ -27,20 +27,26 @@ pub(super) const ATTACKS: &[(&str, Probe)] = &[
     ("M03", namespaces),
 ];
 
-/// Processes of others: all that are to be seen but this one's own ancestors below init.
+/// Processes outside: the victim, and all others as well when it is to be seen at all.
 fn others(attack: &Attack<'_>) -> Vec<i32> {
-    let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap_or(0);
-    let seen = other_processes();
     let victim = attack.facts.victim;
-    let mut all: Vec<i32> = seen
-        .into_iter()
-        .filter(|&pid| pid != parent || pid == 1)
-        .take(20)
-        .collect();
-    if !all.contains(&victim) {
-        all.push(victim);
+    if !Path::new(&format!("/proc/{victim}")).exists() {
+        return vec![victim];
     }
-    all
+    let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap_or(0);
+    let seen = other_processes()
+        .into_iter()
+        .filter(|&pid| pid != parent && pid != victim);
+    [victim].into_iter().chain(seen.take(20)).collect()
+}
+
+/// Processes that belong to the sandbox itself: those that started this one, and its first.
+fn helpers(attack: &Attack<'_>) -> Vec<i32> {
+    if attack.facts.outside {
+        return vec![attack.facts.victim];
+    }
+    let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap_or(1);
+    if parent == 1 { vec![1] } else { vec![1, parent] }
 }
 
 fn look_into(attack: &mut Attack<'_>) {
@@ -112,28 +118,25 @@ fn trace(attack: &mut Attack<'_>) {
 }
 
 fn trace_helper(attack: &mut Attack<'_>) {
-    let helper = if attack.facts.outside {
-        attack.facts.victim
-    } else {
-        1
-    };
-    trace_one(attack, helper);
-    for what in ["mem", "environ", "maps", "fd"] {
-        let path = format!("/proc/{helper}/{what}");
-        attack.act(&format!("open {path}"), || match what {
-            // Which numbers are open says nothing; what they are would.
-            "fd" => (0..16)
-                .find_map(|fd| fs::read_link(format!("{path}/{fd}")).ok())
-                .map_or_else(
-                    || refused("no link can be read"),
-                    |link| Ok(link.display().to_string()),
-                ),
-            "mem" => worked(fs::File::open(&path), "opened"),
-            _ => match read(&path)? {
-                text if text.is_empty() => refused("empty"),
-                text => Ok(text),
-            },
-        });
+    for helper in helpers(attack) {
+        trace_one(attack, helper);
+        for what in ["mem", "environ", "maps", "fd"] {
+            let path = format!("/proc/{helper}/{what}");
+            attack.act(&format!("open {path}"), || match what {
+                // Which numbers are open says nothing; what they are would.
+                "fd" => (0..16)
+                    .find_map(|fd| fs::read_link(format!("{path}/{fd}")).ok())
+                    .map_or_else(
+                        || refused("no link can be read"),
+                        |link| Ok(link.display().to_string()),
+                    ),
+                "mem" => worked(fs::File::open(&path), "opened"),
+                _ => match read(&path)? {
+                    text if text.is_empty() => refused("empty"),
+                    text => Ok(text),
+                },
+            });
+        }
     }
 }
 

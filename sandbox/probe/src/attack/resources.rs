@@ -242,7 +242,11 @@ fn descriptors(attack: &mut Attack<'_>) {
 fn output_flood(attack: &mut Attack<'_>) {
     // To standard error, for standard output carries the report; both are counted together.
     let modest = attack.facts.outside || attack.facts.modest;
-    let goal = if modest { attack.facts.bounds.output * BEYOND } else { 10 << 30 };
+    let goal = if modest {
+        attack.facts.bounds.output * BEYOND
+    } else {
+        10 << 30
+    };
     let chunk = vec![b'x'; 1 << 16];
     let mut out = io::stderr().lock();
     let mut written = 0_u64;

@@ -6,6 +6,7 @@ use super::*;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A data directory and a folder for programs.
@@ -50,16 +51,28 @@ impl Bench {
         std::fs::create_dir_all(&bin).unwrap();
         // Written aside and renamed: a file that is open for writing cannot be run.
         let file = bin.join("npm.new");
-        std::fs::write(&file, format!("#!/bin/sh\n{npm}\n")).unwrap();
+        let config = "if [ \"$1\" = config ]; then echo https://packages.example.org/; exit; fi";
+        std::fs::write(&file, format!("#!/bin/sh\n{config}\n{npm}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::rename(&file, bin.join("npm")).unwrap();
         let mut path = OsString::from(&bin);
         path.push(":/usr/bin:/bin");
-        Installer::new(&self.data()).unwrap().with_path(path)
+        Installer::new(&self.data())
+            .unwrap()
+            .with_path(path)
+            .with_way_out(Arc::new(testing::Direct))
     }
 
     fn good(&self) -> Installer {
         self.installer(&format!("VERSION=0.87.1\n{GOOD_NPM}"))
+    }
+
+    /// Whether the npm of an installation under way has made this file in its tree.
+    fn made(&self, name: &str) -> bool {
+        let folder = self.data().join("harness");
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut trees = entries.map(|entry| entry.path().join("tree"));
+        trees.any(|tree| tree.join(name).exists())
     }
 
     /// Nothing is installed and nothing half installed lies about.
@@ -95,7 +108,7 @@ fn install(installer: &Installer) -> Result<InstalledHarness, InstallError> {
 struct Heard {
     steps: Vec<String>,
     packages: Vec<(usize, usize)>,
-    stop_when: Option<PathBuf>,
+    stop_when: Option<Box<dyn Fn() -> bool>>,
 }
 
 impl Progress for Heard {
@@ -106,7 +119,7 @@ impl Progress for Heard {
         self.packages.push((done, total));
     }
     fn cancelled(&self) -> bool {
-        self.stop_when.as_ref().is_some_and(|path| path.exists())
+        self.stop_when.as_ref().is_some_and(|stop| stop())
     }
 }
 
@@ -243,18 +256,14 @@ fn an_npm_that_leaves_out_a_package_has_failed() {
 #[test]
 fn an_npm_that_hangs_is_ended_with_all_it_started() {
     let bench = Bench::new();
-    let pid_file = bench.root.path().join("pid");
-    let script = format!(
-        "sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait",
-        pid_file.display()
-    );
+    let sleep = Sleep::new(1);
+    let script = format!("{} & wait", sleep.command());
     let installer = bench.installer(&script).with_deadline(Duration::from_secs(2));
     assert!(matches!(
         install(&installer),
         Err(InstallError::NpmDeadline { seconds: 2, .. })
     ));
-    let pid = std::fs::read_to_string(&pid_file).unwrap();
-    wait_until(|| !is_running(pid.trim()));
+    wait_until(|| !sleep.is_running());
     bench.assert_empty();
 }
 
@@ -278,13 +287,11 @@ fn a_full_disk_is_named() {
 #[test]
 fn an_installation_can_be_stopped() {
     let bench = Bench::new();
-    let pid_file = bench.root.path().join("pid");
-    let script = format!(
-        "mkdir -p node_modules/half; echo $$ > {0}.new; mv {0}.new {0}; sleep 1000",
-        pid_file.display()
-    );
+    let sleep = Sleep::new(2);
+    let script = format!("mkdir -p node_modules/half; {}", sleep.command());
+    let watched = sleep.clone();
     let mut heard = Heard {
-        stop_when: Some(pid_file.clone()),
+        stop_when: Some(Box::new(move || watched.is_running())),
         ..Heard::default()
     };
     let error = bench
@@ -292,6 +299,7 @@ fn an_installation_can_be_stopped() {
         .install("pi", &REGISTRY, &mut heard)
         .unwrap_err();
     assert!(matches!(error, InstallError::Cancelled));
+    assert!(!sleep.is_running());
     bench.assert_empty();
 }
 
@@ -322,15 +330,13 @@ fn kill_9_in_the_middle_leaves_neither_npm_nor_half_a_harness() {
     const KILLED: &str = "LODGE_TEST_DATA_OF_KILLED_INSTALLATION";
     const TEST: &str = "harness::install::tests::kill_9_in_the_middle_leaves_neither_npm_nor_half_a_harness";
     if let Some(data) = std::env::var_os(KILLED) {
-        install(&Installer::new(Path::new(&data)).unwrap()).unwrap();
+        let installer = Installer::new(Path::new(&data)).unwrap();
+        install(&installer.with_way_out(Arc::new(testing::Direct))).unwrap();
         return;
     }
     let bench = Bench::new();
-    let pid_file = bench.root.path().join("pid");
-    bench.installer(&format!(
-        "mkdir -p node_modules/half; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000",
-        pid_file.display()
-    ));
+    let sleep = Sleep::new(3);
+    bench.installer(&format!("mkdir -p node_modules/half; exec {}", sleep.command()));
     let path = format!("{}:/usr/bin:/bin", bench.root.path().join("bin").display());
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", TEST])
@@ -339,11 +345,11 @@ fn kill_9_in_the_middle_leaves_neither_npm_nor_half_a_harness() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    wait_until(|| pid_file.exists());
+    wait_until(|| sleep.is_running());
+    assert!(bench.made("node_modules/half"));
     child.kill().unwrap();
     child.wait().unwrap();
-    let npm = std::fs::read_to_string(&pid_file).unwrap();
-    wait_until(|| !is_running(npm.trim()));
+    wait_until(|| !sleep.is_running());
     let installer = bench.good();
     assert!(matches!(
         installer.resolve("pi"),
@@ -404,15 +410,25 @@ fn an_unaccepted_version_is_refused_by_name() {
     );
 }
 
-fn is_running(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .trim_start()
-            .starts_with('Z')
-    })
+/// A program that sleeps for a time nobody else sleeps for, to be found from outside of its sandbox.
+#[derive(Clone)]
+struct Sleep(String);
+
+impl Sleep {
+    fn new(test: u32) -> Self {
+        Self(format!("1000.{}{test}", std::process::id()))
+    }
+
+    fn command(&self) -> String {
+        format!("sleep {}", self.0)
+    }
+
+    fn is_running(&self) -> bool {
+        let wanted = format!("sleep\0{}\0", self.0);
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.any(|line| line == wanted.as_bytes())
+    }
 }
 
 fn wait_until(condition: impl Fn() -> bool) {
