@@ -11,6 +11,9 @@ use crate::size::Bytes;
 
 /// Version of the file format.
 const VERSION: i64 = 1;
+/// What the broker takes of each list of hosts, and of ports.
+const MAX_HOSTS: usize = 2048;
+const MAX_PORTS: usize = 256;
 
 /// One policy file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -186,9 +189,18 @@ impl Layer {
             }
         }
         for (key, patterns) in [("net.allow", &net.allow), ("net.deny", &net.deny)] {
+            if patterns
+                .as_ref()
+                .is_some_and(|patterns| patterns.len() > MAX_HOSTS)
+            {
+                return Err((key, format!("there are more than {MAX_HOSTS}")));
+            }
             for pattern in patterns.iter().flatten() {
                 names::check(pattern).map_err(|reason| (key, format!("{pattern:?} {reason}")))?;
             }
+        }
+        if net.ports.as_ref().is_some_and(|ports| ports.len() > MAX_PORTS) {
+            return Err(("net.ports", format!("there are more than {MAX_PORTS}")));
         }
         let taken = |port: &&u16| [0, 53, crate::plan::GATEWAY_PORT].contains(port);
         match net.ports.iter().flatten().find(taken) {

@@ -8,7 +8,8 @@ const MAX_LABEL: usize = 63;
 
 /// Second labels under which registries of countries sell names (`co.uk`).
 const SECOND_LEVEL: &[&str] = &[
-    "ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ltd", "mil", "ne", "net", "nom", "or", "org", "sch",
+    "ac", "co", "com", "edu", "go", "gob", "gouv", "gov", "gv", "id", "ltd", "mil", "ne", "net", "nom", "or",
+    "org", "sch",
 ];
 
 /// Below these anybody can have a name, so a wildcard over one is a wildcard over the world.
@@ -119,6 +120,8 @@ mod tests {
             "*.*",
             "*.com",
             "*.co.uk",
+            "*.gouv.fr",
+            "*.id.au",
             "*.github.io",
             "*.x.github.io",
             "a.*.org",

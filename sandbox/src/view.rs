@@ -17,7 +17,7 @@ use crate::plan::SessionSpec;
 use crate::policy::Policy;
 
 /// Top-level system directories that a program needs; on most systems links into `/usr`.
-const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+pub(crate) const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
 /// The harmless part of `/etc` that is taken from the host; accounts and resolver are made up instead.
 const ETC: &[&str] = &[

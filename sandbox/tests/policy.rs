@@ -302,3 +302,28 @@ fn the_order_tells_policies_apart() {
         assert_eq!(development.is_within(&other), profile == Profile::Minimal);
     }
 }
+
+#[test]
+fn lists_longer_than_the_broker_takes_are_refused_where_they_stand() {
+    let hosts = |count: usize| {
+        (0..count)
+            .map(|at| format!("'h{at}.example.org'"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let ports = |count: usize| {
+        (1000..1000 + count)
+            .map(|at| at.to_string())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let file = |key: &str, list: String| format!("version = 1\n[net]\nmode = 'broker'\n{key} = [{list}]");
+    for key in ["allow", "deny"] {
+        layer(&file(key, hosts(2048)));
+        let error = refused(&file(key, hosts(2049)));
+        assert!(error.starts_with(&format!("dir/test.toml: net.{key}")), "{error}");
+    }
+    layer(&file("ports", ports(256)));
+    let error = refused(&file("ports", ports(257)));
+    assert!(error.starts_with("dir/test.toml: net.ports"), "{error}");
+}

@@ -7,7 +7,7 @@ use lodge_guest::mux::Start;
 use lodge_sandbox::files::{PolicyFiles, Wish};
 use lodge_sandbox::launch::{self, Tools};
 use lodge_sandbox::plan::{self, Plan, SessionSpec};
-use lodge_sandbox::policy::{Profile, Tier};
+use lodge_sandbox::policy::{Net, Profile, Tier};
 use lodge_sandbox::view::HostView;
 use lodge_sandbox::{bwrap, host};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,16 +19,51 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(240);
 const CAP: usize = 4096;
 
+/// What is started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    tier: Tier,
+    /// Whether it has the way out through the broker that the default profile has, with init's name server and
+    /// listeners, or none.
+    broker: bool,
+    /// Whether a machine may start from a snapshot.
+    snapshot: bool,
+}
+
+impl Wanted {
+    const fn of(tier: Tier) -> Self {
+        Self {
+            tier,
+            broker: true,
+            snapshot: true,
+        }
+    }
+}
+
+const PROCESS: Wanted = Wanted::of(Tier::Process);
+const PROCESS_ALONE: Wanted = Wanted {
+    broker: false,
+    ..PROCESS
+};
+const CONTAINER: Wanted = Wanted::of(Tier::Container);
+const MICROVM: Wanted = Wanted::of(Tier::Microvm);
+const MICROVM_COLD: Wanted = Wanted {
+    snapshot: false,
+    ..MICROVM
+};
+
 /// A workspace and what belongs to it.
 #[derive(Clone)]
 pub(super) struct Scene {
     tools: Tools,
+    /// The same with a state in which no snapshot can be kept: a file is where they would be.
+    cold_tools: Tools,
     directory: Rc<tempfile::TempDir>,
     _gateway: Rc<UnixListener>,
 }
 
 impl Scene {
-    pub(super) fn new(state: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new(state: &Path, init: &Path) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("lodge-bench-").tempdir()?;
         for name in ["workspace", "home", "gw"] {
             std::fs::create_dir(directory.path().join(name))?;
@@ -37,12 +72,23 @@ impl Scene {
         let programs = std::env::current_exe()?;
         let programs = programs.parent().context("no directory of programs")?;
         std::fs::create_dir_all(state)?;
+        let tools = Tools {
+            tier_binary: programs.join("lodge-tier"),
+            init_binary: init
+                .canonicalize()
+                .with_context(|| format!("guest init, {}", init.display()))?,
+            state: state.canonicalize()?,
+        };
+        let cold = directory.path().join("cold");
+        std::fs::create_dir(&cold)?;
+        std::os::unix::fs::symlink(tools.state.join("images"), cold.join("images"))?;
+        std::fs::write(cold.join("snapshots"), "")?;
         Ok(Self {
-            tools: Tools {
-                tier_binary: programs.join("lodge-tier"),
-                init_binary: programs.join("../guest/lodge-init").canonicalize()?,
-                state: state.canonicalize()?,
+            cold_tools: Tools {
+                state: cold,
+                ..tools.clone()
             },
+            tools,
             directory: Rc::new(directory),
             _gateway: Rc::new(gateway),
         })
@@ -52,12 +98,12 @@ impl Scene {
         Ok(self.directory.path().canonicalize()?.join("gw/gateway.sock"))
     }
 
-    /// The plan of a session with the default policy, or with a profile.
-    fn plan(&self, tier: Tier) -> anyhow::Result<Plan> {
+    /// The plan of a session with the default profile.
+    fn plan(&self, wanted: Wanted) -> anyhow::Result<Plan> {
         let base = self.directory.path().canonicalize()?;
         let wish = Wish {
             profile: Some(Profile::Development),
-            tier: Some(tier),
+            tier: Some(wanted.tier),
         };
         let spec = SessionSpec {
             workspace: base.join("workspace"),
@@ -69,18 +115,22 @@ impl Scene {
             gid: rustix::process::getgid().as_raw(),
             session_id: "bench".to_owned(),
         };
-        let policy = PolicyFiles::default().load(&spec.workspace, wish)?;
+        let mut policy = PolicyFiles::default().load(&spec.workspace, wish)?;
+        if !wanted.broker {
+            policy.net = Net::None;
+        }
         let view = HostView::probe(&policy, &spec)?;
         Ok(plan::plan(&policy, &spec, &view)?)
     }
 
     /// bwrap with everything but guest init.
-    pub(super) fn bwrap_alone(&self, command: &'static str) -> impl FnMut() -> anyhow::Result<Duration> + 'static {
-        let plan = self.plan(Tier::Process);
-        let mut plan = plan.map(|mut plan| {
+    pub(super) fn bwrap_alone(
+        &self,
+        command: &'static str,
+    ) -> impl FnMut() -> anyhow::Result<Duration> + 'static {
+        let mut plan = self.plan(PROCESS_ALONE).map(|mut plan| {
             plan.argv = vec![command.to_owned()];
             plan.init_env.clear();
-            plan.network = plan::Network::None;
             plan
         });
         move || {
@@ -97,14 +147,18 @@ impl Scene {
         }
     }
 
+    /// What making a plan takes: the policy's files, a look at the machine and the workspace.
+    fn plan_alone(&self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        self.plan(PROCESS)?;
+        Ok(began.elapsed())
+    }
+
     /// The guest image as the engine knows it.
     pub(super) fn engine_image(&self) -> anyhow::Result<String> {
-        let warm = Warm::start(self, Tier::Container)?;
-        drop(warm);
-        lodge_image::current(&self.tools.state)?
-            .context("no guest image: lodge image build")?
-            .engine_id()
-            .context("the image has no container form")
+        // The container tier loads it where the engine does not have it.
+        Warm::start(self, CONTAINER)?.end()?;
+        Ok(lodge_image::current(&self.tools.state)?.manifest.container.tag)
     }
 }
 
@@ -118,15 +172,30 @@ struct Warm {
 }
 
 impl Warm {
-    fn start(scene: &Scene, tier: Tier) -> anyhow::Result<Self> {
-        Self::start_plan(scene, scene.plan(tier)?)
+    fn start(scene: &Scene, wanted: Wanted) -> anyhow::Result<Self> {
+        let plan = scene.plan(wanted)?;
+        Self::start_plan(scene, plan, wanted)
     }
 
-    fn start_plan(scene: &Scene, plan: Plan) -> anyhow::Result<Self> {
+    fn start_plan(scene: &Scene, plan: Plan, wanted: Wanted) -> anyhow::Result<Self> {
+        Self::start_watched(scene, plan, wanted, &mut Watch::new())
+    }
+
+    fn start_watched(scene: &Scene, plan: Plan, wanted: Wanted, watch: &mut Watch) -> anyhow::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = launch::compile(&plan, &scene.tools, &scene.gateway_socket()?)?;
-        let mut child = command.spawn(theirs.into(), Stdio::inherit())?;
-        match Client::new(ours.into(), PATIENCE) {
+        // A cold start says on standard error that there is no snapshot.
+        let (tools, stderr) = if wanted.snapshot {
+            (&scene.tools, Stdio::inherit())
+        } else {
+            (&scene.cold_tools, Stdio::null())
+        };
+        let mut command = launch::compile(&plan, tools, &scene.gateway_socket()?)?;
+        watch.passed();
+        let mut child = command.spawn(theirs.into(), stderr)?;
+        watch.passed();
+        let client = Client::new(ours.into(), PATIENCE);
+        watch.passed();
+        match client {
             Ok(client) => Ok(Self {
                 client: Some(client),
                 child,
@@ -181,51 +250,90 @@ impl Drop for Warm {
     }
 }
 
-fn start_true_end(scene: &Scene, tier: Tier) -> anyhow::Result<Duration> {
-    let plan = scene.plan(tier)?;
-    let began = Instant::now();
-    let warm = Warm::start_plan(scene, plan)?;
+/// When the stages of one run were passed.
+struct Watch(Vec<Instant>);
+
+impl Watch {
+    fn new() -> Self {
+        Self(vec![Instant::now()])
+    }
+
+    fn passed(&mut self) {
+        self.0.push(Instant::now());
+    }
+
+    fn stages(&self) -> Vec<Duration> {
+        self.0.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+}
+
+/// The stages of a run, in their order.
+const STAGES: [&str; 5] = [
+    "making the command: placeholders, options, descriptors",
+    "fork and exec of it",
+    "until guest init says hello",
+    "`true` in it",
+    "until all of it has ended",
+];
+
+fn start_true_end(scene: &Scene, wanted: Wanted) -> anyhow::Result<Vec<Duration>> {
+    let plan = scene.plan(wanted)?;
+    let mut watch = Watch::new();
+    let warm = Warm::start_watched(scene, plan, wanted, &mut watch)?;
     warm.run_true()?;
+    watch.passed();
     warm.end()?;
-    Ok(began.elapsed())
+    watch.passed();
+    Ok(watch.stages())
 }
 
 /// Rows that take turns with those of the others.
 pub(super) fn rows(scene: &Scene) -> Vec<Row> {
-    let start = |tier| {
+    let start = |name, every, wanted| {
         let scene = scene.clone();
-        move || start_true_end(&scene, tier)
+        Row::in_stages(name, every, &STAGES, move || start_true_end(&scene, wanted))
     };
-    let warm = |name, every, tier| match Warm::start(scene, tier) {
-        Ok(warm) => Row::new(name, every, move || warm.run_true()),
-        Err(error) => Row::absent(name, &error),
+    let warm = |name, wanted| {
+        let scene = scene.clone();
+        let mut warm = None;
+        Row::new(name, 1, move || {
+            let warm = match &mut warm {
+                Some(warm) => warm,
+                cold => cold.insert(Warm::start(&scene, wanted)?),
+            };
+            warm.run_true()
+        })
     };
+    let planning = scene.clone();
     vec![
-        Row::new("process tier", 1, start(Tier::Process)),
-        Row::new("container tier", 5, start(Tier::Container)),
-        Row::new("microVM from snapshot", 5, start(Tier::Microvm)),
-        warm("command in a warm process sandbox", 1, Tier::Process),
-        warm("command in a warm container", 1, Tier::Container),
-        warm("command in a warm microVM", 1, Tier::Microvm),
+        Row::new("making a plan", 1, move || planning.plan_alone()),
+        start("process tier, no network", 1, PROCESS_ALONE),
+        start("process tier, broker", 1, PROCESS),
+        start("container tier", 5, CONTAINER),
+        start("microVM, cold", 20, MICROVM_COLD),
+        start("microVM from snapshot", 5, MICROVM),
+        warm("command in a warm process sandbox", PROCESS),
+        warm("command in a warm container", CONTAINER),
+        warm("command in a warm microVM", MICROVM),
     ]
 }
 
 pub(super) fn resident(scene: &Scene) -> Vec<Resident> {
     let tiers = [
-        ("process tier", Tier::Process),
-        ("container tier (lodge-tier, without the engine's shim)", Tier::Container),
-        ("microVM from snapshot", Tier::Microvm),
+        ("process tier", PROCESS),
+        (
+            "container tier (lodge-tier, without the engine's shim)",
+            CONTAINER,
+        ),
+        ("microVM from snapshot", MICROVM),
     ];
-    let measure = |(name, tier)| Resident {
-        name,
-        pss_kib: idle(scene, tier),
-    };
+    let measure = |(name, wanted)| Resident::new(name, || idle(scene, wanted));
     tiers.into_iter().map(measure).collect()
 }
 
 /// Memory of a sandbox in which `sleep` runs.
-fn idle(scene: &Scene, tier: Tier) -> anyhow::Result<u64> {
-    let warm = Warm::start(scene, tier)?;
+fn idle(scene: &Scene, wanted: Wanted) -> anyhow::Result<u64> {
+    let warm = Warm::start(scene, wanted)?;
     let _sleeping = warm.client()?.start(&warm.start_of(&["/bin/sleep", "60"]))?;
     warm.run_true()?;
     Ok(pss_of_tree(warm.child.id()))

@@ -6,7 +6,8 @@ mod others;
 mod report;
 
 use crate::proc;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What is measured.
@@ -19,45 +20,60 @@ pub struct Args {
     #[arg(long, value_name = "FILE", default_value = "benches/SANDBOX.md")]
     out: PathBuf,
     /// State of the sandboxes: the directory with the guest image.
-    #[arg(long, value_name = "DIR", default_value = "target/sandbox-state")]
+    #[arg(long, value_name = "DIR", default_value = "target/sandbox-data/sandbox")]
     state: PathBuf,
-    /// Socket of the container engine.
-    #[arg(long, value_name = "SOCKET", env = "LODGE_TEST_DOCKER")]
-    engine: Option<PathBuf>,
+    /// Guest init, statically linked.
+    #[arg(long, value_name = "FILE", default_value = "target/guest/lodge-init")]
+    init: PathBuf,
     /// Where scripts/install-foreign put the sandboxes of others.
     #[arg(long, value_name = "DIR", default_value = "target/foreign")]
     foreign: PathBuf,
+    /// Only rows whose name holds one of these; nothing is written then.
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
-/// Something that is timed again and again.
-pub(crate) trait Subject {
-    /// One run, from nothing to nothing; what it took.
-    fn run(&mut self) -> anyhow::Result<Duration>;
-}
-
-impl<F: FnMut() -> anyhow::Result<Duration>> Subject for F {
-    fn run(&mut self) -> anyhow::Result<Duration> {
-        self()
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
 }
 
 /// A row of the table.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    pub(crate) subject: Box<dyn Subject>,
+    /// One run, from nothing to nothing; what its stages took.
+    run: Box<dyn FnMut() -> anyhow::Result<Vec<Duration>>>,
+    /// What the stages are called, where there are several.
+    pub(crate) stages: &'static [&'static str],
     /// Of the full number of rounds, one in this many: what takes a second is not repeated a hundred times.
-    pub(crate) every: usize,
-    pub(crate) times: Vec<Duration>,
+    every: usize,
+    /// The stages of every run.
+    runs: Vec<Vec<Duration>>,
     pub(crate) problem: Option<String>,
 }
 
 impl Row {
-    pub(crate) fn new(name: &'static str, every: usize, subject: impl Subject + 'static) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        every: usize,
+        mut run: impl FnMut() -> anyhow::Result<Duration> + 'static,
+    ) -> Self {
+        Self::in_stages(name, every, &[], move || Ok(vec![run()?]))
+    }
+
+    pub(crate) fn in_stages(
+        name: &'static str,
+        every: usize,
+        stages: &'static [&'static str],
+        run: impl FnMut() -> anyhow::Result<Vec<Duration>> + 'static,
+    ) -> Self {
         Self {
             name,
-            subject: Box::new(subject),
+            run: Box::new(run),
+            stages,
             every,
-            times: Vec::new(),
+            runs: Vec::new(),
             problem: None,
         }
     }
@@ -69,25 +85,44 @@ impl Row {
         row
     }
 
+    /// One run that does not count: what is cached is cached, what is started once is started.
+    fn warm_up(&mut self) {
+        self.turn();
+        self.runs.clear();
+    }
+
     fn turn(&mut self) {
         if self.problem.is_some() {
             return;
         }
-        match self.subject.run() {
-            Ok(took) => self.times.push(took),
+        match (self.run)() {
+            Ok(took) => self.runs.push(took),
             Err(error) => self.problem = Some(format!("{error:#}")),
         }
     }
 
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
     pub(crate) fn median(&self) -> Option<Duration> {
-        let mut sorted = self.times.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
+        median(self.runs.iter().map(|stages| stages.iter().sum()))
     }
 
     pub(crate) fn minimum(&self) -> Option<Duration> {
-        self.times.iter().min().copied()
+        self.runs.iter().map(|stages| stages.iter().sum()).min()
     }
+
+    /// The median of one stage.
+    pub(crate) fn stage(&self, index: usize) -> Option<Duration> {
+        median(self.runs.iter().filter_map(|stages| stages.get(index).copied()))
+    }
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Option<Duration> {
+    let mut sorted: Vec<Duration> = times.collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
 }
 
 /// Resident memory of an idle sandbox, KiB (proportional set size of all of its processes).
@@ -97,26 +132,50 @@ pub(crate) struct Resident {
     pub(crate) pss_kib: anyhow::Result<u64>,
 }
 
+impl Resident {
+    pub(crate) fn new(name: &'static str, measure: impl FnOnce() -> anyhow::Result<u64>) -> Self {
+        Self {
+            name,
+            pss_kib: measure(),
+        }
+    }
+}
+
 /// Runs it all and writes the table.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let began = Instant::now();
     let load = proc::load();
     let rounds = if args.quick { 12 } else { 60 };
-    let scene = lodge::Scene::new(&args.state)?;
-    let mut rows = others::rows(&scene, args.engine.as_deref(), &args.foreign);
+    let scene = lodge::Scene::new(&args.state, &args.init)?;
+    let mut rows = others::rows(&scene, &args.foreign);
     rows.extend(lodge::rows(&scene));
+    rows.retain(|row| args.wants(row.name));
+    for row in &mut rows {
+        row.warm_up();
+    }
     for round in 0..rounds {
+        eprint!(
+            "\rbench: round {} of {rounds} ({} s so far)",
+            round + 1,
+            began.elapsed().as_secs()
+        );
         for row in &mut rows {
             if round % row.every == 0 {
                 row.turn();
             }
         }
     }
-    let mut resident = lodge::resident(&scene);
-    resident.extend(others::resident(&scene, args.engine.as_deref(), &args.foreign));
+    eprintln!();
+    let mut resident = Vec::new();
+    if args.only.is_empty() {
+        resident = lodge::resident(&scene);
+        resident.extend(others::resident(&scene, &args.foreign));
+    }
     let text = report::markdown(args.quick, &load, &rows, &resident, began.elapsed());
-    std::fs::write(&args.out, text)?;
-    println!("{}", args.out.display());
+    if args.only.is_empty() {
+        std::fs::write(&args.out, &text)?;
+    }
+    println!("{text}");
     Ok(())
 }
 
@@ -154,21 +213,18 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Waits for a program that prints nothing and is expected to succeed.
-pub(crate) fn timed(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Duration> {
-    let mut command = std::process::Command::new(program);
+pub(crate) fn timed(command: &mut Command) -> anyhow::Result<Duration> {
     command
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped());
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let began = Instant::now();
     let output = command.spawn()?.wait_with_output()?;
     let took = began.elapsed();
     anyhow::ensure!(
         output.status.success(),
         "{} ended with {}: {}",
-        program.display(),
+        command.get_program().display(),
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );

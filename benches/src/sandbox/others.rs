@@ -3,68 +3,158 @@
 use super::lodge::Scene;
 use super::{Resident, Row, pss_of_tree, timed};
 use anyhow::Context;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const TRUE: &str = "/bin/true";
 
-pub(super) fn rows(scene: &Scene, engine: Option<&Path>, foreign: &Path) -> Vec<Row> {
-    let bare = || timed(Path::new(TRUE), &[], &[]);
+/// What the README of the sandbox-runtime shows: secrets named, the working directory writable, no network.
+const SRT_SETTINGS: &str = r#"{
+  "network": { "allowedDomains": [], "deniedDomains": [] },
+  "filesystem": {
+    "denyRead": ["~/.ssh", "~/.aws", "~/.config/gh", "~/.gnupg", "~/.netrc"],
+    "allowWrite": ["."],
+    "denyWrite": [".env"]
+  }
+}"#;
+
+pub(super) fn rows(scene: &Scene, foreign: &Path) -> Vec<Row> {
+    let begins = |name, every, begin: anyhow::Result<Begin>| match begin {
+        Ok(begin) => Row::new(name, every, move || begin.timed(&[TRUE])),
+        Err(error) => Row::absent(name, &error),
+    };
     let mut rows = vec![
-        Row::new("bare process", 1, bare),
+        Row::new("bare process", 1, || timed(&mut Command::new(TRUE))),
         Row::new("bwrap alone, the same binds", 1, scene.bwrap_alone(TRUE)),
+        begins("codex sandbox", 3, codex(foreign)),
+        begins(
+            "codex sandbox, started through npm's script",
+            5,
+            codex_npm(foreign),
+        ),
+        begins("sandbox-runtime (srt)", 5, srt(foreign)),
     ];
-    rows.push(match codex(foreign) {
-        Ok(codex) => Row::new("codex sandbox", 3, move || timed(&codex, &["sandbox", "linux", TRUE], &[])),
-        Err(error) => Row::absent("codex sandbox", &error),
-    });
-    rows.push(match srt(foreign) {
-        Ok(srt) => Row::new("sandbox-runtime (srt)", 5, move || timed(&srt, &[TRUE], &[])),
-        Err(error) => Row::absent("sandbox-runtime (srt)", &error),
-    });
-    match Docker::new(scene, engine) {
-        Ok(docker) => {
-            let run = docker.clone();
-            rows.push(Row::new("docker run --network none", 5, move || run.run_true()));
-            rows.push(match docker.warm() {
-                Ok(warm) => Row::new("docker exec, warm container", 3, move || warm.exec_true()),
-                Err(error) => Row::absent("docker exec, warm container", &error),
-            });
-        }
-        Err(error) => {
-            rows.push(Row::absent("docker run --network none", &error));
-            rows.push(Row::absent("docker exec, warm container", &error));
-        }
+    let docker = Docker::new(scene).map_err(|error| format!("{error:#}"));
+    for (name, every, warm) in [
+        ("docker run --network none", 5, false),
+        ("docker exec, warm container", 3, true),
+    ] {
+        rows.push(match &docker {
+            Ok(docker) if warm => {
+                let docker = docker.clone();
+                let mut running = None;
+                Row::new(name, every, move || {
+                    let running = match &mut running {
+                        Some(running) => running,
+                        none => none.insert(docker.warm()?),
+                    };
+                    running.exec_true()
+                })
+            }
+            Ok(docker) => {
+                let docker = docker.clone();
+                Row::new(name, every, move || docker.run_true())
+            }
+            Err(error) => Row::absent(name, &anyhow::anyhow!("{error}")),
+        });
     }
     rows
 }
 
-pub(super) fn resident(scene: &Scene, engine: Option<&Path>, foreign: &Path) -> Vec<Resident> {
-    let sleeping = |program: anyhow::Result<PathBuf>, arguments: &[&str]| {
-        let mut command = Command::new(program?);
-        command.args(arguments);
-        asleep(command)
-    };
-    let docker = || {
-        let docker = Docker::new(scene, engine)?;
-        let warm = docker.warm()?;
-        warm.shim_pss()
-    };
+pub(super) fn resident(scene: &Scene, foreign: &Path) -> Vec<Resident> {
+    let sleeping = |begin: anyhow::Result<Begin>| asleep(begin?.command(&["/bin/sleep", "60"]));
     vec![
-        Resident {
-            name: "codex sandbox",
-            pss_kib: sleeping(codex(foreign), &["sandbox", "linux", "/bin/sleep", "60"]),
-        },
-        Resident {
-            name: "sandbox-runtime (srt)",
-            pss_kib: sleeping(srt(foreign), &["/bin/sleep 60"]),
-        },
-        Resident {
-            name: "docker run (containerd-shim and process)",
-            pss_kib: docker(),
-        },
+        Resident::new("codex sandbox", || sleeping(codex(foreign))),
+        Resident::new("sandbox-runtime (srt)", || sleeping(srt(foreign))),
+        Resident::new("docker run (containerd-shim and process)", || {
+            Docker::new(scene)?.warm()?.shim_pss()
+        }),
     ]
+}
+
+/// How a sandbox of others begins: what stands before the command, and its environment.
+#[derive(Debug, Clone)]
+struct Begin {
+    argv: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
+    /// Where its program is; the directory that it may write.
+    directory: PathBuf,
+}
+
+impl Begin {
+    fn command(&self, argv: &[&str]) -> Command {
+        let mut command = Command::new(&self.argv[0]);
+        command
+            .args(&self.argv[1..])
+            .args(argv)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory);
+        command
+    }
+
+    fn timed(&self, argv: &[&str]) -> anyhow::Result<Duration> {
+        timed(&mut self.command(argv))
+    }
+}
+
+/// The program itself: what npm puts on the path is a script that starts it.
+fn codex(foreign: &Path) -> anyhow::Result<Begin> {
+    let vendor = foreign.join("node_modules/@openai");
+    let packages = std::fs::read_dir(&vendor).context("codex is not installed: scripts/install-foreign")?;
+    let mut programs = packages.flatten().filter_map(|package| {
+        let vendored = std::fs::read_dir(package.path().join("vendor")).ok()?;
+        let mut programs = vendored.flatten().map(|target| target.path().join("bin/codex"));
+        programs.find(|program| program.exists())
+    });
+    let program = programs.next().context("codex came without its program")?;
+    codex_with(foreign, &program)
+}
+
+fn codex_npm(foreign: &Path) -> anyhow::Result<Begin> {
+    codex_with(foreign, &installed(foreign, "codex")?)
+}
+
+fn codex_with(foreign: &Path, program: &Path) -> anyhow::Result<Begin> {
+    // It puts helpers there, and refuses to where everybody can write.
+    let home = foreign.join("codex-home");
+    std::fs::create_dir_all(&home)?;
+    let sandbox = ["sandbox", "-c", "sandbox_mode=\"workspace-write\"", "--"];
+    let mut argv = vec![program.canonicalize()?.into_os_string()];
+    argv.extend(sandbox.map(OsString::from));
+    Ok(Begin {
+        argv,
+        environment: vec![("CODEX_HOME", home.canonicalize()?.into())],
+        directory: workspace(foreign)?,
+    })
+}
+
+fn srt(foreign: &Path) -> anyhow::Result<Begin> {
+    let program = installed(foreign, "srt")?.canonicalize()?;
+    let settings = foreign.join("srt-settings.json");
+    std::fs::write(&settings, SRT_SETTINGS)?;
+    Ok(Begin {
+        argv: vec![
+            program.into(),
+            "--settings".into(),
+            settings.canonicalize()?.into(),
+        ],
+        environment: Vec::new(),
+        directory: workspace(foreign)?,
+    })
+}
+
+fn installed(foreign: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = foreign.join("bin").join(name);
+    anyhow::ensure!(path.exists(), "{name} is not installed: scripts/install-foreign");
+    Ok(path)
+}
+
+fn workspace(foreign: &Path) -> anyhow::Result<PathBuf> {
+    let path = foreign.join("workspace");
+    std::fs::create_dir_all(&path)?;
+    Ok(path.canonicalize()?)
 }
 
 /// Memory of a program that sleeps inside its sandbox, once it does.
@@ -109,24 +199,9 @@ fn names_below(root: u32) -> Vec<String> {
     names
 }
 
-fn codex(foreign: &Path) -> anyhow::Result<PathBuf> {
-    installed(foreign, "codex")
-}
-
-fn srt(foreign: &Path) -> anyhow::Result<PathBuf> {
-    installed(foreign, "srt")
-}
-
-fn installed(foreign: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let path = foreign.join("bin").join(name);
-    anyhow::ensure!(path.exists(), "{name} is not installed: scripts/install-foreign");
-    Ok(path)
-}
-
 /// Docker's own command line against the engine of this run.
 #[derive(Debug, Clone)]
 struct Docker {
-    socket: String,
     image: String,
 }
 
@@ -137,27 +212,33 @@ struct Warm {
 }
 
 impl Docker {
-    fn new(scene: &Scene, engine: Option<&Path>) -> anyhow::Result<Self> {
-        let socket = engine.context("no engine: name its socket with --engine; scripts/engine start")?;
-        Ok(Self {
-            socket: format!("unix://{}", socket.display()),
-            image: scene.engine_image()?,
-        })
+    fn new(scene: &Scene) -> anyhow::Result<Self> {
+        let image = scene.engine_image()?;
+        Ok(Self { image })
     }
 
+    /// Where the engine is, is said by `DOCKER_HOST`, to this program too.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", &self.socket).args(arguments);
+        command.args(arguments);
         command
     }
 
     fn run_true(&self) -> anyhow::Result<Duration> {
-        let arguments = ["run", "--rm", "--network", "none", &self.image, TRUE];
-        timed(Path::new("docker"), &arguments, &[("DOCKER_HOST", &self.socket)])
+        timed(&mut self.command(&["run", "--rm", "--network", "none", &self.image, TRUE]))
     }
 
     fn warm(&self) -> anyhow::Result<Warm> {
-        let arguments = ["run", "--rm", "-d", "--network", "none", &self.image, "/bin/sleep", "900"];
+        let arguments = [
+            "run",
+            "--rm",
+            "-d",
+            "--network",
+            "none",
+            &self.image,
+            "/bin/sleep",
+            "900",
+        ];
         let output = self.command(&arguments).output()?;
         anyhow::ensure!(
             output.status.success(),
@@ -173,8 +254,7 @@ impl Docker {
 
 impl Warm {
     fn exec_true(&self) -> anyhow::Result<Duration> {
-        let socket = [("DOCKER_HOST", self.docker.socket.as_str())];
-        timed(Path::new("docker"), &["exec", &self.id, TRUE], &socket)
+        timed(&mut self.docker.command(&["exec", &self.id, TRUE]))
     }
 
     /// The shim of this container and what runs below it.
@@ -184,7 +264,11 @@ impl Warm {
         let pid: u32 = String::from_utf8(output.stdout)?.trim().parse()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let after = stat.rsplit_once(')').context("a strange stat")?.1;
-        let parent = after.split_ascii_whitespace().nth(1).context("no parent")?.parse()?;
+        let parent = after
+            .split_ascii_whitespace()
+            .nth(1)
+            .context("no parent")?
+            .parse()?;
         Ok(pss_of_tree(parent))
     }
 }

@@ -7,13 +7,23 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// An aim: a row, how many times faster than which other row it should be.
-const AIMS: [(&str, &str, f64); 7] = [
-    ("process tier", "bwrap alone, the same binds", 1.0 / 1.3),
-    ("process tier", "codex sandbox", 5.0),
-    ("process tier", "sandbox-runtime (srt)", 40.0),
-    ("process tier", "docker run --network none", 40.0),
-    ("command in a warm process sandbox", "docker exec, warm container", 20.0),
+const AIMS: [(&str, &str, f64); 9] = [
+    (
+        "process tier, no network",
+        "bwrap alone, the same binds",
+        1.0 / 1.3,
+    ),
+    ("process tier, broker", "bwrap alone, the same binds", 1.0 / 1.3),
+    ("process tier, broker", "codex sandbox", 5.0),
+    ("process tier, broker", "sandbox-runtime (srt)", 40.0),
+    ("process tier, broker", "docker run --network none", 40.0),
+    (
+        "command in a warm process sandbox",
+        "docker exec, warm container",
+        20.0,
+    ),
     ("command in a warm container", "docker exec, warm container", 20.0),
+    ("command in a warm microVM", "docker exec, warm container", 20.0),
     ("microVM from snapshot", "docker run --network none", 1.0),
 ];
 
@@ -35,8 +45,13 @@ pub(super) fn markdown(
         crate::report::today()
     );
     let _ = writeln!(out, "- Machine: {}", proc::machine());
-    let _ = writeln!(out, "- Load average before and after: {load_before}; {}\n", proc::load());
+    let _ = writeln!(
+        out,
+        "- Load average before and after: {load_before}; {}\n",
+        proc::load()
+    );
     times(&mut out, rows);
+    stages(&mut out, rows);
     aims(&mut out, rows);
     memory(&mut out, resident);
     out.push_str(include_str!("METHOD.md"));
@@ -60,10 +75,32 @@ fn times(out: &mut String, rows: &[Row]) {
             out,
             "| {} | {} | {} | {} | {ratio} |",
             row.name,
-            row.times.len(),
+            row.runs(),
             text(row.median()),
             text(row.minimum())
         );
+    }
+    out.push('\n');
+}
+
+/// Where the time goes, of the rows that tell.
+fn stages(out: &mut String, rows: &[Row]) {
+    let rows: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.runs() > 0 && !row.stages.is_empty())
+        .collect();
+    let Some(first) = rows.first() else {
+        return;
+    };
+    let line = |out: &mut String, name: &str, cells: &[String]| {
+        let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));
+    };
+    let names: Vec<String> = rows.iter().map(|row| row.name.to_owned()).collect();
+    line(out, "of that, medians", &names);
+    let _ = writeln!(out, "|---|{}", "---|".repeat(rows.len()));
+    for (index, stage) in first.stages.iter().enumerate() {
+        let cells: Vec<String> = rows.iter().map(|row| text(row.stage(index))).collect();
+        line(out, stage, &cells);
     }
     out.push('\n');
 }
@@ -79,7 +116,10 @@ fn aims(out: &mut String, rows: &[Row]) {
             None => "not measured",
         };
         let found = measured.map_or_else(|| "–".to_owned(), |found| format!("{found:.2} ×"));
-        let _ = writeln!(out, "| {ours} against {theirs} | ≥ {wanted:.2} × as fast | {found} | {verdict} |");
+        let _ = writeln!(
+            out,
+            "| {ours} against {theirs} | ≥ {wanted:.2} × as fast | {found} | {verdict} |"
+        );
     }
     out.push('\n');
 }

@@ -118,7 +118,8 @@ fn command(spec: &Spec) -> Command {
 
 /// Variables that every role may see.
 fn is_plain(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 19] = [
+        "DOCKER_HOST",
         "PATH",
         "HOME",
         "USER",

@@ -35,7 +35,7 @@ pub(super) enum Job {
     Ask {
         request: Request,
         /// What is held from then on, where the answer is a lease.
-        hold: Option<Held>,
+        hold: Option<Box<Held>>,
         reply: oneshot::Sender<Result<Reply, ErrorBody>>,
     },
     Close {
@@ -162,7 +162,7 @@ impl Keeper {
                 };
                 // Held before anybody knows of it: its guest may be asking for something already.
                 if let (Some(lease), Some(held)) = (granted.clone(), hold) {
-                    self.held.insert(lease, held);
+                    self.held.insert(lease, *held);
                 }
                 if reply.send(answer).is_err()
                     && let Some(lease) = granted

@@ -162,7 +162,11 @@ impl Leases {
         let (reply, answer) = oneshot::channel();
         let gone = || ErrorBody::new(ErrorCode::Unavailable, "the gateway does not answer");
         self.jobs
-            .send(Job::Ask { request, hold, reply })
+            .send(Job::Ask {
+                request,
+                hold: hold.map(Box::new),
+                reply,
+            })
             .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }

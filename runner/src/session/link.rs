@@ -347,7 +347,7 @@ mod tests {
     async fn a_shim_of_the_previous_release_is_served_without_streams() {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(wire::SOCKET_NAME)).unwrap();
-        let shim = std::thread::spawn(move || previous_release(&listener));
+        let shim = tokio::task::spawn_blocking(move || previous_release(&listener));
         let link = Link::attach(dir.path(), 1, 1).await.unwrap();
         assert_eq!(link.hello.version, wire::MIN_WIRE_VERSION);
         let start = StartStream {
@@ -358,6 +358,6 @@ mod tests {
         let refused = link.streams.start(start).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::Unavailable);
         drop(link);
-        shim.join().unwrap();
+        shim.await.unwrap();
     }
 }

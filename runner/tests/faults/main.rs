@@ -24,6 +24,7 @@ mod services;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 mod terminals;
+mod tiers;
 mod workspaces;
 mod world;
 

@@ -92,6 +92,7 @@ pub(crate) struct Peer {
     rig: Arc<Rig>,
     seen: BTreeMap<SessionId, Seen>,
     answers: BTreeMap<String, Outcome>,
+    patience: Duration,
     pub(crate) controls: Vec<ToClient>,
     /// What each terminal showed since it was attached last.
     pub(crate) shown: BTreeMap<u32, Vec<u8>>,
@@ -106,9 +107,15 @@ impl Peer {
             rig,
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
+            patience: PATIENCE,
             controls: Vec::new(),
             shown: BTreeMap::new(),
         }
+    }
+
+    /// Waits for so long in place of the usual time.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     pub(crate) fn seen(&self, id: SessionId) -> &Seen {
@@ -126,7 +133,8 @@ impl Peer {
 
     /// Hears until something is found, within bounds.
     pub(crate) async fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = self.patience;
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(found) = found(self) {
                 return found;
@@ -135,7 +143,7 @@ impl Peer {
             let heard = tokio::time::timeout_at(deadline, self.client.hear(&cursors)).await;
             let Ok(heard) = heard else {
                 panic!(
-                    "no {what} in {PATIENCE:?}\n{}\n{}",
+                    "no {what} in {patience:?}\n{}\n{}",
                     self.describe(),
                     self.rig.log_tail()
                 );

@@ -121,6 +121,9 @@ fn io_told(error: &io::Error, path: &str) -> Failure {
 
 /// Opens below the workspace; links are followed as long as they stay in it.
 fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd> {
+    if path.split('/').any(|name| name == "..") {
+        return Err(told(Errno::XDEV, path));
+    }
     let path_or_root = if path.is_empty() { "." } else { path };
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     let fd = openat(root, path_or_root, flags, Mode::empty()).map_err(|error| told(error, path))?;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -151,14 +151,6 @@ impl Scene {
         Ok(path)
     }
 
-    /// Gives what a guest may write to `uid` and `gid`.
-    pub fn give(&self, uid: u32, gid: u32) -> Result<(), SceneError> {
-        for name in ["workspace", "private", "gw"] {
-            give(&self.facts.root.join(name), uid, gid).map_err(failed("ownership"))?;
-        }
-        fs::set_permissions(&self.facts.root, fs::Permissions::from_mode(0o711)).map_err(failed("ownership"))
-    }
-
     pub fn private_home(&self) -> PathBuf {
         self.facts.root.join("private")
     }
@@ -297,18 +289,4 @@ fn shared(facts: &Facts) -> io::Result<Vec<(i64, i64)>> {
     let queue = call!(libc::SYS_mq_open, &name, libc::O_CREAT | libc::O_RDWR, 0o666, 0)?;
     drop(crate::attack::sys::own(i32::try_from(queue).unwrap_or(-1)));
     Ok(made)
-}
-
-fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    let meta = path.symlink_metadata()?;
-    if meta.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give(&entry?.path(), uid, gid)?;
-        }
-    }
-    if meta.is_symlink() {
-        return Ok(());
-    }
-    let _ = File::open(path);
-    chown(path, Some(uid), Some(gid))
 }

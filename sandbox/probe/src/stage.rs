@@ -27,8 +27,6 @@ use crate::upstream::Upstream;
 
 /// Output of one run inside that is kept: more than the bound under which it runs, so that the bound is what is met.
 const CAP: usize = 80 << 20;
-/// Number of the user that guests have when the runner is root.
-const GUEST: u32 = 1000;
 
 /// Why a stage could not be set up; for probes that want a refusal, the refusal.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +106,6 @@ impl Set {
             gid,
             session_id: format!("probe-{}", &scene.facts.token[5..17]),
         };
-        if uid == 0 && options.tier == Tier::Container {
-            scene.give(GUEST, GUEST)?;
-        }
         Ok(Self {
             scene,
             spec,
@@ -253,6 +248,11 @@ impl Sandbox {
             }),
             Err(source) => {
                 drop(command);
+                // It may still be about to say why.
+                let deadline = Instant::now() + Duration::from_secs(2);
+                while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
                 let _ = child.kill();
                 let stderr = child
                     .wait_with_output()

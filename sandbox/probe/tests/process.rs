@@ -22,7 +22,7 @@ fn target() -> PathBuf {
 }
 
 fn differences(profile: Profile) -> String {
-    let state = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().expect("temporary directory");
     let target = target();
     let show = |text: &str| shown(text.as_ref());
     let ids = PROBES.iter().map(|probe| probe.id.to_owned());
@@ -32,7 +32,7 @@ fn differences(profile: Profile) -> String {
         tools: Tools {
             tier_binary: target.join("debug/lodge-tier"),
             init_binary: target.join("guest/lodge-init"),
-            state: state.path().canonicalize().unwrap(),
+            state: state.path().canonicalize().expect("real path"),
         },
         program: target.join("guest/lodge-probe"),
         ids: ids.filter(|id| !WITH_BROKER.contains(&id.as_str())).collect(),

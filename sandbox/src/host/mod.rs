@@ -18,6 +18,7 @@ use crate::error::SandboxError;
 use crate::limits::Means;
 use crate::policy::Tier;
 use crate::sys;
+use crate::view;
 
 use engine::{Engine, Reach};
 pub use tiers::{Notice, usable};
@@ -200,17 +201,14 @@ fn try_namespaces(bwrap: &Bwrap) -> Finding {
         "--gid",
         "1000",
     ]);
-    command.args([
-        "--ro-bind",
-        "/",
-        "/",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--",
-        "/bin/true",
-    ]);
+    // Not the whole root: mounts below it may come and go meanwhile, those of other sandboxes among them.
+    for path in view::SYSTEM.iter().map(Path::new) {
+        match fs::read_link(path) {
+            Ok(to) => command.arg("--symlink").arg(to).arg(path),
+            Err(_) => command.arg("--ro-bind-try").arg(path).arg(path),
+        };
+    }
+    command.args(["--proc", "/proc", "--dev", "/dev", "--", "/bin/true"]);
     match run(&mut command) {
         Ok(output) if output.status.success() => Ok("made and entered".into()),
         Ok(output) => {

@@ -94,7 +94,7 @@ impl Confined<'_> {
         // Without a network nobody serves the socket.
         let served = match self.network {
             Some((registry, way_out)) => {
-                self.write_settings(&home, registry)?;
+                write_settings(&home, registry)?;
                 let served = way_out.serve(listener, registry);
                 Some(served.map_err(|error| self.unavailable(&error))?)
             }
@@ -113,23 +113,6 @@ impl Confined<'_> {
             name: self.name.to_owned(),
             reason: crate::shared::chain(error),
         }
-    }
-
-    fn write_settings(&self, home: &Path, registry: &Registry) -> Result<(), InstallError> {
-        let settings = registry.settings();
-        let mut files = vec![(".npmrc", settings.npmrc)];
-        files.extend(settings.certificates.map(|text| ("ca.pem", text)));
-        for (name, text) in files {
-            let path = home.join(name);
-            let written = File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|mut file| file.write_all(text.as_bytes()));
-            written.map_err(InstallError::io("writing", &path))?;
-        }
-        Ok(())
     }
 
     fn plan(&self, home: &Path, socket: &Path) -> Result<Plan, InstallError> {
@@ -264,6 +247,24 @@ impl Confined<'_> {
         }
         env
     }
+}
+
+/// npm's own files, in the home it has inside.
+fn write_settings(home: &Path, registry: &Registry) -> Result<(), InstallError> {
+    let settings = registry.settings();
+    let mut files = vec![(".npmrc", settings.npmrc)];
+    files.extend(settings.certificates.map(|text| ("ca.pem", text)));
+    for (name, text) in files {
+        let path = home.join(name);
+        let written = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(InstallError::io("writing", &path))?;
+    }
+    Ok(())
 }
 
 /// A sandbox that runs.

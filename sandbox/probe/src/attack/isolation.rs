@@ -298,15 +298,18 @@ fn dangerous_calls(attack: &mut Attack<'_>) {
 
 fn key_rings(attack: &mut Attack<'_>) {
     let (kind, name) = (text("user"), text(&attack.facts.token));
+    if attack.facts.outside {
+        // One of its own: what it had is the operator's.
+        let _ = call!(libc::SYS_keyctl, 1, 0);
+    }
     attack.act("find the session key ring", || {
         call!(libc::SYS_keyctl, 0, -3, 0).map(|ring| format!("key ring {ring}"))
     });
     attack.act("add a key to the user's ring", || {
         let mut payload = *b"lodge";
-        worked(
-            call!(libc::SYS_add_key, &kind, &name, &mut payload[..], 5, -4),
-            "added",
-        )
+        let key = call!(libc::SYS_add_key, &kind, &name, &mut payload[..], 5, -4)?;
+        // It is not to outlive the probe: unlinked at once.
+        worked(call!(libc::SYS_keyctl, 9, key, -4), "added")
     });
     attack.act("read the session key ring", || {
         let mut buffer = [0_u8; 256];
@@ -372,7 +375,7 @@ fn priorities(attack: &mut Attack<'_>) {
         worked(call!(libc::SYS_ioprio_set, 1, 0, 1 << 13), "set")
     });
     attack.substitute("the same calls in the direction that everybody may go", || {
-        call!(libc::SYS_setpriority, 0, 0, 1)?;
+        call!(libc::SYS_setpriority, 0, 0, 19)?;
         worked(fs::write("/proc/self/oom_score_adj", "1000"), "set")
     });
 }

@@ -6,6 +6,7 @@
 //! user cannot; then the engine gets the path, and [`verify`](super::verify) looks before anything runs whether what it
 //! mounted is what was opened.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,12 +27,17 @@ const MOUNTS: &str = "m";
 const SOCKET: &str = "mux.sock";
 const FILTER: &str = "seccomp.json";
 
-/// What was opened for a place in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Device and inode.
+type Identity = (u64, u64);
+/// The path that an engine gets, and what it refers to.
+type Opened = (PathBuf, Identity);
+
+/// What has to be mounted at a place in the container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Expected {
-    pub(super) at: PathBuf,
-    pub(super) device: u64,
-    pub(super) inode: u64,
+    /// What was opened for it; `None` where the engine makes something new.
+    pub(super) identity: Option<Identity>,
+    pub(super) read_only: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +45,7 @@ pub(super) struct Stage {
     folder: PathBuf,
     /// For every mount of the plan.
     pub(super) sources: Vec<Option<PathBuf>>,
-    pub(super) expected: Vec<Expected>,
+    pub(super) expected: BTreeMap<PathBuf, Expected>,
     pub(super) listener: UnixListener,
     mapping: Option<OwnedFd>,
 }
@@ -68,13 +74,14 @@ impl Stage {
             listener: listen(&folder, root.then_some((plan.uid, plan.gid))).map_err(failed())?,
             folder,
             sources: Vec::new(),
-            expected: Vec::new(),
+            expected: BTreeMap::new(),
             mapping,
         };
         stage.file(FILTER, filter)?;
         for (index, mount) in plan.mounts.iter().enumerate() {
             let source = stage.source(index, mount)?;
-            stage.sources.push(source);
+            stage.expect(mount, source.as_ref().map(|(_, identity)| *identity));
+            stage.sources.push(source.map(|(path, _)| path));
         }
         Ok(stage)
     }
@@ -87,18 +94,35 @@ impl Stage {
         self.folder.join(FILTER)
     }
 
-    fn source(&mut self, index: usize, mount: &Mount) -> Result<Option<PathBuf>, ContainerError> {
-        match mount {
+    /// Notes what will be at the mount's place; the last mount at a place counts.
+    fn expect(&mut self, mount: &Mount, identity: Option<Identity>) {
+        let (at, read_only) = match mount {
+            Mount::Bind { at, access, .. } => (at, *access == Access::Read),
+            Mount::Content { at, .. } | Mount::EmptyFile { at } => (at, true),
+            Mount::Tmpfs { at, .. } => (at, false),
+            Mount::RemountReadOnly { at } => {
+                if let Some(expected) = self.expected.get_mut(at) {
+                    expected.read_only = true;
+                }
+                return;
+            }
+            Mount::Symlink { .. } | Mount::Proc { .. } | Mount::Dev { .. } => return,
+        };
+        self.expected.insert(at.clone(), Expected { identity, read_only });
+    }
+
+    fn source(&self, index: usize, mount: &Mount) -> Result<Option<Opened>, ContainerError> {
+        let path = match mount {
             Mount::Bind {
-                from,
-                at,
-                access,
-                source,
-            } => self.bind(index, from, at, *access, *source).map(Some),
-            Mount::Content { content, .. } => self.file(&format!("f{index}"), content).map(Some),
-            Mount::EmptyFile { .. } => self.file(&format!("f{index}"), "").map(Some),
-            _ => Ok(None),
-        }
+                from, access, source, ..
+            } => return self.bind(index, from, *access, *source).map(Some),
+            Mount::Content { content, .. } => self.file(&format!("f{index}"), content)?,
+            Mount::EmptyFile { .. } => self.file(&format!("f{index}"), "")?,
+            _ => return Ok(None),
+        };
+        let (opened, _) = open(&path, Source::File)?;
+        let identity = identity(&opened, &path)?;
+        Ok(Some((path, identity)))
     }
 
     /// A file of the container's own.
@@ -135,34 +159,23 @@ impl Stage {
     }
 
     fn bind(
-        &mut self,
+        &self,
         index: usize,
         from: &Path,
-        at: &Path,
         access: Access,
         source: Source,
-    ) -> Result<PathBuf, ContainerError> {
-        let (mut opened, kind) = open(from, source)?;
+    ) -> Result<Opened, ContainerError> {
+        let (opened, kind) = open(from, source)?;
         // A device stands for a name that is held.
-        let held = if kind == FileType::CharacterDevice {
+        if kind == FileType::CharacterDevice {
             let held = self.held()?;
-            (opened, _) = open(&held, Source::File)?;
-            Some(held)
-        } else {
-            None
-        };
-        let status =
-            rustix::fs::fstat(&opened).map_err(|e| ContainerError::file("look at", from)(e.into()))?;
-        self.expected.push(Expected {
-            at: at.to_owned(),
-            device: status.st_dev,
-            inode: status.st_ino,
-        });
-        if let Some(held) = held {
-            return Ok(held);
+            let (opened, _) = open(&held, Source::File)?;
+            let identity = identity(&opened, &held)?;
+            return Ok((held, identity));
         }
+        let identity = identity(&opened, from)?;
         let Some(mapping) = &self.mapping else {
-            return Ok(from.to_owned());
+            return Ok((from.to_owned(), identity));
         };
         let place = self.folder.join(MOUNTS).join(index.to_string());
         let made = if kind == FileType::Directory {
@@ -176,7 +189,7 @@ impl Stage {
             path: from.to_owned(),
             source,
         })?;
-        Ok(place)
+        Ok((place, identity))
     }
 
     /// Takes the mounts of this machine away: the container has its own.
@@ -189,6 +202,11 @@ impl Drop for Stage {
     fn drop(&mut self) {
         remove(&self.folder);
     }
+}
+
+fn identity(opened: &OwnedFd, path: &Path) -> Result<Identity, ContainerError> {
+    let status = rustix::fs::fstat(opened).map_err(|e| ContainerError::file("look at", path)(e.into()))?;
+    Ok((status.st_dev, status.st_ino))
 }
 
 fn open(path: &Path, source: Source) -> Result<(OwnedFd, FileType), ContainerError> {

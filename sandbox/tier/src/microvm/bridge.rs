@@ -180,7 +180,11 @@ async fn write(mut to: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) -> io:
         // One write for what has gathered meanwhile.
         while let Some(frame) = next {
             frame.encode_into(&mut bytes).map_err(io::Error::other)?;
-            next = if bytes.len() < CHUNK { frames.try_recv().ok() } else { None };
+            next = if bytes.len() < CHUNK {
+                frames.try_recv().ok()
+            } else {
+                None
+            };
         }
         to.write_all(&bytes).await?;
     }

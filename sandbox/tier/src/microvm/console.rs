@@ -39,10 +39,17 @@ impl Console {
         let start = kept.len().saturating_sub(SHOWN);
         let bytes: Vec<u8> = kept.iter().skip(start).copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
+        let lines = text
+            .split(['\n', '\r'])
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
         let line = lines.collect::<Vec<_>>().join(" | ");
         let plain: String = line.chars().filter(|c| !c.is_control()).collect();
-        if plain.is_empty() { "it said nothing".to_owned() } else { plain }
+        if plain.is_empty() {
+            "it said nothing".to_owned()
+        } else {
+            plain
+        }
     }
 }
 
@@ -57,6 +64,10 @@ mod tests {
         flood.extend(b"\nthe \x1b[31mend\r\n");
         console.clone().follow(flood.as_slice()).await;
         assert_eq!(console.0.lock().map(|kept| kept.len()).unwrap_or(0), KEPT);
-        assert!(console.last_words().ends_with(" | the [31mend"), "{}", console.last_words());
+        assert!(
+            console.last_words().ends_with(" | the [31mend"),
+            "{}",
+            console.last_words()
+        );
     }
 }

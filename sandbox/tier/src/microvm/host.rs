@@ -24,9 +24,8 @@ pub(super) fn machine(plan: &Plan, state: &Path, image: &Image) -> Result<Machin
     if !qemu.starts_with("/usr") {
         return Err(MicrovmError::Elsewhere { path: qemu });
     }
-    let processors = std::thread::available_parallelism().map_or(1, |count| {
-        u32::try_from(count.get()).unwrap_or(u32::MAX)
-    });
+    let processors = std::thread::available_parallelism()
+        .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
     let processors = NonZeroU32::new(processors).unwrap_or(NonZeroU32::MIN);
     Ok(Machine {
         system: system()?,

@@ -23,9 +23,8 @@ const FILES: &str = "/vm";
 const OVERHEAD: u64 = 192;
 /// Sizes are rounded up, so that few snapshots serve many policies; in MiB.
 const STEP: u64 = 256;
-/// Memory of a machine whose policy sets no limit, and the most of any; in MiB.
-const DEFAULT_MEMORY: u64 = 4096;
-const MAX_MEMORY: u64 = 32 << 10;
+/// The most memory of a machine, also where the policy grants more: each page costs its share of every start. In MiB.
+const MAX_MEMORY: u64 = 4096;
 /// Processors of a machine at most: emulated ones gain little beyond.
 const MAX_CPUS: u32 = 4;
 /// What QEMU keeps of translated code, in MiB.
@@ -48,7 +47,7 @@ impl Size {
     pub(super) fn of(limits: &Limits, processors: NonZeroU32) -> Self {
         let memory = match limits.memory {
             Some(Bytes(bytes)) => (bytes >> 20).saturating_add(OVERHEAD),
-            None => DEFAULT_MEMORY,
+            None => MAX_MEMORY,
         };
         Self {
             memory: memory.min(MAX_MEMORY).next_multiple_of(STEP),
@@ -66,7 +65,9 @@ impl Size {
 pub(super) enum Engine {
     Kvm,
     /// The host's time stamp counter in kHz: a guest on a loaded host would measure it wrong, or for ever.
-    Emulated { tsc_khz: u64 },
+    Emulated {
+        tsc_khz: u64,
+    },
 }
 
 impl Engine {
@@ -216,7 +217,10 @@ impl Machine {
         argv.set("-device", "virtio-blk-device,drive=root");
         argv.set(
             "-fsdev",
-            format!("local,id=tree,path={},security_model=none,multidevs=remap", view::TREE),
+            format!(
+                "local,id=tree,path={},security_model=none,multidevs=remap",
+                view::TREE
+            ),
         );
         argv.set("-device", "virtio-9p-device,fsdev=tree,mount_tag=lodge");
         if let Some(monitor) = fds.monitor {

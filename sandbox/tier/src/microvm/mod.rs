@@ -136,7 +136,8 @@ impl<'a> Start<'a> {
         let memory = self.memory()?;
         let device = snapshot.device()?;
         let wall = (&self.wall, true);
-        let (process, ends) = process::spawn(&self.machine, Begin::Restored, &memory, self.tree.clone(), wall)?;
+        let (process, ends) =
+            process::spawn(&self.machine, Begin::Restored, &memory, self.tree.clone(), wall)?;
         let load = async {
             let monitor = ends.monitor.ok_or_else(|| MicrovmError::Monitor {
                 reason: "there is none".to_owned(),
@@ -167,7 +168,12 @@ impl<'a> Start<'a> {
     }
 
     /// Tells guest init what it is and waits for its hello.
-    async fn configure(&self, process: &Process, mut link: Link, limit: Duration) -> Result<Link, MicrovmError> {
+    async fn configure(
+        &self,
+        process: &Process,
+        mut link: Link,
+        limit: Duration,
+    ) -> Result<Link, MicrovmError> {
         let frame = configuration(self.plan, &self.shares)?;
         let hello = async {
             link.send(&frame).await?;

@@ -51,7 +51,12 @@ impl Monitor {
             let fds = [fd];
             control.push(SendAncillaryMessage::ScmRights(&fds));
             let slices = [IoSlice::new(text.as_bytes())];
-            Ok(sendmsg(stream.as_fd(), &slices, &mut control, SendFlags::NOSIGNAL)?)
+            Ok(sendmsg(
+                stream.as_fd(),
+                &slices,
+                &mut control,
+                SendFlags::NOSIGNAL,
+            )?)
         };
         let sent = stream.async_io(Interest::WRITABLE, send).await;
         match sent.map_err(MicrovmError::system("pass a descriptor to QEMU"))? {

@@ -66,7 +66,12 @@ pub(super) fn spawn(
         console: Console::default(),
     };
     for source in [console, errors] {
-        tokio::spawn(process.console.clone().follow(tokio_stream(source).map_err(failed())?));
+        tokio::spawn(
+            process
+                .console
+                .clone()
+                .follow(tokio_stream(source).map_err(failed())?),
+        );
     }
     let ends = Ends {
         stream: tokio_stream(stream).map_err(failed())?,

@@ -44,7 +44,11 @@ pub(super) fn pack(memory: &OwnedFd, out: &mut impl Write) -> io::Result<Content
                 if page.iter().any(|&byte| byte != 0) {
                     sum.update(page);
                     out.write_all(page)?;
-                    note(&mut contents.stretches, offset + (index * PAGE) as u64, page.len() as u64);
+                    note(
+                        &mut contents.stretches,
+                        offset + (index * PAGE) as u64,
+                        page.len() as u64,
+                    );
                 }
             }
             offset += got as u64;
@@ -78,7 +82,10 @@ pub(super) fn unpack(mut packed: File, contents: &Contents, memory: &OwnedFd, si
     let mut sum = crc32fast::Hasher::new();
     let mut chunk = vec![0; CHUNK];
     for &(offset, length) in &contents.stretches {
-        let end = offset.checked_add(length).filter(|end| *end <= size).ok_or_else(damaged)?;
+        let end = offset
+            .checked_add(length)
+            .filter(|end| *end <= size)
+            .ok_or_else(damaged)?;
         let mut at = offset;
         while at < end {
             let want = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);

@@ -74,7 +74,10 @@ pub(super) async fn ready(
         .map_err(failed())?;
     let lock = File::create(parent.join(".lock")).map_err(failed())?;
     let held = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
-    let _held = held.map_err(io::Error::other).and_then(|lock| lock).map_err(failed())?;
+    let _held = held
+        .map_err(io::Error::other)
+        .and_then(|lock| lock)
+        .map_err(failed())?;
     if let Ok(found) = Snapshot::read(&folder) {
         return Ok(found);
     }
@@ -107,10 +110,11 @@ fn key(machine: &Machine, digest: &str) -> String {
 /// The host's processor: a state with another's features would not load, and its clock runs at another speed.
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let told = text
-        .lines()
-        .take_while(|line| !line.is_empty())
-        .filter(|line| ["model name", "microcode", "flags"].iter().any(|key| line.starts_with(key)));
+    let told = text.lines().take_while(|line| !line.is_empty()).filter(|line| {
+        ["model name", "microcode", "flags"]
+            .iter()
+            .any(|key| line.starts_with(key))
+    });
     told.collect()
 }
 
@@ -133,7 +137,10 @@ impl Snapshot {
         let path = self.folder.join(DEVICE);
         let bytes = fs::read(&path).map_err(MicrovmError::file("read", &path))?;
         if crc32fast::hash(&bytes) != self.meta.device_crc32 {
-            return Err(damaged(&self.folder, "its devices are not what was saved".to_owned()));
+            return Err(damaged(
+                &self.folder,
+                "its devices are not what was saved".to_owned(),
+            ));
         }
         let fill = || -> io::Result<OwnedFd> {
             let mut file = File::from(ram::allocate(0)?);
@@ -154,8 +161,16 @@ impl Snapshot {
         let contents = self.meta.ram.clone();
         let filled = tokio::task::spawn_blocking(move || ram::unpack(packed, &contents, &memory, size)).await;
         match filled.map_err(io::Error::other).map_err(failed())? {
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
-                Err(damaged(&self.folder, "its memory is not what was saved".to_owned()))
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Err(damaged(
+                    &self.folder,
+                    "its memory is not what was saved".to_owned(),
+                ))
             }
             filled => filled.map_err(failed()),
         }
@@ -224,7 +239,10 @@ async fn make(
         Ok((work, meta))
     };
     let written = tokio::task::spawn_blocking(write).await;
-    let (work, meta) = written.map_err(io::Error::other).and_then(|done| done).map_err(failed())?;
+    let (work, meta) = written
+        .map_err(io::Error::other)
+        .and_then(|done| done)
+        .map_err(failed())?;
     let _ = fs::remove_dir_all(folder);
     fs::rename(&work, folder).map_err(failed())?;
     Ok(Snapshot {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use lodge_guest::client::{Client, Output};
 use lodge_guest::mux::Start;
+use lodge_sandbox::SandboxError;
 use lodge_sandbox::launch::{self, EngineHint, Tools};
 use lodge_sandbox::plan::{Plan, SessionSpec, plan};
 use lodge_sandbox::policy::{Policy, Profile, Tier};
@@ -40,13 +41,13 @@ pub fn state() -> PathBuf {
     let prepare = || {
         let default = || target().join("test-data/sandbox");
         let state = std::env::var_os("LODGE_TEST_SANDBOX").map_or_else(default, PathBuf::from);
-        if lodge_image::current(&state).is_err() {
-            let options = lodge_image::Options {
-                state: state.clone(),
-                ..lodge_image::Options::default()
-            };
-            lodge_image::build(&options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-        }
+        // Finds what is there, unless guest init is another by now.
+        let options = lodge_image::Options {
+            state: state.clone(),
+            init_binary: Some(init_binary()),
+            ..lodge_image::Options::default()
+        };
+        lodge_image::build(&options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
         state.canonicalize().expect("state")
     };
     STATE.get_or_init(prepare).clone()
@@ -84,6 +85,10 @@ pub struct Session {
 impl Session {
     pub fn new() -> Self {
         engine();
+        Self::without_engine()
+    }
+
+    pub fn without_engine() -> Self {
         let root = tempfile::tempdir().expect("temporary directory");
         let real = root.path().canonicalize().expect("real path");
         for name in ["workspace", "home", "harness", "state"] {
@@ -146,10 +151,14 @@ impl Session {
 
     /// `lodge-tier` and the other end of its stream.
     pub fn launch(&self, plan: &Plan, stderr: Stdio) -> (Child, OwnedFd) {
+        self.try_launch(plan, stderr).expect("command")
+    }
+
+    pub fn try_launch(&self, plan: &Plan, stderr: Stdio) -> Result<(Child, OwnedFd), SandboxError> {
         let (ours, theirs) = UnixStream::pair().expect("socket pair");
-        let mut command = launch::compile(plan, &self.tools(), &self.spec.gateway_socket).expect("command");
-        let child = command.spawn(OwnedFd::from(theirs), stderr).expect("lodge-tier");
-        (child, ours.into())
+        let mut command = launch::compile(plan, &self.tools(), &self.spec.gateway_socket)?;
+        let child = command.spawn(OwnedFd::from(theirs), stderr)?;
+        Ok((child, ours.into()))
     }
 
     /// Containers of this session that the engine has, in any state.

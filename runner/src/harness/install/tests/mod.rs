@@ -203,6 +203,33 @@ fn install_list_and_remove() {
 }
 
 #[test]
+fn npm_sees_its_registry_and_nothing_else_of_the_host() {
+    let bench = Bench::new();
+    let secret = bench.root.path().join("secret");
+    std::fs::write(&secret, "x").unwrap();
+    let seen = format!(
+        "[ -e {secret} ] && exit 71; [ \"$HOME\" = /home/guest ] || exit 72\n\
+         grep -qx registry=https://packages.example.org/ \"$HOME/.npmrc\" || exit 73\n\
+         [ -n \"$HTTPS_PROXY\" ] && [ -z \"$NO_PROXY\" ] || exit 74\n\
+         [ \"$(id -u)\" != 0 ] || exit 75\n\
+         VERSION=0.87.1\n{GOOD_NPM}",
+        secret = secret.display()
+    );
+    install(&bench.installer(&seen)).unwrap();
+}
+
+#[test]
+fn without_a_way_out_npm_is_not_even_started() {
+    let bench = Bench::new();
+    let _npm = bench.good();
+    let path = format!("{}:/usr/bin:/bin", bench.root.path().join("bin").display());
+    let installer = Installer::new(&bench.data()).unwrap().with_path(path);
+    let error = install(&installer).unwrap_err();
+    assert!(matches!(error, InstallError::NoWayOut), "{error:?}");
+    bench.assert_empty();
+}
+
+#[test]
 fn without_npm_the_error_says_what_to_do() {
     let bench = Bench::new();
     let installer = Installer::new(&bench.data())
