@@ -27,6 +27,10 @@ soak kills="200":
     cargo build --quiet -p lodge-shim -p lodge-fake-pi
     LODGE_KILLS={{kills}} cargo test --quiet -p lodge-runner --test kills -- --nocapture
 
+# The escape probes in every tier and in the sandboxes of others; writes docs/src/security/probes.md.
+probe-table *options:
+    scripts/probe-table {{options}}
+
 # Format check, clippy, licences and advisories.
 lint:
     cargo fmt --all --check
@@ -37,6 +41,7 @@ lint:
 # Format all sources.
 fmt:
     cargo fmt --all
+    cd fuzz && cargo fmt
 
 # Build the guest image twice and compare every byte.
 image-twice:
@@ -45,6 +50,14 @@ image-twice:
 # Lodge beside a plain relay and its peers; writes benches/RESULTS.md.
 bench *options:
     benches/run {{options}}
+
+# Lodge's sandboxes beside bwrap alone, codex, sandbox-runtime and Docker; writes benches/SANDBOX.md.
+bench-sandbox *options:
+    benches/sandbox {{options}}
+
+# Fuzz every parser that reads what a guest says, each that many seconds; fails on a finding.
+fuzz seconds="600" *options:
+    scripts/fuzz --seconds {{seconds}} {{options}}
 
 # Write frontend/src/protocol/generated.ts from the Rust types.
 gen-types:

@@ -4,6 +4,7 @@ use crate::ids::{MessageId, QueueId, SessionId, ToolCallId, TurnId};
 use crate::input::InputRequest;
 use crate::message::{Message, Usage};
 use crate::part::{Part, PlanEntry};
+use crate::workspace::{NetworkSummary, SeenFinding};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ts_rs::TS;
@@ -206,6 +207,15 @@ pub struct SessionState {
     /// Why the last turn failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<crate::error::ErrorBody>,
+    /// What turns left in the workspace that is worth a look: one a kind and path, the newest 500 in the order in
+    /// which they were said.
+    #[serde(default)]
+    pub findings: Vec<SeenFinding>,
+    /// The last findings were cut: there are more.
+    #[serde(default)]
+    pub findings_truncated: bool,
+    #[serde(default)]
+    pub network: NetworkSummary,
 }
 
 /// Place of a message within its session: what history pages by.

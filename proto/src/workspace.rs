@@ -1,6 +1,7 @@
 //! What lies in a session's workspace, as commands and events speak of it: files, Git, terminals, findings. All of it is
 //! read and written inside the session's sandbox. Paths are relative to the workspace and separated by `/`.
 
+use crate::event::NetworkDecision;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -164,4 +165,53 @@ pub struct Finding {
     pub path: String,
     /// One sentence for a person.
     pub detail: String,
+}
+
+/// A finding, and when it was last said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SeenFinding {
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// UTC milliseconds.
+    #[ts(type = "number")]
+    pub at: u64,
+}
+
+/// What a session's guest reached, or tried to reach, besides models.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(default)]
+pub struct NetworkSummary {
+    /// Connections that were let through.
+    #[ts(type = "number")]
+    pub allowed: u64,
+    /// Connections that were not.
+    #[ts(type = "number")]
+    pub denied: u64,
+    /// The latest 200 places, the newest first.
+    pub places: Vec<NetworkPlace>,
+}
+
+/// Connections to one place that ended the same way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct NetworkPlace {
+    /// As in `network.access`.
+    pub host: String,
+    pub port: u16,
+    pub decision: NetworkDecision,
+    /// What decided: a pattern with its list, or a key of the policy.
+    pub rule: String,
+    /// For people; empty where the rule says it all.
+    pub reason: String,
+    /// Connections that began.
+    #[ts(type = "number")]
+    pub connections: u64,
+    /// Bytes from the guest, of connections that ended.
+    #[ts(type = "number")]
+    pub sent_bytes: u64,
+    /// Bytes to the guest, of connections that ended.
+    #[ts(type = "number")]
+    pub received_bytes: u64,
+    /// UTC milliseconds of the last attempt.
+    #[ts(type = "number")]
+    pub last_at: u64,
 }

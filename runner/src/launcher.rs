@@ -141,6 +141,7 @@ fn compile(
         start,
         command_env: plan.guest_env,
         listener_fd: Some(listener_fd),
+        runner_pid: Some(std::process::id()),
         limits: limits(plan.tier),
     };
     Ok(Start {

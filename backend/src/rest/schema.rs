@@ -69,6 +69,12 @@ pub(crate) struct SessionStateSchema {
     context_tokens: Option<u64>,
     #[schema(value_type = Option<Object>)]
     last_error: Option<Value>,
+    /// What turns left in the workspace that is worth a look.
+    #[schema(value_type = Vec<Object>)]
+    findings: Vec<Value>,
+    findings_truncated: bool,
+    #[schema(value_type = Object)]
+    network: Value,
 }
 
 /// A folder that sessions may work in.
@@ -89,6 +95,7 @@ mod tests {
     use lodge_proto::command::WorkspaceInfo;
     use lodge_proto::message::Usage;
     use lodge_proto::session::{Capabilities, Phase, SessionInfo, SessionState, SessionStatus, Tier};
+    use lodge_proto::workspace::NetworkSummary;
     use lodge_proto::{ErrorBody, ErrorCode, SessionId, TurnId};
     use serde::Serialize;
     use std::collections::BTreeSet;
@@ -133,6 +140,9 @@ mod tests {
             usage: Usage::default(),
             context_tokens: Some(1),
             last_error: Some(ErrorBody::new(ErrorCode::Internal, "x")),
+            findings: vec![],
+            findings_truncated: false,
+            network: NetworkSummary::default(),
         }
     }
 

@@ -207,8 +207,14 @@ struct Docker {
 
 /// A container that sleeps.
 struct Warm {
-    docker: Docker,
     id: String,
+}
+
+/// Where the engine is, is said by `DOCKER_HOST`, to this program too.
+fn docker(arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.args(arguments);
+    command
 }
 
 impl Docker {
@@ -217,15 +223,15 @@ impl Docker {
         Ok(Self { image })
     }
 
-    /// Where the engine is, is said by `DOCKER_HOST`, to this program too.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command.args(arguments);
-        command
-    }
-
     fn run_true(&self) -> anyhow::Result<Duration> {
-        timed(&mut self.command(&["run", "--rm", "--network", "none", &self.image, TRUE]))
+        timed(&mut docker(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            &self.image,
+            TRUE,
+        ]))
     }
 
     fn warm(&self) -> anyhow::Result<Warm> {
@@ -239,14 +245,13 @@ impl Docker {
             "/bin/sleep",
             "900",
         ];
-        let output = self.command(&arguments).output()?;
+        let output = docker(&arguments).output()?;
         anyhow::ensure!(
             output.status.success(),
             "docker run: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
         Ok(Warm {
-            docker: self.clone(),
             id: String::from_utf8(output.stdout)?.trim().to_owned(),
         })
     }
@@ -254,13 +259,13 @@ impl Docker {
 
 impl Warm {
     fn exec_true(&self) -> anyhow::Result<Duration> {
-        timed(&mut self.docker.command(&["exec", &self.id, TRUE]))
+        timed(&mut docker(&["exec", &self.id, TRUE]))
     }
 
     /// The shim of this container and what runs below it.
     fn shim_pss(&self) -> anyhow::Result<u64> {
         let format = ["inspect", "--format", "{{.State.Pid}}", &self.id];
-        let output = self.docker.command(&format).output()?;
+        let output = docker(&format).output()?;
         let pid: u32 = String::from_utf8(output.stdout)?.trim().parse()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let after = stat.rsplit_once(')').context("a strange stat")?.1;
@@ -275,6 +280,6 @@ impl Warm {
 
 impl Drop for Warm {
     fn drop(&mut self) {
-        let _ = self.docker.command(&["kill", &self.id]).output();
+        let _ = docker(&["kill", &self.id]).output();
     }
 }

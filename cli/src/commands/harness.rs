@@ -10,9 +10,7 @@ use lodge_gateway::egress::decisions::Unheard;
 use lodge_gateway::egress::name::Host;
 use lodge_gateway::egress::{EgressPolicy, Settings, Unlisted};
 use lodge_proto::ErrorBody;
-use lodge_runner::harness::install::{
-    InstallError, Installer, Progress, Registry, Source, Step, WayOut,
-};
+use lodge_runner::harness::install::{InstallError, Installer, Progress, Registry, Source, Step, WayOut};
 use std::any::Any;
 use std::io::IsTerminal;
 use std::os::unix::net::UnixListener;

@@ -1,5 +1,5 @@
 /** What the sandbox has to say of a session: which hosts its programs asked for, and what a turn left in the workspace. */
-import type { Event, Finding, InputRequest, SessionState } from "../protocol/generated";
+import type { Event, Finding, InputRequest, NetworkPlace, NetworkSummary, SeenFinding } from "../protocol/generated";
 
 export type Decision = "allowed" | "denied" | "asked";
 
@@ -31,6 +31,26 @@ export const NO_NETWORK: NetworkLog = { allowed: 0, denied: 0, rows: [] };
 
 /** Destinations that are kept; a scanner must not grow the page without bound. */
 export const MAX_ROWS = 200;
+
+/** The log that a snapshot tells of. */
+export function logOf({ allowed, denied, places }: NetworkSummary): NetworkLog {
+  return { allowed, denied, rows: places.map(rowOf) };
+}
+
+function rowOf(place: NetworkPlace): AccessRow {
+  const { host, port, decision, rule, reason } = place;
+  return {
+    host,
+    port,
+    decision,
+    rule,
+    ...(reason === "" ? {} : { reason }),
+    count: place.connections,
+    sent: place.sent_bytes,
+    received: place.received_bytes,
+    lastAt: place.last_at,
+  };
+}
 
 /** One decision of the egress broker. */
 export interface Access {
@@ -94,12 +114,6 @@ export function withAccess(log: NetworkLog, access: Access): NetworkLog {
   };
 }
 
-/** Something that a turn left behind, and when it was said. */
-export interface SeenFinding extends Finding {
-  /** UTC milliseconds. */
-  readonly at: number;
-}
-
 /** Findings kept for a session. */
 export const MAX_FINDINGS = 500;
 
@@ -113,12 +127,6 @@ export function withFindings(known: readonly SeenFinding[], added: readonly Find
     byKey.set(findingKey(finding), { ...finding, at });
   }
   return [...byKey.values()].slice(-MAX_FINDINGS);
-}
-
-/** Findings that a snapshot tells of, if it tells of any; `undefined` where it leaves them to what is known. */
-export function findingsOf(state: SessionState): readonly SeenFinding[] | undefined {
-  const { findings } = state as { findings?: readonly (Finding & { readonly at?: number })[] };
-  return findings?.map((finding) => ({ ...finding, at: finding.at ?? 0 }));
 }
 
 export interface Destination {

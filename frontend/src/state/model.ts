@@ -10,13 +10,14 @@ import type {
   Phase,
   PlanEntry,
   QueueEntry,
+  SeenFinding,
   SessionInfo,
   SessionState,
   ToolCallId,
   TurnId,
   Usage,
 } from "../protocol/generated";
-import { findingsOf, NO_NETWORK, type NetworkLog, type SeenFinding } from "./guard";
+import { logOf, type NetworkLog } from "./guard";
 
 /** A tool call that runs, or has ended and whose result message has not come yet. */
 export interface ToolRun {
@@ -66,7 +67,7 @@ export interface SessionModel {
   readonly limit?: ErrorBody | undefined;
   readonly retry?: Retry | undefined;
   readonly compacting?: CompactReason | undefined;
-  /** What the egress broker decided, as far as seen. */
+  /** What the egress broker decided. */
   readonly network: NetworkLog;
   /** What turns left in the workspace that is worth a look before tools of the host meet it. */
   readonly findings: readonly SeenFinding[];
@@ -93,12 +94,10 @@ export function cursorOf(model: SessionModel): string {
 }
 
 /** What a snapshot need not hold and a page that stays open goes on knowing. */
-type Kept = Pick<SessionModel, "network" | "findings" | "findingsCut" | "limit">;
-
-const NOTHING_KEPT: Kept = { network: NO_NETWORK, findings: [], findingsCut: false };
+type Kept = Pick<SessionModel, "limit">;
 
 /** The model that a snapshot describes; it replaces what was known before, but for what only events tell. */
-export function fromSnapshot(state: SessionState, cursor: CursorParts, kept: Kept = NOTHING_KEPT): SessionModel {
+export function fromSnapshot(state: SessionState, cursor: CursorParts, kept: Kept = {}): SessionModel {
   const tools: Record<ToolCallId, ToolRun> = {};
   for (const tool of state.running_tools) {
     tools[tool.tool_call_id] = {
@@ -132,9 +131,9 @@ export function fromSnapshot(state: SessionState, cursor: CursorParts, kept: Kep
     usage: state.usage,
     contextTokens: state.context_tokens,
     lastError: state.last_error,
-    network: kept.network,
-    findings: findingsOf(state) ?? kept.findings,
-    findingsCut: kept.findingsCut,
+    network: logOf(state.network),
+    findings: state.findings,
+    findingsCut: state.findings_truncated,
     limit: kept.limit,
     stale: false,
   };

@@ -4,8 +4,8 @@ import { useId, useState } from "react";
 import { findingWords } from "../lib/sandbox";
 import { load, save } from "../lib/storage";
 import { cleanTerminal } from "../lib/terminal";
-import type { FindingKind } from "../protocol/generated";
-import { findingKey, type SeenFinding } from "../state/guard";
+import type { FindingKind, SeenFinding } from "../protocol/generated";
+import { findingKey } from "../state/guard";
 
 /** Findings up to this moment were put away by the user. They come again only when a turn finds them again. */
 function useDismissed(sessionId: string) {

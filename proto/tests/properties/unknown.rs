@@ -143,6 +143,7 @@ const REQUIRED_NOWHERE: &[&str] = &[
     "context_tokens",
     "text?",
     "persisting",
+    "truncated",
     "duration_ms",
     "delta?",
     "redacted",

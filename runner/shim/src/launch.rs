@@ -23,6 +23,8 @@ pub const EXIT_SYSTEM: u8 = 71;
 pub const EXIT_LOCKED: u8 = 73;
 /// Exit status: the journal is damaged; the message says where.
 pub const EXIT_JOURNAL: u8 = 74;
+/// Exit status: the runner that started it died before it held the journal.
+pub const EXIT_ORPHANED: u8 = 75;
 /// The line on standard output after which the socket takes connections.
 pub const READY: &str = "ready";
 
@@ -48,6 +50,10 @@ pub struct LaunchSpec {
     /// The session's gateway listener, open in the shim under this number; the command does not inherit it.
     #[serde(default)]
     pub listener_fd: Option<i32>,
+    /// The runner's process id, where the shim is its child: a shim whose runner died before it held the journal leaves
+    /// again, because the next runner may have begun to start another.
+    #[serde(default)]
+    pub runner_pid: Option<u32>,
     #[serde(default)]
     pub limits: Limits,
 }

@@ -74,10 +74,14 @@ fn noted(cx: &mut Cx<'_>, note: &Note) {
                 );
             }
         }
-        Note::Findings { items, truncated } => cx.emit(EventBody::WorkspaceFindings {
-            items: items.clone(),
-            truncated: *truncated,
-        }),
+        Note::Findings { items, truncated } => {
+            let now = cx.now();
+            cx.core.seen.found(items, *truncated, now);
+            cx.emit(EventBody::WorkspaceFindings {
+                items: items.clone(),
+                truncated: *truncated,
+            });
+        }
         Note::NetworkAccess(access) => network::accessed(cx, access),
         Note::NetworkAsked {
             question,

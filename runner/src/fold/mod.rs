@@ -22,6 +22,7 @@ mod lifecycle;
 mod network;
 mod output;
 mod record;
+mod seen;
 mod state;
 mod stream;
 #[cfg(test)]

@@ -95,6 +95,8 @@ impl Network {
 }
 
 pub(super) fn accessed(cx: &mut Cx<'_>, access: &Access) {
+    let now = cx.now();
+    cx.core.seen.accessed(access, now);
     cx.emit(EventBody::NetworkAccess {
         host: access.host.clone(),
         port: access.port,

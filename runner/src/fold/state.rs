@@ -120,6 +120,8 @@ pub(super) struct Core {
     pub(super) requests: Vec<OpenRequest>,
     #[serde(default)]
     pub(super) network: super::network::Network,
+    #[serde(default)]
+    pub(super) seen: super::seen::Seen,
     pub(super) open_messages: Vec<OpenMessage>,
     pub(super) tools: Vec<OpenTool>,
     /// Ids given to the harness's tool call ids in this turn.
@@ -174,6 +176,7 @@ impl Core {
             queue_held: false,
             requests: Vec::new(),
             network: super::network::Network::default(),
+            seen: super::seen::Seen::default(),
             open_messages: Vec::new(),
             tools: Vec::new(),
             tool_ids: BTreeMap::new(),

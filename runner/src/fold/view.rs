@@ -89,6 +89,9 @@ impl SessionFold {
             usage: core.usage,
             context_tokens: core.context_tokens,
             last_error: core.last_error.clone(),
+            findings: core.seen.findings.clone(),
+            findings_truncated: core.seen.findings_truncated,
+            network: core.seen.network.clone(),
         }
     }
 

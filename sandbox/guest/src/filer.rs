@@ -1,8 +1,8 @@
 //! `lodge-init files`: does what a [`Request`] asks, as the guest that it runs as.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,8 +10,8 @@ use std::time::UNIX_EPOCH;
 
 use lodge_guest::files::{Answer, Entry, Failure, FailureKind, Kind, MAX_WRITE, Request};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, openat,
-    readlinkat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, openat, readlinkat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -214,7 +214,7 @@ fn kind(stat: &Stat) -> Kind {
 
 fn milliseconds(stat: &Stat) -> u64 {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-    seconds.saturating_mul(1000) + u64::try_from(stat.st_mtime_nsec).unwrap_or(0) / 1_000_000
+    seconds.saturating_mul(1000) + stat.st_mtime_nsec / 1_000_000
 }
 
 /// Differs when the file does: a file that is replaced has another number, one that is written has other times.

@@ -3,7 +3,7 @@
 //! `lodge-init files` runs as an ordinary command of the guest: it can do nothing that the guest could not. It reads a
 //! [`Request`] as one line of JSON from standard input, for a write followed by the bytes, and writes
 //! `{"Ok": Answer}` or `{"Err": Failure}` as one line to standard output, for a read followed by the bytes. Paths are
-//! resolved by the kernel below the working directory; writing follows no link and replaces a file in one step.
+//! relative to the working directory and do not leave it; writing follows no link and replaces a file in one step.
 
 use serde::{Deserialize, Serialize};
 

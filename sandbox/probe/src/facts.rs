@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -26,15 +27,16 @@ pub struct Facts {
     pub workspace: PathBuf,
     /// Home of the victim.
     pub home: PathBuf,
-    /// Home of the user who runs the check.
-    pub real_home: PathBuf,
+    /// Private files and directories of the machine itself.
+    #[serde(default)]
+    pub private: Vec<Original>,
     /// Files of the victim that hold a canary.
     pub secrets: Vec<PathBuf>,
     /// Files whose content runs at the victim's next login.
     pub start_files: Vec<PathBuf>,
     pub other_workspace: PathBuf,
     /// Programs that Lodge or the victim will run.
-    pub programs: Vec<PathBuf>,
+    pub programs: Vec<Original>,
     /// Sockets of services, by family: `engine`, `session`, `display`, `lodge`.
     pub sockets: BTreeMap<String, Vec<PathBuf>>,
     pub abstract_socket: String,
@@ -53,6 +55,33 @@ pub struct Facts {
     /// Set when a broker answers behind the gateway's socket.
     pub broker: Option<BrokerFacts>,
     pub bounds: BoundsFacts,
+}
+
+/// A file or directory of the machine: a sandbox with files of its own may have another one of that name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    pub path: PathBuf,
+    inode: u64,
+    /// Seconds and nanoseconds of the last change.
+    changed: (i64, i64),
+}
+
+impl Original {
+    /// What lies at `path` now; `None` when nothing does.
+    pub fn of(path: impl Into<PathBuf>) -> Option<Self> {
+        let path = path.into();
+        let meta = std::fs::metadata(&path).ok()?;
+        Some(Self {
+            inode: meta.ino(),
+            changed: (meta.mtime(), meta.mtime_nsec()),
+            path,
+        })
+    }
+
+    /// Whether the very same thing is to be seen here.
+    pub fn is_here(&self) -> bool {
+        Self::of(&self.path).as_ref() == Some(self)
+    }
 }
 
 /// Names that the broker behind the scene's gateway socket knows.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::attack::sys::{call, text};
-use crate::facts::{BoundsFacts, FACTS, Facts, PROGRAM};
+use crate::facts::{BoundsFacts, FACTS, Facts, Original, PROGRAM};
 use crate::listeners::Listeners;
 
 /// Why no scene could be set up.
@@ -109,7 +109,7 @@ impl Scene {
             token: token.clone(),
             workspace: at.join("workspace"),
             home: at.join("home"),
-            real_home: std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from),
+            private: private(&at),
             other_workspace: at.join("other"),
             gateway: at.join("gw/gateway.sock"),
             abstract_socket: format!("lodge-{token}"),
@@ -243,13 +243,31 @@ fn files(facts: &mut Facts, canary: &str, program: &Path) -> io::Result<()> {
         fs::copy(program, &place)?;
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
     }
-    facts.programs = vec![
+    let programs = [
         root.join("harness/bin/agent"),
         "/usr/bin/bwrap".into(),
         "/bin/sh".into(),
         "/usr/bin/env".into(),
     ];
+    facts.programs = programs.into_iter().filter_map(Original::of).collect();
     Ok(())
+}
+
+/// Shadow file and homes of this machine, without what the scene itself lies in.
+fn private(scene: &Path) -> Vec<Original> {
+    let own = std::env::var_os("HOME").map(PathBuf::from);
+    let homes = fs::read_dir("/home")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let all = ["/etc/shadow".into(), "/root".into()]
+        .into_iter()
+        .chain(own)
+        .chain(homes.take(4));
+    all.filter(|path| !scene.starts_with(path))
+        .filter_map(Original::of)
+        .collect()
 }
 
 fn services(facts: &mut Facts) -> io::Result<Listeners> {

@@ -7,7 +7,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::thread;
 use std::time::SystemTime;
 
@@ -318,17 +317,17 @@ fn a_damaged_snapshot_is_made_anew() {
             .find(|path| path.is_dir())
             .expect("a snapshot")
     };
-    for name in ["ram", "device", "meta.json"] {
-        let path = snapshot().join(name);
-        let mut bytes = fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0xff;
-        fs::write(&path, bytes).unwrap();
-        let guest = start(&session);
-        assert_eq!(guest.sh("echo up"), ("up".to_owned(), Some(0)), "{name}");
-    }
+    let path = snapshot().join("ram");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&path, bytes).unwrap();
+    let guest = start(&session);
+    assert_eq!(guest.sh("echo up"), ("up".to_owned(), Some(0)));
+    drop(guest);
+    assert!(!path.exists(), "what is damaged is not kept");
     drop(start(&session));
-    assert!(Path::new(&snapshot()).join("ram").exists());
+    assert!(path.exists());
 }
 
 #[test]

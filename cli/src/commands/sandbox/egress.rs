@@ -49,17 +49,19 @@ impl Egress {
             .enable_all()
             .build()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("egress".to_owned()).spawn(move || {
-            runtime.block_on(async move {
-                let Ok(listener) = tokio::net::UnixListener::from_std(listener) else {
-                    return;
-                };
-                let shutdown = async {
-                    let _ = stopped.await;
-                };
-                lodge_gateway::egress::serve(listener, policy, settings, decisions, shutdown).await;
-            });
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("egress".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let Ok(listener) = tokio::net::UnixListener::from_std(listener) else {
+                        return;
+                    };
+                    let shutdown = async {
+                        let _ = stopped.await;
+                    };
+                    lodge_gateway::egress::serve(listener, policy, settings, decisions, shutdown).await;
+                });
+            })?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
@@ -125,7 +127,11 @@ impl Decisions for Told {
             } else {
                 &access.reason
             };
-            eprintln!("lodge: no connection to {}: {}", one_line(&place, 80), one_line(why, 120));
+            eprintln!(
+                "lodge: no connection to {}: {}",
+                one_line(&place, 80),
+                one_line(why, 120)
+            );
         }
     }
 

@@ -12,13 +12,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior, setsid, umask};
+use rustix::process::{
+    DumpableBehavior, getpid, getppid, set_child_subreaper, set_dumpable_behavior, setsid, umask,
+};
 
 use super::guest::Guest;
 use super::log::log;
 use super::{Backlog, Inputs, Lines, READ_CHUNK, Server, Shim, ShimError, Streams};
 use crate::journal::{Generation, Ids, JournalError, Kind, Recovery, Writer, now_ms};
-use crate::launch::{EXIT_JOURNAL, EXIT_LOCKED, EXIT_SPEC, EXIT_SYSTEM, EXIT_USAGE, LaunchSpec, READY};
+use crate::launch::{
+    EXIT_JOURNAL, EXIT_LOCKED, EXIT_ORPHANED, EXIT_SPEC, EXIT_SYSTEM, EXIT_USAGE, LaunchSpec, READY,
+};
 use crate::sys;
 use crate::wire::{Harness, JOURNAL_NAME};
 
@@ -49,6 +53,8 @@ enum SetupError {
         #[source]
         source: io::Error,
     },
+    #[error("the runner that started this shim is gone; the next one starts another")]
+    Orphaned,
     #[error("cannot use the journal")]
     Journal(#[from] JournalError),
     #[error("cannot write the first record")]
@@ -61,6 +67,7 @@ impl SetupError {
             Self::Usage => EXIT_USAGE,
             Self::ReadSpec(_) | Self::ParseSpec { .. } | Self::Spec(_) => EXIT_SPEC,
             Self::Journal(JournalError::Locked { .. }) => EXIT_LOCKED,
+            Self::Orphaned => EXIT_ORPHANED,
             Self::Journal(_) => EXIT_JOURNAL,
             Self::System { .. } | Self::Record(_) => EXIT_SYSTEM,
         }
@@ -123,6 +130,8 @@ fn prepare() -> Result<Shim, SetupError> {
     let signals = watch_signals()?;
     let journal_dir = dir.join(JOURNAL_NAME);
     let (mut journal, recovery) = open_journal(&journal_dir, spec.limits.segment_bytes)?;
+    // From here on a runner that comes finds the journal locked, and waits for the socket.
+    stay_only_for(spec.runner_pid)?;
     let ids = Ids::load(&journal_dir)?;
     let generation = recovery.generation.max(ids.generation()) + 1;
     journal.set_generation(generation)?;
@@ -189,6 +198,15 @@ impl Shim {
                 )
             }
         }
+    }
+}
+
+/// Nothing was promised yet, so nothing is lost by leaving.
+fn stay_only_for(runner: Option<u32>) -> Result<(), SetupError> {
+    let parent = getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    match runner {
+        Some(runner) if parent != Some(runner) => Err(SetupError::Orphaned),
+        _ => Ok(()),
     }
 }
 

@@ -270,3 +270,19 @@ fn fill_the_disk(dir: &Path) {
     assert!(full > 0 && full == room, "{full} {room}");
     println!("the disk was full {full} times");
 }
+
+#[test]
+fn a_shim_whose_runner_died_while_it_came_up_leaves_no_trace() {
+    let session = Session::new();
+    let mut spec = script(ECHO);
+    // This process is its parent.
+    spec.runner_pid = Some(std::process::id() + 1);
+    let output = spawn(session.path(), &spec).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(i32::from(EXIT_ORPHANED)));
+    assert!(!session.path().join("shim.sock").exists());
+    assert!(session.records().is_empty());
+    let mut session = session;
+    spec.runner_pid = Some(std::process::id());
+    session.start(&spec);
+    session.attach(1, 1).until(Kind::Started);
+}

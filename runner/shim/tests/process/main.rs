@@ -18,7 +18,7 @@ use lodge_shim::client;
 use lodge_shim::journal::{
     Exit, FLAG_UNTERMINATED, Generation, Kind, Oversize, StartFailed, Started, Writer,
 };
-use lodge_shim::launch::{self, EXIT_LOCKED, EXIT_SPEC, LaunchError};
+use lodge_shim::launch::{self, EXIT_LOCKED, EXIT_ORPHANED, EXIT_SPEC, LaunchError};
 use lodge_shim::wire::{
     CODE_DISK_FULL, CODE_DISK_OK, CODE_EXITED, CODE_INVALID, CODE_RANGE, CODE_VERSION, Hello,
     MIN_WIRE_VERSION, Stop, ToShim, WIRE_VERSION,

@@ -177,6 +177,7 @@ pub(crate) fn script(text: &str) -> LaunchSpec {
         },
         command_env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         listener_fd: None,
+        runner_pid: None,
         limits: Limits::default(),
     }
 }

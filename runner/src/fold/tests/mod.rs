@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that panics has failed.
 
 mod network;
+mod seen;
 mod support;
 
 use super::*;

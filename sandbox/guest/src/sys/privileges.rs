@@ -86,7 +86,8 @@ pub(crate) fn seal_settings() -> Result<(), PrivilegeError> {
         | MsFlags::MS_NOEXEC;
     mount(none, SETTINGS, none, read_only, none).map_err(failed("make /proc/sys read-only"))?;
     for path in machine_only().map_err(failed("list /proc"))? {
-        mount(Some("/dev/null"), &path, none, MsFlags::MS_BIND, none).map_err(failed("cover a file of /proc"))?;
+        mount(Some("/dev/null"), &path, none, MsFlags::MS_BIND, none)
+            .map_err(failed("cover a file of /proc"))?;
     }
     Ok(())
 }

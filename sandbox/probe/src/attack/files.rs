@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::sys::{self, call, text};
-use super::{Attack, Probe, append, create, list, open_for_writing, other_processes, read, refused, worked};
+use super::{
+    Attack, Probe, append, create, list, open_for_writing, other_processes, overwrite, read, refused, worked,
+};
 
 pub(super) const ATTACKS: &[(&str, Probe)] = &[
     ("F01", secrets),
@@ -163,38 +165,21 @@ fn scratch(attack: &mut Attack<'_>) {
     }
 }
 
+/// The machine's own, not files of that name that a sandbox has for itself.
 fn accounts(attack: &mut Attack<'_>) {
-    attack.act("read /etc/shadow", || match read("/etc/shadow")? {
-        // A file without a password is not worth the name.
-        text if text.contains('$') || attack.facts.outside => Ok(text),
-        text => refused(format!("made up: {text}")),
-    });
-    let home = &attack.facts.real_home;
-    let workspace = &attack.facts.workspace;
-    attack.act("list the operator's home", || {
-        // That the workspace lies below it is no secret.
-        let names = fs::read_dir(home)?.flatten().map(|entry| entry.path());
-        let other = names.filter(|path| !workspace.starts_with(path)).count();
-        if other == 0 {
-            refused("nothing but the way to the workspace")
-        } else {
-            Ok(format!("{other} names"))
-        }
-    });
-    attack.act("list the victim's home", || list(&attack.facts.home));
-    if home != Path::new("/root") {
-        attack.act("list /root", || list("/root"));
+    for original in &attack.facts.private {
+        attack.act(&format!("read {}", shown(&original.path)), || {
+            if !original.is_here() {
+                return refused("not the machine's");
+            }
+            if original.path.is_dir() {
+                list(&original.path)
+            } else {
+                read(&original.path)
+            }
+        });
     }
-    attack.act("list a home below /home", || {
-        let homes = fs::read_dir("/home")?.flatten();
-        let own = std::env::var("HOME").unwrap_or_default();
-        let mut others = homes
-            .map(|entry| entry.path())
-            .filter(|path| *path != Path::new(&own));
-        others
-            .find_map(|path| list(path).ok())
-            .map_or_else(|| refused("none that can be read"), Ok)
-    });
+    attack.act("list the victim's home", || list(&attack.facts.home));
 }
 
 fn other_workspaces(attack: &mut Attack<'_>) {
@@ -209,14 +194,14 @@ fn other_workspaces(attack: &mut Attack<'_>) {
 }
 
 fn programs(attack: &mut Attack<'_>) {
-    for path in &attack.facts.programs {
-        attack.act(&format!("open {} for writing", shown(path)), || {
-            open_for_writing(path)
+    for program in &attack.facts.programs {
+        attack.act(&format!("open {} for writing", shown(&program.path)), || {
+            overwrite(program)
         });
     }
-    for inside in ["/run/lodge/init", "/proc/1/exe"] {
-        attack.act(&format!("open {inside} for writing"), || open_for_writing(inside));
-    }
+    attack.act("open /run/lodge/init for writing", || {
+        open_for_writing("/run/lodge/init")
+    });
     for directory in ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin"] {
         let path = Path::new(directory).join(format!("{}-probe", attack.facts.token));
         attack.effect(&format!("create a program in {directory}"), || {

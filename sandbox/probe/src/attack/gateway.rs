@@ -106,7 +106,7 @@ fn floods(attack: &mut Attack<'_>) {
     drop(held);
     super::pause(200);
     let header = endless_header(view);
-    let bounded = matches!(header, Ok(sent) if sent < 8 << 20);
+    let bounded = matches!(header, Ok(sent) if sent < ENDLESS);
     attack.amount(
         "a header without end",
         bounded && !attack.facts.outside,
@@ -117,13 +117,16 @@ fn floods(attack: &mut Attack<'_>) {
     attack.amount("others are served meanwhile", after.is_ok(), format!("{after:?}"));
 }
 
-/// How many bytes of one header are taken; at most 8 MiB.
+/// More than the buffers of all sockets on the way hold together, in bytes.
+const ENDLESS: usize = 64 << 20;
+
+/// How many bytes of one header are taken; at most [`ENDLESS`].
 fn endless_header(facts: &Facts) -> io::Result<usize> {
     let mut stream = connect(facts)?;
     stream.write_all(b"CONNECT x:443 HTTP/1.1\r\nX-Long: ")?;
     let chunk = [b'a'; 4096];
     let mut sent = 0;
-    while sent < 8 << 20 {
+    while sent < ENDLESS {
         match stream.write(&chunk) {
             Ok(got) => sent += got,
             Err(_) => break,

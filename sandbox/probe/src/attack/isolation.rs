@@ -87,13 +87,13 @@ fn setuid_programs(attack: &mut Attack<'_>) {
         let before = rustix::process::geteuid().as_raw().to_string();
         let output = Command::new(&own).arg("euid").output()?;
         let after = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let _ = fs::remove_file(&own);
         if after.is_empty() || after == before {
             refused(format!("still {before}"))
         } else {
             Ok(format!("{before} became {after}"))
         }
     });
+    let _ = fs::remove_file(&own);
 }
 
 fn capabilities(attack: &mut Attack<'_>) {

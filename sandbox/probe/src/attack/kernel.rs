@@ -111,7 +111,13 @@ fn control_groups(attack: &mut Attack<'_>) {
         attack.act(&format!("make a group in {}", group.display()), || {
             let new = group.join(&token);
             fs::create_dir(&new)?;
-            worked(fs::remove_dir(&new), "made")
+            let real = new.join("cgroup.procs").exists();
+            fs::remove_dir(&new)?;
+            if real {
+                Ok("made".to_owned())
+            } else {
+                refused("only a directory")
+            }
         });
         for limit in [
             "pids.max",
@@ -145,8 +151,6 @@ fn sysfs(attack: &mut Attack<'_>) {
         "/sys/fs/bpf",
         "/sys/firmware/efi/efivars",
         "/sys/kernel/config",
-        "/sys/class/net",
-        "/sys/kernel",
     ] {
         attack.act(&format!("list {path}"), || list(path));
     }
@@ -160,6 +164,7 @@ fn sysfs(attack: &mut Attack<'_>) {
     ] {
         attack.act(&format!("open {path} for writing"), || open_for_writing(path));
     }
+    attack.substitute("list what is there on any machine", || list("/sys/kernel"));
 }
 
 fn masked_paths(attack: &mut Attack<'_>) {

@@ -21,7 +21,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::facts::{Facts, GuestReport, Outcome, Step};
+use crate::facts::{Facts, GuestReport, Original, Outcome, Step};
 use sys::call;
 
 /// How long one forked attempt may take.
@@ -159,6 +159,14 @@ pub(crate) fn open_for_writing(path: impl AsRef<Path>) -> Try {
         .append(true)
         .open(path)
         .map(|_| "open for writing".to_owned())
+}
+
+/// Opens a program of the machine for writing; one of the sandbox's own is no prize.
+pub(crate) fn overwrite(program: &Original) -> Try {
+    if !program.is_here() {
+        return refused("not the machine's");
+    }
+    open_for_writing(&program.path)
 }
 
 pub(crate) fn append(path: impl AsRef<Path>, text: &str) -> Try {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::sys::{self, call};
-use super::{Attack, Probe, open_for_writing, other_processes, pause, read, refused, worked};
+use super::{Attack, Probe, open_for_writing, other_processes, overwrite, pause, read, refused, worked};
 
 pub(super) const ATTACKS: &[(&str, Probe)] = &[
     ("P01", look_into),
@@ -45,8 +45,13 @@ fn helpers(attack: &Attack<'_>) -> Vec<i32> {
     if attack.facts.outside {
         return vec![attack.facts.victim];
     }
-    let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap_or(1);
-    if parent == 1 { vec![1] } else { vec![1, parent] }
+    let number = |pid: u32| i32::try_from(pid).unwrap_or(1);
+    let own = number(std::process::id());
+    // Where this program is the first process there is no helper.
+    let mut all = vec![1, number(std::os::unix::process::parent_id())];
+    all.dedup();
+    all.retain(|&pid| pid != own && pid != 0);
+    all
 }
 
 fn look_into(attack: &mut Attack<'_>) {
@@ -229,8 +234,8 @@ fn overwrite_launcher(attack: &mut Attack<'_>) {
         open_for_writing(format!("/proc/self/fd/{file}"))
     });
     for program in &attack.facts.programs {
-        attack.act(&format!("open {} for writing", program.display()), || {
-            open_for_writing(program)
+        attack.act(&format!("open {} for writing", program.path.display()), || {
+            overwrite(program)
         });
     }
 }

@@ -60,6 +60,8 @@ pub(super) fn same_walls(check: &mut Check<'_>) -> Verdict {
         }
         let shared: Vec<&str> = first
             .split_whitespace()
+            // An engine that runs as root may share its users; a guest there has no rights over them (P11).
+            .filter(|word| check.options.tier != Tier::Container || !word.starts_with("user:"))
             .filter(|word| word.contains(":[") && own.split_whitespace().any(|other| other == *word))
             .collect();
         if shared.is_empty() && first.contains("seccomp=2") {

@@ -189,21 +189,12 @@ pub(super) fn missing_wall(check: &mut Check<'_>) -> Verdict {
         let file = set.scene.facts.root.join("request.json");
         fs::write(&file, serde_json::to_vec(&request).map_err(std::io::Error::from)?)?;
         let start = |hidden: bool| -> Result<(bool, String), StageError> {
-            let mut command = Command::new("bwrap");
-            command.args(["--dev-bind", "/", "/", "--die-with-parent"]);
-            if hidden {
-                for path in hidden_paths(tier) {
-                    command.args(["--ro-bind", "/dev/null", path]);
-                }
-                command
-                    .env("DOCKER_HOST", "unix:///nonexistent")
-                    .env("CONTAINER_HOST", "unix:///nonexistent");
-            }
-            command
-                .arg("--")
-                .arg(&check.options.program)
-                .arg("start")
-                .arg(&file);
+            let mut command = if hidden {
+                without(tier, &check.options.program)
+            } else {
+                Command::new(&check.options.program)
+            };
+            command.arg("start").arg(&file);
             command
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
@@ -235,6 +226,21 @@ pub(super) fn missing_wall(check: &mut Check<'_>) -> Verdict {
         })
     };
     run().unwrap_or_else(|error| (Found::Untested, error.to_string(), Control::NotNeeded))
+}
+
+/// Runs `program` where the wall of `tier` cannot be seen.
+fn without(tier: Tier, program: &Path) -> Command {
+    let mut command = Command::new("bwrap");
+    command.args(["--dev-bind", "/", "/", "--die-with-parent"]);
+    for path in hidden_paths(tier) {
+        command.args(["--ro-bind", "/dev/null", path]);
+    }
+    command
+        .env("DOCKER_HOST", "unix:///nonexistent")
+        .env("CONTAINER_HOST", "unix:///nonexistent")
+        .arg("--")
+        .arg(program);
+    command
 }
 
 /// Programs and sockets without which there is no sandbox of that tier.

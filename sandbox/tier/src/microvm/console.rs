@@ -63,7 +63,7 @@ mod tests {
         let mut flood = vec![b'x'; 10 * KEPT];
         flood.extend(b"\nthe \x1b[31mend\r\n");
         console.clone().follow(flood.as_slice()).await;
-        assert_eq!(console.0.lock().map(|kept| kept.len()).unwrap_or(0), KEPT);
+        assert_eq!(console.0.lock().map_or(0, |kept| kept.len()), KEPT);
         assert!(
             console.last_words().ends_with(" | the [31mend"),
             "{}",

@@ -297,3 +297,69 @@ fn forget(parent: &Path, newest: &Path) {
         let _ = fs::remove_dir_all(path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(folder: &Path) -> Snapshot {
+        fs::write(folder.join(DEVICE), "devices").unwrap();
+        fs::write(folder.join(RAM), "").unwrap();
+        let meta = Meta {
+            format: FORMAT,
+            device_crc32: crc32fast::hash(b"devices"),
+            ram: ram::Contents::default(),
+        };
+        fs::write(folder.join(META), serde_json::to_vec(&meta).unwrap()).unwrap();
+        Snapshot::read(folder).unwrap()
+    }
+
+    #[test]
+    fn damaged_files_are_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert!(Snapshot::read(folder).is_err());
+        let snapshot = saved(folder);
+        assert!(snapshot.device().is_ok());
+        fs::write(folder.join(DEVICE), "Devices").unwrap();
+        assert!(matches!(snapshot.device(), Err(MicrovmError::Snapshot { .. })));
+        for text in [
+            "",
+            "{}",
+            r#"{"format":0,"device_crc32":0,"ram":{"stretches":[],"crc32":0}}"#,
+        ] {
+            fs::write(folder.join(META), text).unwrap();
+            assert!(
+                matches!(Snapshot::read(folder), Err(MicrovmError::Snapshot { .. })),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_with_more_than_was_saved_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = saved(folder.path());
+        let memory = ram::allocate(4096).unwrap();
+        snapshot.fill(&memory, 4096).await.unwrap();
+        fs::write(folder.path().join(RAM), "x").unwrap();
+        let refused = snapshot.fill(&memory, 4096).await;
+        assert!(
+            matches!(refused, Err(MicrovmError::Snapshot { .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn old_snapshots_go_and_the_newest_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let parent = parent.path();
+        let names = ["a", "b", "c", "d", "e", "f"];
+        for name in names {
+            fs::create_dir(parent.join(name)).unwrap();
+        }
+        forget(parent, &parent.join("c"));
+        assert!(parent.join("c").exists());
+        assert_eq!(fs::read_dir(parent).unwrap().count(), KEPT);
+    }
+}
