@@ -57,7 +57,6 @@ describe("the tier picker", () => {
   it("shows what the agent may do", async () => {
     await page.at("sandbox-badge").click();
     await page.at("dialog-sandbox").waitFor();
-    await page.page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
     await page.shot("what-may-it-do");
     assert.deepEqual(await page.violations(), []);
     await page.page.keyboard.press("Escape");

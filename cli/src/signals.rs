@@ -22,7 +22,7 @@ pub struct Asked {
 impl Asked {
     /// Listens from now on. A hangup that `nohup` had ignored stays ignored.
     pub fn new() -> std::io::Result<Self> {
-        let hangup = if hangup_is_ignored() {
+        let hangup = if is_ignored(1) {
             None
         } else {
             Some(signal(SignalKind::hangup())?)
@@ -50,10 +50,11 @@ impl Asked {
     }
 }
 
-/// Bit 0 of the mask of ignored signals is signal 1, HUP.
-fn hangup_is_ignored() -> bool {
+/// Whether this process ignores a signal, which is what whoever started it wanted.
+pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ignored_mask(&status) & 1 == 1
+    // Bit 0 of the mask is signal 1.
+    u32::try_from(signal - 1).is_ok_and(|bit| ignored_mask(&status).checked_shr(bit).unwrap_or(0) & 1 == 1)
 }
 
 fn ignored_mask(status: &str) -> u64 {

@@ -198,6 +198,11 @@ export class LodgePage {
 
   async shot(name) {
     mkdirSync(SHOTS, { recursive: true });
+    // What fades in is to be seen as it stays.
+    await this.page.evaluate(() => {
+      const ending = document.getAnimations().filter((one) => one.effect?.getTiming().iterations !== Infinity);
+      return Promise.all(ending.map((animation) => animation.finished.catch(() => undefined)));
+    });
     await this.page.screenshot({ path: join(SHOTS, `${name}.png`) });
   }
 

@@ -168,6 +168,7 @@ export class MockSession {
       running_tools: [...this.tools.values()], requests: this.requests, queue: this.queue, plan: this.plan,
       commands: [{ name: "compact", description: "Shorten the context" }, { name: "review", description: "Review the changes" }],
       usage: usage(this.contextTokens, 900), context_tokens: this.contextTokens, last_error: this.lastError,
+      findings: [], findings_truncated: false, network: { allowed: 0, denied: 0, places: [] },
     };
   }
 }

@@ -275,7 +275,16 @@ context_tokens?: number,
 /**
  * Why the last turn failed.
  */
-last_error?: ErrorBody, };
+last_error?: ErrorBody, 
+/**
+ * What turns left in the workspace that is worth a look: one a kind and path, the newest 500 in the order in
+ * which they were said.
+ */
+findings: Array<SeenFinding>, 
+/**
+ * The last findings were cut: there are more.
+ */
+findings_truncated: boolean, network: NetworkSummary, };
 
 /**
  * Place of a message within its session: what history pages by.
@@ -419,6 +428,69 @@ export type Finding = { kind: FindingKind, path: string,
  * One sentence for a person.
  */
 detail: string, };
+
+/**
+ * A finding, and when it was last said.
+ */
+export type SeenFinding = { 
+/**
+ * UTC milliseconds.
+ */
+at: number, kind: FindingKind, path: string, 
+/**
+ * One sentence for a person.
+ */
+detail: string, };
+
+/**
+ * Connections to one place that ended the same way.
+ */
+export type NetworkPlace = { 
+/**
+ * As in `network.access`.
+ */
+host: string, port: number, decision: NetworkDecision, 
+/**
+ * What decided: a pattern with its list, or a key of the policy.
+ */
+rule: string, 
+/**
+ * For people; empty where the rule says it all.
+ */
+reason: string, 
+/**
+ * Connections that began.
+ */
+connections: number, 
+/**
+ * Bytes from the guest, of connections that ended.
+ */
+sent_bytes: number, 
+/**
+ * Bytes to the guest, of connections that ended.
+ */
+received_bytes: number, 
+/**
+ * UTC milliseconds of the last attempt.
+ */
+last_at: number, };
+
+/**
+ * What a session's guest reached, or tried to reach, besides models.
+ */
+export type NetworkSummary = { 
+/**
+ * Connections that were let through.
+ */
+allowed: number, 
+/**
+ * Connections that were not.
+ */
+denied: number, 
+/**
+ * The latest 200 places, the newest first.
+ */
+places: Array<NetworkPlace>, };
 
 /**
  * A tier, and whether it works here.

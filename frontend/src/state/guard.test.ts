@@ -39,6 +39,18 @@ describe("network.access", () => {
     expect(network.denied).toBe(MAX_ROWS * 2);
   });
 
+  it("comes with a snapshot, and counts on from there", () => {
+    const place = { host: "a.example", port: 443, rule: "*.example", reason: "", sent_bytes: 5, received_bytes: 6, last_at: 1 };
+    const network = { allowed: 3, denied: 1, places: [{ ...place, decision: "allowed" as const, connections: 3 }] };
+    const before = model({ network });
+    expect(before.network.rows).toEqual([
+      { host: "a.example", port: 443, decision: "allowed", rule: "*.example", count: 3, sent: 5, received: 6, lastAt: 1 },
+    ]);
+    const after = play(before, access({ rule: "*.example" }));
+    expect(after.network.allowed).toBe(4);
+    expect(after.network.rows.map((row) => row.count)).toEqual([4]);
+  });
+
   it("takes nothing for a decision that is none", () => {
     expect(accessOf(access({ host: 7 }))).toBeUndefined();
     expect(accessOf(access({ decision: "maybe" }))).toBeUndefined();
@@ -57,16 +69,18 @@ describe("workspace.findings", () => {
     expect(findingsCut).toBe(true);
   });
 
-  it("are kept over turns and over a snapshot, and are bounded", () => {
+  it("are kept over turns, and are bounded", () => {
     const items = Array.from({ length: MAX_FINDINGS + 10 }, (_, at) => ({ ...hook, path: `f${at}` }));
     const before = play(model(), event(1, { event: "workspace.findings", items, truncated: false }), event(2, { event: "turn.started" }));
     expect(before.findings).toHaveLength(MAX_FINDINGS);
-    expect(fromSnapshot(state(), { epoch: "2", seq: 0 }, before).findings).toHaveLength(MAX_FINDINGS);
   });
 
-  it("come with a snapshot that has them", () => {
-    const told = { ...state(), findings: [{ ...hook, at: 7 }] };
-    expect(fromSnapshot(told, { epoch: "2", seq: 0 }).findings).toEqual([{ ...hook, at: 7 }]);
+  it("come with a snapshot, which says all of them", () => {
+    const before = play(model(), event(1, { event: "workspace.findings", items: [{ ...hook, path: "gone" }], truncated: true }));
+    const told = state({ findings: [{ ...hook, at: 7 }] });
+    const { findings, findingsCut } = fromSnapshot(told, { epoch: "2", seq: 0 }, before);
+    expect(findings).toEqual([{ ...hook, at: 7 }]);
+    expect(findingsCut).toBe(false);
   });
 
   it("are said aloud", () => {

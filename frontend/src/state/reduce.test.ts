@@ -1,8 +1,16 @@
 import { describe, expect, it } from "vitest";
 import type { Event, EventBody, Message, Part, SessionState } from "../protocol/generated";
+import type { NetworkLog } from "./guard";
 import { fromSnapshot, parseCursor, upsertMessages, withOlder, type SessionModel } from "./model";
 import { apply, reduce } from "./reduce";
 import { event, info, message, model, SESSION, text, TURN, ZERO_USAGE } from "./testing";
+
+function summary({ allowed, denied, rows }: NetworkLog): SessionState["network"] {
+  const places = rows.map(({ host, port, decision, rule, reason = "", count, sent, received, lastAt }) => ({
+    host, port, decision, rule, reason, connections: count, sent_bytes: sent, received_bytes: received, last_at: lastAt,
+  }));
+  return { allowed, denied, places };
+}
 
 /** The snapshot that a runner would send at this point of the log. */
 function snapshot(at: SessionModel): SessionState {
@@ -14,6 +22,7 @@ function snapshot(at: SessionModel): SessionState {
     })),
     requests: [...at.requests], queue: [...at.queue], plan: [...at.plan], commands: [...at.commands], mode: at.mode,
     usage: at.usage, context_tokens: at.contextTokens, last_error: at.lastError,
+    findings: [...at.findings], findings_truncated: at.findingsCut, network: summary(at.network),
   };
 }
 

@@ -22,7 +22,8 @@ export const ZERO_USAGE = { input: 0, output: 0, cache_read: 0, cache_write: 0, 
 export function state(over: Partial<SessionState> = {}): SessionState {
   return {
     session: info(), capabilities: CAPABILITIES, persisting: false, messages: [], has_older: false, streaming: [],
-    running_tools: [], requests: [], queue: [], plan: [], commands: [], usage: ZERO_USAGE, ...over,
+    running_tools: [], requests: [], queue: [], plan: [], commands: [], usage: ZERO_USAGE, findings: [], findings_truncated: false,
+    network: { allowed: 0, denied: 0, places: [] }, ...over,
   };
 }
 

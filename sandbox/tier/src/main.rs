@@ -12,8 +12,10 @@ use tokio::runtime::Runtime;
 
 const USAGE: &str = "usage: lodge-tier run --request-fd N
        lodge-tier sweep STATE
+       lodge-tier keep
 Started by Lodge. `run` reads what to run as JSON from descriptor N; descriptor 3 is the framed stream. `sweep` removes
-what killed launchers left, for Lodge's state of sandboxes in STATE.";
+what killed launchers left, for Lodge's state of sandboxes in STATE. `keep` is started by `run` and holds a snapshot's
+memory for the next one.";
 
 #[derive(Debug, thiserror::Error)]
 enum TierError {
@@ -25,6 +27,8 @@ enum TierError {
     Parent(std::io::Error),
     #[error("cannot start: {0}")]
     Runtime(std::io::Error),
+    #[error("cannot keep memory: {0}")]
+    Keep(std::io::Error),
     #[error("the process tier needs no lodge-tier")]
     Process,
     #[error(transparent)]
@@ -49,6 +53,7 @@ fn run() -> Result<(), TierError> {
     match words[..] {
         ["run", "--request-fd", fd] => serve(fd.parse().map_err(|_| TierError::Usage)?),
         ["sweep", state] => sweep(Path::new(state)),
+        ["keep"] => microvm::keep().map_err(TierError::Keep),
         _ => Err(TierError::Usage),
     }
 }

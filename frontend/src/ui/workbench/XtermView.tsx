@@ -4,6 +4,7 @@ import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { useEffect, useRef } from "react";
 import type { Size, Terminals } from "../../state/terminals";
+import { isAnswer } from "./xterm-answers";
 import { withStyleSheets } from "./xterm-document";
 
 const SCROLLBACK_LINES = 5_000;
@@ -120,10 +121,11 @@ function mount(frame: HTMLElement, { terminals, sessionId, id, readAloud }: Prop
     },
   });
   const keys = terminal.onData((text) => {
-    if (replaying === 0) terminals.type(id, text);
+    // Somebody may type while it is shown: only answers are held back.
+    if (replaying === 0 || !isAnswer(text)) terminals.type(id, text);
   });
   const raw = terminal.onBinary((text) => {
-    if (replaying === 0) terminals.typeBytes(id, Uint8Array.from(text, (letter) => letter.charCodeAt(0)));
+    terminals.typeBytes(id, Uint8Array.from(text, (letter) => letter.charCodeAt(0)));
   });
   const unfollow = followFrame(frame, fit, terminal, (size) => terminals.resize(sessionId, id, size));
   const retheme = new MutationObserver(() => {

@@ -200,10 +200,12 @@ impl Machine {
         argv.set("-cpu", cpu);
         argv.set("-smp", cpus.to_string());
         argv.set("-m", format!("{memory}M"));
+        // What is saved has to be the file's; what is restored from sealed memory cannot be.
+        let share = if begin == Begin::Cold { "on" } else { "off" };
         let ram = fds.ram;
         argv.set(
             "-object",
-            format!("memory-backend-file,id=ram,size={memory}M,mem-path=/proc/self/fd/{ram},share=on"),
+            format!("memory-backend-file,id=ram,size={memory}M,mem-path=/proc/self/fd/{ram},share={share}"),
         );
         argv.set("-chardev", format!("socket,id=console,fd={}", fds.console));
         argv.set("-serial", "chardev:console");

@@ -10,6 +10,7 @@ mod console;
 mod error;
 mod gateway;
 mod host;
+mod keeper;
 mod machine;
 mod monitor;
 mod process;
@@ -34,6 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 pub use error::{MicrovmError, ProtocolError};
+pub use keeper::keep;
 
 use crate::request::Job;
 use bridge::Machine as Link;
@@ -133,20 +135,26 @@ impl<'a> Start<'a> {
     }
 
     async fn restored(&self, snapshot: &Snapshot) -> Result<(Process, Link), MicrovmError> {
-        let memory = self.memory()?;
+        let size = self.machine.size.bytes();
+        let kept = keeper::ask(snapshot.folder(), size);
+        let fresh = kept.is_none();
+        let memory = kept.map_or_else(|| self.memory(), Ok)?;
         let device = snapshot.device()?;
         let wall = (&self.wall, true);
-        let (process, ends) =
-            process::spawn(&self.machine, Begin::Restored, &memory, self.tree.clone(), wall)?;
+        let (process, ends) = process::spawn(&self.machine, Begin::Restored, &memory, self.tree.clone(), wall)?;
         let load = async {
             let monitor = ends.monitor.ok_or_else(|| MicrovmError::Monitor {
                 reason: "there is none".to_owned(),
             })?;
             // QEMU maps the memory and does not look at it before it loads the devices.
-            let (filled, monitor) = tokio::join!(
-                snapshot.fill(&memory, self.machine.size.bytes()),
-                Monitor::connect(monitor)
-            );
+            let fill = async {
+                if fresh {
+                    snapshot.fill(&memory, size).await?;
+                    keeper::seal(&memory).map_err(MicrovmError::system("seal the machine's memory"))?;
+                }
+                Ok::<(), MicrovmError>(())
+            };
+            let (filled, monitor) = tokio::join!(fill, Monitor::connect(monitor));
             filled?;
             let mut monitor = monitor?;
             snapshot::share_memory(&mut monitor).await?;
@@ -159,6 +167,9 @@ impl<'a> Start<'a> {
             Err(_) => return Err(silent(&process, RESTORE)),
         }
         let link = self.configure(&process, Link::new(ends.stream), RESTORE).await?;
+        if fresh && let Err(error) = keeper::leave(snapshot.folder(), &memory) {
+            eprintln!("lodge-tier: the machine's memory is not kept for the next one: {error}");
+        }
         Ok((process, link))
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Contents {
 
 /// Memory of `bytes`, all zero and not there before it is touched.
 pub(super) fn allocate(bytes: u64) -> io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create("lodge-vm", MemfdFlags::CLOEXEC)?;
+    let fd = rustix::fs::memfd_create("lodge-vm", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&fd, bytes)?;
     Ok(fd)
 }

@@ -6,7 +6,7 @@
 //!
 //! A key names everything a saved state depends on. A snapshot was made without a session: nothing in it is a secret
 //! of anybody, and what two machines restored from it must not share comes with their configuration. QEMU never gets
-//! at these files: memory is copied into the machine's own before it starts.
+//! at these files: memory is copied once and sealed, see [`super::keeper`].
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -130,6 +130,10 @@ impl Snapshot {
             folder: folder.to_owned(),
             meta,
         })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The saved devices, checked, as a descriptor that QEMU reads from.
