@@ -1,7 +1,8 @@
 //! The command line of `lodge`.
 
 use crate::commands::{
-    chat, completions, debug, doctor, down, harness, image, login_link, logs, role, sandbox, sessions, status, up,
+    chat, completions, debug, doctor, down, harness, image, login_link, logs, role, sandbox, sessions,
+    status, up,
 };
 use crate::data::DataDir;
 use crate::failure::Failure;
@@ -14,9 +15,12 @@ Examples:
   lodge up --workspace ~/src                   agents may also work below ~/src
   lodge harness install pi                     install an agent
   lodge chat --harness pi --workspace . 'Fix the failing test'
+  lodge sandbox explain --workspace .          what an agent may do there
+  lodge sandbox run --workspace . -- make test run anything in a sandbox
+  lodge image build                            the guest image of containers and microVMs
   lodge doctor                                 what this machine offers, and what is missing
 
-Exit status: 0 success, 2 wrong usage, 10 to 26 and 70 one a kind of error (docs: protocol, error codes).";
+Exit status: 0 success, 2 wrong usage, 10 to 27 and 70 one a kind of error (docs: protocol, error codes).";
 
 /// Run coding agents in sandboxes, from the browser or the terminal.
 #[derive(Debug, Parser)]

@@ -41,6 +41,11 @@ impl Failure {
         self.remedy = Some(remedy.into());
         self
     }
+
+    /// What is to be done, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
 }
 
 /// An error and its causes on one line, none twice.

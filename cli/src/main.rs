@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use lodge_cli::args::Cli;
-use lodge_cli::{commands, failure};
+use lodge_cli::{commands, failure, terminal};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match commands::run(&Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{}", failure::describe(&error));
+            terminal::complain(&failure::describe(&error));
             ExitCode::from(failure::exit_code(&error))
         }
     }

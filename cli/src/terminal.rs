@@ -65,6 +65,17 @@ pub fn print(text: &str) {
     }
 }
 
+/// One line on standard error, where nobody may read any more. Also right while the terminal is in raw mode.
+pub fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let text = if out.is_terminal() {
+        text.replace('\n', "\r\n") + "\r\n"
+    } else {
+        format!("{text}\n")
+    };
+    let _ = out.write_all(text.as_bytes());
+}
+
 /// One line on standard output.
 pub fn println(text: &str) {
     print(&format!("{text}\n"));

@@ -37,6 +37,8 @@ const FUNCTION_LIMIT: usize = 80;
 
 /// Files over [`RULE`] lines, each with its reason.
 const LONG_FILES: &[(&str, &str)] = &[];
+/// Files that a program writes: nobody reads them from top to bottom.
+const GENERATED: &[&str] = &["frontend/src/protocol/generated.ts"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -179,6 +181,9 @@ fn files_are_short() {
     let mut wrong = Vec::new();
     let mut long = BTreeSet::new();
     for file in sources() {
+        if GENERATED.contains(&file.as_str()) {
+            continue;
+        }
         let lines = read(&file).lines().count();
         if lines > RULE {
             long.insert(file.clone());

@@ -10,8 +10,8 @@ import { promisify } from "node:util";
 export const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const BINARY = process.env.LODGE_BIN ?? join(REPOSITORY, "target/debug/lodge");
 const HARNESSES = join(REPOSITORY, "target/test-data/harness-cache");
-/** Guest images, which the container and the microVM tier need: `lodge image build` makes them. */
-const IMAGES = join(REPOSITORY, "target/test-data/sandbox/images");
+/** Guest images, which the container and the microVM tier need (`lodge image build` makes them), and machines that have booted. */
+const SANDBOX = join(REPOSITORY, "target/test-data/sandbox");
 const run = promisify(execFile);
 
 /** Asks until there is an answer; the last error is kept for the message. */
@@ -55,9 +55,11 @@ export class Lodge {
     mkdirSync(base, { recursive: true });
     lodge.data = mkdtempSync(join(base, "e2e-"));
     for (const folder of ["harness", "runtime"]) symlinkSync(join(HARNESSES, folder), join(lodge.data, folder));
-    if (existsSync(IMAGES)) {
+    if (existsSync(join(SANDBOX, "images"))) {
       mkdirSync(join(lodge.data, "sandbox"), { mode: 0o700 });
-      symlinkSync(IMAGES, join(lodge.data, "sandbox/images"));
+      // Snapshots belong to an image and hold nothing of a session, so they may be shared; making one takes a minute.
+      mkdirSync(join(SANDBOX, "snapshots"), { recursive: true, mode: 0o700 });
+      for (const folder of ["images", "snapshots"]) symlinkSync(join(SANDBOX, folder), join(lodge.data, "sandbox", folder));
     }
     lodge.port = await freePort();
     await lodge.up();

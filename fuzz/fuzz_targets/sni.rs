@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use lodge_egress::name::Host;
-use lodge_egress::sni::{Progress, TlsError, check, read};
+use lodge_egress::sni::{Progress, Reader, TlsError, check, read};
 
 /// A handshake message in records of `size` bytes.
 fn records(message: &[u8], size: usize) -> Vec<u8> {
@@ -18,9 +18,12 @@ fn records(message: &[u8], size: usize) -> Vec<u8> {
 }
 
 fn read_in_pieces(bytes: &[u8], step: usize) -> Result<Progress, TlsError> {
-    let mut wanted = 0;
+    let (mut wanted, mut reader) = (0, Reader::default());
     for end in (0..bytes.len()).step_by(step).chain([bytes.len()]) {
-        match read(&bytes[..end]) {
+        let afresh = read(&bytes[..end]);
+        let found = reader.read(&bytes[..end]);
+        assert_eq!(found, afresh, "what was read before makes no difference");
+        match found {
             Ok(Progress::Need(needed)) => {
                 assert!(needed > end, "it waits for what is there");
                 assert!(needed >= wanted, "what it waits for does not shrink");

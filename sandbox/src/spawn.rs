@@ -36,6 +36,8 @@ impl SandboxCommand {
         command
             .args(arguments)
             .env_clear()
+            // A terminal's Ctrl-C is for whoever started the sandbox, and passed on by them.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);

@@ -7,7 +7,7 @@
 use super::group::{Group, Lag};
 use super::internal::Replies;
 use super::signal::{CloseReason, Signal};
-use super::terminals::TerminalQueue;
+use super::terminals::{self, TerminalQueue};
 use super::wrap::{self, Field};
 use crate::upstream::UpstreamError;
 use bytes::Bytes;
@@ -278,7 +278,16 @@ impl Fanout {
         };
         let urgent = field != Field::Event || header.flags & flags::URGENT != 0;
         if let Some(client) = self.clients.get_mut(&header.channel) {
-            client.push(wrap::wrap(field, handle, text), urgent);
+            let wrapped = wrap::wrap(field, handle, text);
+            let ends_terminal = field == Field::Control && handle == 0 && terminals::is_end(text);
+            let now = if ends_terminal {
+                client.terminals.end(wrapped)
+            } else {
+                Some(wrapped)
+            };
+            if let Some(text) = now {
+                client.push(text, urgent);
+            }
         }
         Ok(())
     }
@@ -384,7 +393,8 @@ impl Fanout {
         if let Some(client) = self.clients.get_mut(&channel)
             && !drained.more
         {
-            drained.more = client.terminals.take(&mut budget, &mut drained.binaries);
+            let Drained { texts, binaries, .. } = &mut drained;
+            drained.more = client.terminals.take(&mut budget, texts, binaries);
         }
         drained
     }

@@ -2,8 +2,12 @@
 //!
 //! A client that is too slow for a terminal's output is cut off from that terminal alone. It is told, and attaches
 //! again: the runner then begins with what the terminal has shown, in a frame that says so.
+//!
+//! That a terminal has ended is a text, which waits here until the last of its output is out.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 
 /// Bytes of terminals that may wait for one client.
@@ -13,11 +17,28 @@ pub(crate) const SLICE: usize = 32 * 1024;
 /// Terminals a client can be cut off from at the same time; a runner has fewer.
 const MAX_CUT: usize = 4096;
 
+/// Whether a control without a session says that a terminal has ended.
+pub(crate) fn is_end(control: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Tag<'a> {
+        #[serde(borrow, rename = "type")]
+        tag: Cow<'a, str>,
+    }
+    serde_json::from_str::<Tag<'_>>(control).is_ok_and(|control| control.tag == "terminal_closed")
+}
+
+#[derive(Debug)]
+enum Frame {
+    /// Terminal and whole binary frame.
+    Output(u32, Bytes),
+    /// Text frame that says that a terminal has ended.
+    End(Bytes),
+}
+
 /// What waits for one client.
 #[derive(Debug, Default)]
 pub(crate) struct TerminalQueue {
-    /// Terminal and whole binary frame.
-    frames: VecDeque<(u32, Bytes)>,
+    frames: VecDeque<Frame>,
     bytes: usize,
     /// Terminals whose output is thrown away until the client is attached anew.
     cut: HashSet<u32>,
@@ -37,7 +58,7 @@ impl TerminalQueue {
             frame.put_u32_le(terminal);
             frame.put_slice(slice);
             self.bytes += frame.len();
-            self.frames.push_back((terminal, frame.freeze()));
+            self.frames.push_back(Frame::Output(terminal, frame.freeze()));
         }
         if self.bytes <= WAITING {
             return true;
@@ -49,25 +70,51 @@ impl TerminalQueue {
         false
     }
 
+    /// Queues the text that says that a terminal has ended; it is given back where nothing is ahead of it.
+    pub(crate) fn end(&mut self, text: Bytes) -> Option<Bytes> {
+        if self.frames.is_empty() {
+            return Some(text);
+        }
+        self.frames.push_back(Frame::End(text));
+        None
+    }
+
     fn forget(&mut self, terminal: u32) {
         let bytes = &mut self.bytes;
-        self.frames.retain(|(of, frame)| {
-            let keep = *of != terminal;
-            if !keep {
+        self.frames.retain(|frame| match frame {
+            Frame::Output(of, frame) if *of == terminal => {
                 *bytes -= frame.len();
+                false
             }
-            keep
+            _ => true,
         });
     }
 
-    /// Takes frames within `budget`; true when more wait.
-    pub(crate) fn take(&mut self, budget: &mut usize, out: &mut Vec<Bytes>) -> bool {
-        while *budget > 0
-            && let Some((_, frame)) = self.frames.pop_front()
-        {
-            self.bytes -= frame.len();
-            *budget = budget.saturating_sub(frame.len());
-            out.push(frame);
+    /// Takes frames within `budget`, texts into `texts`; true when more wait. Texts are written ahead of binary frames,
+    /// so one that follows a binary frame waits for the next time.
+    pub(crate) fn take(
+        &mut self,
+        budget: &mut usize,
+        texts: &mut Vec<Bytes>,
+        binaries: &mut Vec<Bytes>,
+    ) -> bool {
+        while *budget > 0 {
+            match self.frames.pop_front() {
+                Some(Frame::End(text)) if !binaries.is_empty() => {
+                    self.frames.push_front(Frame::End(text));
+                    break;
+                }
+                Some(Frame::End(text)) => {
+                    *budget = budget.saturating_sub(text.len());
+                    texts.push(text);
+                }
+                Some(Frame::Output(_, frame)) => {
+                    self.bytes -= frame.len();
+                    *budget = budget.saturating_sub(frame.len());
+                    binaries.push(frame);
+                }
+                None => break,
+            }
         }
         !self.frames.is_empty()
     }
@@ -84,7 +131,7 @@ mod tests {
 
     fn taken(queue: &mut TerminalQueue) -> Vec<(u32, usize)> {
         let mut out = Vec::new();
-        while queue.take(&mut usize::MAX.clone(), &mut out) {}
+        while queue.take(&mut usize::MAX.clone(), &mut Vec::new(), &mut out) {}
         out.iter()
             .map(|frame| {
                 let (id, bytes) = frame.split_first_chunk::<4>().unwrap();
@@ -111,6 +158,23 @@ mod tests {
         assert!(queue.push(7, b"shown", true));
         assert!(queue.push(7, b"live", false));
         assert_eq!(taken(&mut queue), [(7, 5), (7, 4)]);
+    }
+
+    #[test]
+    fn an_end_is_told_behind_the_last_output() {
+        let ended = r#"{"type":"terminal_closed","terminal_id":7}"#;
+        assert!(is_end(ended) && !is_end(r#"{"type":"terminal_lagged"}"#) && !is_end("[]"));
+        let mut queue = TerminalQueue::default();
+        let text = Bytes::from_static(b"ended");
+        assert_eq!(queue.end(text.clone()), Some(text.clone()), "nothing is ahead");
+        assert!(queue.push(7, b"last words", false));
+        assert_eq!(queue.end(text.clone()), None);
+        let (mut texts, mut binaries) = (Vec::new(), Vec::new());
+        assert!(queue.take(&mut usize::MAX.clone(), &mut texts, &mut binaries));
+        assert_eq!((texts.len(), binaries.len()), (0, 1));
+        binaries.clear();
+        assert!(!queue.take(&mut usize::MAX.clone(), &mut texts, &mut binaries));
+        assert_eq!((texts, binaries.len()), (vec![text], 0));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `lodge doctor`
 
+mod walls;
+
 use crate::data::DataDir;
-use crate::roles;
 use crate::supervise::lock;
 use crate::terminal::{one_line, print_json, println};
 use lodge_runner::harness::install::Installer;
-use lodge_sandbox::host::HostReport;
 use serde::Serialize;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -70,8 +70,7 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
 }
 
 fn examine(data: &DataDir) -> Report {
-    let mut items = sandbox();
-    items.extend(["lodge-shim", "lodge-init"].map(program));
+    let mut items = walls::all(data);
     items.extend(harnesses(data));
     items.extend([node(), npm(), disk(data), clock(), port(data)]);
     Report {
@@ -129,33 +128,6 @@ fn bad(group: &'static str, name: &str, required: bool, problem: impl Into<Strin
         detail: String::new(),
         problem,
         mend,
-    }
-}
-
-fn sandbox() -> Vec<Item> {
-    let item = |found: lodge_sandbox::host::Item| Item {
-        group: "sandbox",
-        name: found.name.to_owned(),
-        required: found.required,
-        ok: found.ok,
-        detail: found.detail,
-        problem: found.problem,
-        mend: found.mend,
-    };
-    HostReport::probe().items.into_iter().map(item).collect()
-}
-
-/// A program that starts guests and comes with this one.
-fn program(name: &str) -> Item {
-    match roles::companion(name) {
-        Ok(path) => good("sandbox", name, true, path.display().to_string()),
-        Err(failure) => bad(
-            "sandbox",
-            name,
-            true,
-            failure.to_string(),
-            "scripts/build-guest && cargo build --bins",
-        ),
     }
 }
 

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 
 /// Build and show the guest image of the container and microVM tiers.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lodge image build\n  lodge image build --harness pi\n  lodge image show --json\n\n\
+#[command(
+    after_help = "Examples:\n  lodge image build\n  lodge image build --harness pi\n  lodge image show --json\n\n\
     The image is made of Debian packages from this machine's own apt sources; equal packages give equal bytes. \
-    Container image, root, kernel and initramfs of the microVM come from the one recipe in dependencies.toml.")]
+    Container image, root, kernel and initramfs of the microVM come from the one recipe in dependencies.toml."
+)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -79,7 +81,10 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
                     eprintln!("{step}");
                 }
             };
-            (lodge_image::build(&options, &mut tell).map_err(|error| failed(&error))?, *json)
+            (
+                lodge_image::build(&options, &mut tell).map_err(|error| failed(&error))?,
+                *json,
+            )
         }
         Action::Show { json } => {
             let image = lodge_image::current(&state).map_err(|error| failed(&error))?;

@@ -46,7 +46,7 @@ describe("network.access", () => {
     expect(before.network.rows).toEqual([
       { host: "a.example", port: 443, decision: "allowed", rule: "*.example", count: 3, sent: 5, received: 6, lastAt: 1 },
     ]);
-    const after = play(before, access({ rule: "*.example" }));
+    const after = play(before, access({ host: "a.example", rule: "*.example" }));
     expect(after.network.allowed).toBe(4);
     expect(after.network.rows.map((row) => row.count)).toEqual([4]);
   });

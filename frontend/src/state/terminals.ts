@@ -169,7 +169,7 @@ export class Terminals {
       if (views.some(same)) return views;
       // A number that was free again: nothing of the older terminal belongs to this one.
       if (views.some((other) => other.id === view.id)) this.feeds.delete(view.id);
-      return [...views.filter((other) => other.id !== view.id), view].sort((a, b) => a.id - b.id);
+      return [...views.filter((other) => other.id !== view.id), view].sort((a, b) => a.openedAt - b.openedAt || a.id - b.id);
     });
   }
 

@@ -36,7 +36,7 @@ pub struct Gate {
 enum State {
     /// It is to be seen what is spoken.
     Unknown,
-    Tls,
+    Tls(sni::Reader),
     Http(Box<HttpGate>),
     Open,
 }
@@ -45,7 +45,7 @@ impl Gate {
     /// For a tunnel to `host:port`.
     pub fn new(host: Host, port: u16) -> Self {
         let state = match port {
-            HTTPS => State::Tls,
+            HTTPS => State::Tls(sni::Reader::default()),
             HTTP => State::Http(Box::new(HttpGate::new(host.clone(), port))),
             _ => State::Unknown,
         };
@@ -65,7 +65,7 @@ impl Gate {
                 return Ok(());
             };
             self.state = match spoken {
-                Spoken::Tls => State::Tls,
+                Spoken::Tls => State::Tls(sni::Reader::default()),
                 Spoken::Http => State::Http(Box::new(HttpGate::new(self.host.clone(), self.port))),
                 Spoken::Other => State::Open,
             };
@@ -76,9 +76,9 @@ impl Gate {
             State::Unknown => {}
             State::Open => out.extend_from_slice(bytes),
             State::Http(gate) => gate.feed(bytes, out)?,
-            State::Tls => {
+            State::Tls(reader) => {
                 self.buffer.extend_from_slice(bytes);
-                if !self.buffer.is_empty() && sni::check(&self.buffer, &self.host)? {
+                if !self.buffer.is_empty() && reader.check(&self.buffer, &self.host)? {
                     out.append(&mut self.buffer);
                     self.state = State::Open;
                 }
@@ -103,7 +103,7 @@ impl Gate {
     /// Whether something has begun that is to come to its end soon.
     pub fn is_waiting(&self) -> bool {
         match &self.state {
-            State::Unknown | State::Tls => !self.buffer.is_empty(),
+            State::Unknown | State::Tls(_) => !self.buffer.is_empty(),
             State::Http(gate) => gate.is_waiting(),
             State::Open => false,
         }

@@ -53,52 +53,73 @@ pub struct ClientHello {
     pub name: Option<HostName>,
 }
 
-/// Whether the bytes at the start of a connection are a client hello for `host`; `Ok(false)` while more are needed.
-pub fn check(bytes: &[u8], host: &Host) -> Result<bool, TlsError> {
-    match (read(bytes)?, host) {
-        (Progress::Need(_), _) => Ok(false),
-        (Progress::Hello(ClientHello { name: Some(name) }), Host::Name(wanted)) if name == *wanted => {
-            Ok(true)
+/// Reads the start of one connection, as often as more of it is there; what was read is not read again.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    /// Where the next record begins.
+    at: usize,
+    /// The handshake message, out of the records before.
+    hello: Vec<u8>,
+}
+
+impl Reader {
+    /// Whether `bytes`, which are all of the connection from its start, are a client hello for `host`; `Ok(false)`
+    /// while more are needed.
+    pub fn check(&mut self, bytes: &[u8], host: &Host) -> Result<bool, TlsError> {
+        match (self.read(bytes)?, host) {
+            (Progress::Need(_), _) => Ok(false),
+            (Progress::Hello(ClientHello { name: Some(name) }), Host::Name(wanted)) if name == *wanted => {
+                Ok(true)
+            }
+            (Progress::Hello(ClientHello { name: None }), Host::Name(_)) => Err(TlsError::NoName),
+            // An address has no name to be compared with; it was allowed as exactly this one.
+            (Progress::Hello(ClientHello { name: None }), Host::Address(_)) => Ok(true),
+            (Progress::Hello(_), _) => Err(TlsError::OtherName),
         }
-        (Progress::Hello(ClientHello { name: None }), Host::Name(_)) => Err(TlsError::NoName),
-        // An address has no name to be compared with; it was allowed as exactly this one.
-        (Progress::Hello(ClientHello { name: None }), Host::Address(_)) => Ok(true),
-        (Progress::Hello(_), _) => Err(TlsError::OtherName),
+    }
+
+    /// Reads a client hello, which may be spread over several records. To be given all bytes of the connection, and
+    /// not to be called again after a hello or an error.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Progress, TlsError> {
+        loop {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            match (rest.first(), rest.get(1)) {
+                (Some(&kind), _) if kind != HANDSHAKE => return Err(TlsError::NotTls),
+                (_, Some(&major)) if major != 3 => return Err(TlsError::NotTls),
+                _ => {}
+            }
+            let Some(header) = rest.get(..RECORD_HEADER) else {
+                return need(self.at + RECORD_HEADER);
+            };
+            let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+            if length == 0 || length > MAX_RECORD {
+                return Err(TlsError::Malformed);
+            }
+            let end = self.at + RECORD_HEADER + length;
+            // Also of what is there already: how the bytes came makes no difference.
+            if end > MAX_BYTES {
+                return Err(TlsError::TooLong);
+            }
+            let Some(fragment) = bytes.get(self.at + RECORD_HEADER..end) else {
+                return need(end);
+            };
+            self.hello.extend_from_slice(fragment);
+            self.at = end;
+            if let Some(body) = whole(&self.hello)? {
+                return parse(body).map(Progress::Hello);
+            }
+        }
     }
 }
 
-/// Reads a client hello, which may be spread over several records.
+/// [`Reader::check`] of bytes that are all there.
+pub fn check(bytes: &[u8], host: &Host) -> Result<bool, TlsError> {
+    Reader::default().check(bytes, host)
+}
+
+/// [`Reader::read`] of bytes that are all there.
 pub fn read(bytes: &[u8]) -> Result<Progress, TlsError> {
-    let mut hello = Vec::new();
-    let mut at = 0;
-    loop {
-        let rest = &bytes[at..];
-        match (rest.first(), rest.get(1)) {
-            (Some(&kind), _) if kind != HANDSHAKE => return Err(TlsError::NotTls),
-            (_, Some(&major)) if major != 3 => return Err(TlsError::NotTls),
-            _ => {}
-        }
-        let Some(header) = rest.get(..RECORD_HEADER) else {
-            return need(at + RECORD_HEADER);
-        };
-        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if length == 0 || length > MAX_RECORD {
-            return Err(TlsError::Malformed);
-        }
-        let end = at + RECORD_HEADER + length;
-        // Also of what is there already: how the bytes came makes no difference.
-        if end > MAX_BYTES {
-            return Err(TlsError::TooLong);
-        }
-        let Some(fragment) = bytes.get(at + RECORD_HEADER..end) else {
-            return need(end);
-        };
-        hello.extend_from_slice(fragment);
-        at = end;
-        if let Some(body) = whole(&hello)? {
-            return parse(body).map(Progress::Hello);
-        }
-    }
+    Reader::default().read(bytes)
 }
 
 fn need(bytes: usize) -> Result<Progress, TlsError> {
@@ -128,7 +149,7 @@ fn whole(hello: &[u8]) -> Result<Option<&[u8]>, TlsError> {
 }
 
 fn parse(body: &[u8]) -> Result<ClientHello, TlsError> {
-    let mut reader = Reader(body);
+    let mut reader = Fields(body);
     reader.bytes(2 + 32)?;
     let session = reader.short()?;
     let suites = reader.long()?;
@@ -140,7 +161,7 @@ fn parse(body: &[u8]) -> Result<ClientHello, TlsError> {
     if reader.0.is_empty() {
         return Ok(hello);
     }
-    let mut extensions = Reader(reader.long()?);
+    let mut extensions = Fields(reader.long()?);
     if !reader.0.is_empty() {
         return Err(TlsError::Malformed);
     }
@@ -164,8 +185,8 @@ fn parse(body: &[u8]) -> Result<ClientHello, TlsError> {
 /// The list of names, which has one.
 fn server_name(content: &[u8]) -> Result<HostName, TlsError> {
     const HOST_NAME: u8 = 0;
-    let mut outer = Reader(content);
-    let mut list = Reader(outer.long()?);
+    let mut outer = Fields(content);
+    let mut list = Fields(outer.long()?);
     let kind = list.bytes(1)?;
     let name = list.long()?;
     if !outer.0.is_empty() || !list.0.is_empty() || kind != [HOST_NAME] {
@@ -175,9 +196,9 @@ fn server_name(content: &[u8]) -> Result<HostName, TlsError> {
 }
 
 /// Reads from the front.
-struct Reader<'a>(&'a [u8]);
+struct Fields<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> Fields<'a> {
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], TlsError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(TlsError::Malformed)?;
         self.0 = rest;
@@ -328,6 +349,10 @@ pub(super) mod tests {
             match read(&bytes[..cut]) {
                 Ok(Progress::Need(needed)) => prop_assert!(needed > cut && needed <= bytes.len()),
                 other => prop_assert!(false, "{:?}", other),
+            }
+            let mut reader = Reader::default();
+            for end in (0..cut).chain([bytes.len()]) {
+                prop_assert_eq!(reader.check(&bytes[..end], &host("a.example")), Ok(end == bytes.len()));
             }
         }
 

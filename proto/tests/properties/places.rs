@@ -3,10 +3,11 @@
 use super::sessions::tier;
 use super::strategies::{made, small, text};
 use lodge_proto::command::CommandBody;
+use lodge_proto::event::NetworkDecision;
 use lodge_proto::sandbox::{ProfileChoice, SandboxChoices, TierChoice};
 use lodge_proto::workspace::{
     FileContent, FileEntry, FileKind, FileListing, FileWritten, Finding, FindingKind, GitDiff, GitEntry,
-    GitStatus, TerminalExit, TerminalInfo,
+    GitStatus, NetworkPlace, NetworkSummary, SeenFinding, TerminalExit, TerminalInfo,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -148,6 +149,33 @@ pub(crate) fn finding() -> BoxedStrategy<Finding> {
         ]),
         path: text(),
         detail: text()
+    })
+}
+
+pub(crate) fn seen_finding() -> BoxedStrategy<SeenFinding> {
+    made!(SeenFinding {
+        finding: finding(),
+        at: any::<u64>()
+    })
+}
+
+pub(crate) fn network_summary() -> BoxedStrategy<NetworkSummary> {
+    use NetworkDecision::{Allowed, Asked, Denied};
+    let place = made!(NetworkPlace {
+        host: text(),
+        port: any::<u16>(),
+        decision: select(vec![Allowed, Denied, Asked]),
+        rule: text(),
+        reason: text(),
+        connections: any::<u64>(),
+        sent_bytes: any::<u64>(),
+        received_bytes: any::<u64>(),
+        last_at: any::<u64>(),
+    });
+    made!(NetworkSummary {
+        allowed: any::<u64>(),
+        denied: any::<u64>(),
+        places: small(place)
     })
 }
 

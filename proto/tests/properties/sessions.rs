@@ -163,8 +163,14 @@ pub(crate) fn state() -> BoxedStrategy<SessionState> {
         of(any::<u64>()),
         of(error()),
     );
-    (head, middle, tail)
-        .prop_map(|(head, middle, tail)| {
+    let workspace = (
+        small(places::seen_finding()),
+        any::<bool>(),
+        places::network_summary(),
+    );
+    (head, middle, tail, workspace)
+        .prop_map(|(head, middle, tail, workspace)| {
+            let (findings, findings_truncated, network) = workspace;
             let (session, capabilities, phase, turn_id, persisting, messages, has_older) = head;
             let (streaming, running_tools, requests, queue, plan) = middle;
             let (commands, mode, usage, context_tokens, last_error) = tail;
@@ -186,6 +192,9 @@ pub(crate) fn state() -> BoxedStrategy<SessionState> {
                 usage,
                 context_tokens,
                 last_error,
+                findings,
+                findings_truncated,
+                network,
             }
         })
         .boxed()

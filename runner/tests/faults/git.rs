@@ -78,6 +78,25 @@ async fn without_a_repository_there_is_no_state() {
     world.finish();
 }
 
+/// Everything in a repository's configuration that names a program.
+fn hostile_config(program: &dyn Fn(&str) -> String, hooks: &Path) -> String {
+    format!(
+        "[core]\n\tfsmonitor = {fsmonitor}\n\tpager = {pager}\n\tsshCommand = {ssh}\n\thooksPath = {hooks}\n\
+         [filter \"evil\"]\n\tclean = {clean}\n\tsmudge = {clean}\n\
+         [diff \"evil\"]\n\ttextconv = {textconv}\n\tcommand = {command}\n[diff]\n\texternal = {external}\n\
+         [alias]\n\tstatus = !{alias}\n[pager]\n\tstatus = {pager}\n\tdiff = {pager}\n",
+        fsmonitor = program("fsmonitor"),
+        pager = program("pager"),
+        ssh = program("ssh"),
+        hooks = hooks.display(),
+        clean = program("clean"),
+        textconv = program("textconv"),
+        command = program("command"),
+        external = program("external"),
+        alias = program("alias"),
+    )
+}
+
 /// Every way in which a repository starts a program, each leaving a mark: inside where it can, and outside.
 #[tokio::test]
 async fn a_hostile_repository_runs_nothing_on_the_host() {
@@ -98,21 +117,7 @@ async fn a_hostile_repository_runs_nothing_on_the_host() {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         path.display().to_string()
     };
-    let config = format!(
-        "[core]\n\tfsmonitor = {fsmonitor}\n\tpager = {pager}\n\tsshCommand = {ssh}\n\thooksPath = {hooks}\n\
-         [filter \"evil\"]\n\tclean = {clean}\n\tsmudge = {clean}\n\
-         [diff \"evil\"]\n\ttextconv = {textconv}\n\tcommand = {command}\n[diff]\n\texternal = {external}\n\
-         [alias]\n\tstatus = !{alias}\n[pager]\n\tstatus = {pager}\n\tdiff = {pager}\n",
-        fsmonitor = program("fsmonitor"),
-        pager = program("pager"),
-        ssh = program("ssh"),
-        hooks = workspace.join("hooks").display(),
-        clean = program("clean"),
-        textconv = program("textconv"),
-        command = program("command"),
-        external = program("external"),
-        alias = program("alias"),
-    );
+    let config = hostile_config(&program, &workspace.join("hooks"));
     std::fs::create_dir(workspace.join("hooks")).unwrap();
     let hook = program("hook");
     for name in [

@@ -108,12 +108,3 @@ impl Link {
         Ok(true)
     }
 }
-
-/// What a [`Kind::Credit`] frame grants, in bytes.
-pub(crate) fn credit(frame: &Frame) -> Result<u32, MuxError> {
-    let bytes = frame.payload.as_slice().try_into();
-    bytes.map(u32::from_le_bytes).map_err(|_| MuxError::Payload {
-        kind: Kind::Credit,
-        reason: format!("{} bytes where 4 are due", frame.payload.len()),
-    })
-}

@@ -36,6 +36,8 @@ pub const CONNECTIONS: u32 = 1 << 31;
 /// Bytes that may be under way in each direction of a gateway connection before the receiver has granted more with
 /// [`Kind::Credit`].
 pub const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Input bytes that init takes of a command with [`Asks::input_credit`] and does not pass on yet.
+pub const INPUT_WINDOW: u32 = 1 << 20;
 
 /// Why a frame could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,8 +84,9 @@ pub enum Kind {
     /// Shim to init: terminal size, payload [`Resize`].
     Resize = 10,
     /// Shim to init: it takes that many more output bytes of a stream, payload `u32` little endian. Until the first
-    /// one the output of a command is not limited. On gateway connections both ways, on top of
-    /// [`CONNECTION_WINDOW`].
+    /// one the output of a command is not limited. Init to shim, for a command that was started with
+    /// [`Asks::input_credit`]: the same of its input, the first one before its [`Kind::Started`]. On gateway
+    /// connections both ways, on top of [`CONNECTION_WINDOW`].
     Credit = 11,
     /// Init to host, in a tier whose only channel is this stream: a connection to the gateway's socket was made in
     /// the guest. The stream id is init's choice, from [`CONNECTIONS`] on; ids in use are not given out again. No
@@ -145,6 +148,24 @@ pub struct Start {
     /// Size of that terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Resize>,
+}
+
+/// What the payload of [`Kind::Start`] may ask for besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asks {
+    /// Whether init grants input of the command with [`Kind::Credit`]. A host that heeds it never has frames wait
+    /// behind input that nobody reads.
+    #[serde(default)]
+    pub input_credit: bool,
+}
+
+/// [`Start`] and [`Asks`] in one payload.
+#[derive(Debug, Serialize)]
+pub struct StartAsking<'a> {
+    #[serde(flatten)]
+    pub start: &'a Start,
+    #[serde(flatten)]
+    pub asks: Asks,
 }
 
 /// Payload of [`Kind::Configure`]: what guest init takes from its environment elsewhere, and what a machine that was
@@ -280,6 +301,15 @@ impl Frame {
         serde_json::from_slice(&self.payload).map_err(|e| MuxError::Payload {
             kind: self.kind,
             reason: e.to_string(),
+        })
+    }
+
+    /// What a [`Kind::Credit`] frame grants, in bytes.
+    pub fn credit(&self) -> Result<u32, MuxError> {
+        let bytes = self.payload.as_slice().try_into();
+        bytes.map(u32::from_le_bytes).map_err(|_| MuxError::Payload {
+            kind: self.kind,
+            reason: format!("{} bytes where 4 are due", self.payload.len()),
         })
     }
 

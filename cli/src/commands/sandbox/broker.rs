@@ -208,7 +208,12 @@ async fn lease(leases: &Leases, request: BrokerRequest, log: &Log) -> Result<Lea
     let noted = log.clone();
     let notices = Listener::new(move |notice| noted.add(format!("{notice:?}\n").as_bytes()));
     leases
-        .open_on(request.listener.into(), (SessionId::new(), "check"), egress, notices)
+        .open_on(
+            request.listener.into(),
+            (SessionId::new(), "check"),
+            egress,
+            notices,
+        )
         .await
         .map_err(|error| error.to_string())
 }

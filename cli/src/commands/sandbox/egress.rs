@@ -3,7 +3,7 @@
 use super::scene::Scene;
 use crate::data::DataDir;
 use crate::failure::Failure;
-use crate::terminal::one_line;
+use crate::terminal::{complain, one_line};
 use lodge_gateway::egress::decisions::{Access, Decisions, Outcome, Question};
 use lodge_gateway::egress::{EgressPolicy, Settings, Unlisted};
 use lodge_gateway::{Config, Options};
@@ -127,21 +127,16 @@ impl Decisions for Told {
             } else {
                 &access.reason
             };
-            eprintln!(
+            complain(&format!(
                 "lodge: no connection to {}: {}",
                 one_line(&place, 80),
                 one_line(why, 120)
-            );
+            ));
         }
     }
 
-    /// There is no dialog beside a command that may own the terminal.
-    fn ask(&self, question: &Question) -> bool {
-        let place = format!("{}:{}", question.host, question.port);
-        eprintln!(
-            "lodge: {} would be asked for in a session; here it is refused",
-            one_line(&place, 80)
-        );
+    /// There is no dialog beside a command that may own the terminal. That it is refused is told by `access`.
+    fn ask(&self, _: &Question) -> bool {
         false
     }
 

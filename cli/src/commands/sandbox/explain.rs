@@ -16,7 +16,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
-    let scene = Scene::new(data, &args.which)?;
+    // Nothing is started, so nothing is left in the data directory.
+    let private = tempfile::tempdir()?;
+    let scene = Scene::new(data, &args.which, private.path())?;
     let explanation = Explanation::new(&scene.policy, &scene.plan);
     if args.json {
         print_json(&explanation)?;

@@ -4,9 +4,13 @@ mod broker;
 mod check;
 pub(super) mod egress;
 mod explain;
+mod private;
 mod run;
-mod scene;
+mod running;
+pub(super) mod scene;
+mod signals;
 mod status;
+mod workspace;
 
 use crate::data::DataDir;
 use clap::Subcommand;

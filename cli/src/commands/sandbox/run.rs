@@ -1,27 +1,35 @@
 //! `lodge sandbox run`
 
 use super::egress::Egress;
-use super::scene::{Scene, Which, unavailable};
+use super::private::Private;
+use super::running::Sandbox;
+use super::scene::{Scene, Which, tools, unavailable};
+use super::signals::{Signals, size};
 use crate::data::DataDir;
-use crate::failure::Failure;
-use lodge_guest::client::{Client, ClientError, Command, Event};
-use lodge_guest::mux::{Exit, Resize, Start};
+use crate::failure::{Failure, chain, describe};
+use crate::terminal::complain;
+use lodge_guest::client::{ClientError, Command, Event};
+use lodge_guest::mux::{Exit, Limit, Start, StartFailed};
 use lodge_proto::ErrorCode;
-use lodge_sandbox::launch;
-use lodge_sandbox::policy::Tier;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
-use signal_hook::iterator::Signals;
-use std::io::{IsTerminal, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use lodge_sandbox::policy::Policy;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::SIGPIPE;
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+
+/// As shells and `env` have it: the command was found and cannot be run.
+const CANNOT_RUN: u8 = 126;
+/// The command was not found.
+const NOT_FOUND: u8 = 127;
+/// `ENOENT`, the same on every architecture.
+const ENOENT: i32 = 2;
 
 /// What is to be run.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lodge sandbox run -- bash\n  \
+    lodge sandbox run --tier container --profile strict --workspace job -- python3 job.py < input\n\n\
+    Exit status: the command's, or 128 and the number of the signal that ended it; 126 it cannot be run, 127 there is no \
+    such command; 27 a limit was crossed; else as for every command of Lodge.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
@@ -30,19 +38,43 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
-/// How long guest init may take to say hello. A virtual machine that is emulated boots slowly on a loaded host.
-pub(super) const fn patience(tier: Tier) -> Duration {
-    Duration::from_secs(match tier {
-        Tier::Process => 20,
-        Tier::Container => 90,
-        Tier::Microvm => 240,
-    })
+/// Why the command has no exit status.
+enum Cut {
+    /// Whoever read the output is gone.
+    Unread,
+    NotStarted(StartFailed),
+    Failed(anyhow::Error),
 }
 
 pub(super) fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
-    let mut scene = Scene::new(data, &args.which)?;
-    let _egress = Egress::serve(data, &mut scene)?;
-    let sandbox = Sandbox::start(&scene)?;
+    let signals = Signals::listen()?;
+    let private = Private::new(&tools(data)?.state)
+        .map_err(|error| unavailable(format!("no private directory can be made: {error}")))?;
+    let mut scene = Scene::new(data, &args.which, private.path())?;
+    let egress = Egress::serve(data, &mut scene)?;
+    let ended = match Sandbox::start(&scene, &signals) {
+        Ok(sandbox) => {
+            let ended = converse(&sandbox, &scene, args, &signals);
+            sandbox.end();
+            ended
+        }
+        Err(error) => Err(Cut::Failed(error)),
+    };
+    drop((egress, private));
+    match (ended, signals.status()) {
+        (Ok(exit), _) => Ok(status(exit)),
+        (Err(_), Some(status)) => Ok(status),
+        (Err(Cut::Unread), None) => Ok(status(Exit {
+            code: None,
+            signal: Some(SIGPIPE),
+        })),
+        (Err(Cut::NotStarted(failed)), None) => Ok(not_started(&failed)),
+        (Err(Cut::Failed(error)), None) => Err(error),
+    }
+}
+
+/// Runs the command at this terminal, or with these pipes, until it ends.
+fn converse(sandbox: &Sandbox, scene: &Scene, args: &Args, signals: &Signals) -> Result<Exit, Cut> {
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut env = scene.plan.guest_env.clone();
     if let (true, Ok(term)) = (terminal, std::env::var("TERM")) {
@@ -56,93 +88,71 @@ pub(super) fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
         pty: terminal,
         size: terminal.then(size).flatten(),
     };
+    let failed = |error: &ClientError| Cut::Failed(unavailable(chain(error)));
+    // Before anything is typed ahead.
+    let _raw = terminal.then(Raw::begin).transpose().map_err(Cut::Failed)?;
     let command = Arc::new(sandbox.client.start(&start).map_err(|error| failed(&error))?);
-    forward_signals(&command)?;
+    signals.are_for(&command);
     feed(&command);
-    let raw = terminal.then(Raw::begin).transpose()?;
-    let ended = follow(&command);
-    drop(raw);
-    let ended = ended?;
-    sandbox.end();
-    Ok(ended)
+    follow(&command, &scene.policy)
 }
 
-/// A sandbox that runs, and the process on the host that it hangs on.
-#[derive(Debug)]
-pub(super) struct Sandbox {
-    pub(super) client: Client,
-    child: Child,
-    /// The lock on what was made in the workspace for it.
-    hold: Option<OwnedFd>,
-    state: PathBuf,
-}
-
-impl Sandbox {
-    pub(super) fn start(scene: &Scene) -> anyhow::Result<Self> {
-        let mut command = launch::compile(&scene.plan, &scene.tools, &scene.gateway_socket)
-            .map_err(|error| unavailable(crate::failure::chain(&error)))?;
-        let (ours, theirs) = UnixStream::pair()?;
-        let mut child = command
-            .spawn(theirs.into(), Stdio::inherit())
-            .map_err(|error| unavailable(crate::failure::chain(&error)))?;
-        match Client::new(ours.into(), patience(scene.plan.tier)) {
-            Ok(client) => Ok(Self {
-                client,
-                child,
-                hold: command.hold.take(),
-                state: scene.tools.state.clone(),
-            }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(unavailable(crate::failure::chain(&error)))
-            }
-        }
-    }
-
-    /// Ends what is left in it, and waits until nothing of it is there.
-    pub(super) fn end(mut self) {
-        let _ = self.client.shutdown(Duration::from_secs(10));
-        let _ = self.child.wait();
-        drop(self.hold.take());
-        if let Err(error) = lodge_sandbox::placeholder::sweep(&self.state) {
-            eprintln!("lodge: stand-ins are left in the workspace: {}", crate::failure::chain(&error));
-        }
-    }
-}
-
-fn failed(error: &ClientError) -> anyhow::Error {
-    let code = match error {
-        ClientError::Limit(_) => ErrorCode::LimitExceeded,
-        ClientError::StartFailed(_) => ErrorCode::NotFound,
-        _ => ErrorCode::SandboxUnavailable,
-    };
-    Failure::new(code, crate::failure::chain(error)).into()
-}
-
-/// Passes output on until the command ends; the status to exit with.
-fn follow(command: &Command) -> anyhow::Result<u8> {
+/// Passes output on until the command ends.
+fn follow(command: &Command, policy: &Policy) -> Result<Exit, Cut> {
     let mut limit = None;
     loop {
         match command.next_event() {
-            Event::Stdout(bytes) => write_all(&mut std::io::stdout(), &bytes)?,
-            Event::Stderr(bytes) => write_all(&mut std::io::stderr(), &bytes)?,
+            Event::Stdout(bytes) => write_all(std::io::stdout().lock(), "standard output", &bytes)?,
+            Event::Stderr(bytes) => write_all(std::io::stderr().lock(), "standard error", &bytes)?,
             Event::Limit(crossed) => limit = Some(crossed),
-            Event::StartFailed(refused) => return Err(failed(&ClientError::StartFailed(refused))),
-            Event::Exit(_) | Event::Gone if limit.is_some() => {
-                return Err(limit.map_or_else(|| failed(&ClientError::Gone), |limit| {
-                    failed(&ClientError::Limit(limit))
-                }));
+            Event::StartFailed(failed) => return Err(Cut::NotStarted(failed)),
+            Event::Exit(exit) if limit.is_none() => return Ok(exit),
+            Event::Exit(_) | Event::Gone => {
+                let error = limit.map_or_else(
+                    || unavailable(ClientError::Gone.to_string()),
+                    |limit| exceeded(&limit, policy),
+                );
+                return Err(Cut::Failed(error));
             }
-            Event::Exit(exit) => return Ok(status(exit)),
-            Event::Gone => return Err(failed(&ClientError::Gone)),
         }
     }
 }
 
-fn write_all(out: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
-    out.write_all(bytes)?;
-    out.flush()
+fn exceeded(limit: &Limit, policy: &Policy) -> anyhow::Error {
+    let Limit { key, allowed, found } = limit;
+    let unit = match key.as_str() {
+        "limits.processes" | "limits.open_files" => "",
+        key if key.ends_with("_seconds") => " s",
+        _ => " bytes",
+    };
+    let what =
+        format!("{key} was crossed and the sandbox was ended: {allowed}{unit} allowed, {found}{unit} found");
+    Failure::new(ErrorCode::LimitExceeded, what)
+        .at(policy.place(key))
+        .mend("make do with less, or raise it there")
+        .into()
+}
+
+fn not_started(failed: &StartFailed) -> u8 {
+    let failure = Failure::new(ErrorCode::NotFound, failed.error.as_str())
+        .mend("name a program of the guest: lodge sandbox run -- sh -c 'command -v NAME'");
+    complain(&describe(&failure.into()));
+    if failed.errno == ENOENT {
+        NOT_FOUND
+    } else {
+        CANNOT_RUN
+    }
+}
+
+fn write_all(mut out: impl Write, name: &str, bytes: &[u8]) -> Result<(), Cut> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Cut::Unread),
+        Err(error) => {
+            let what = format!("{name} cannot be written to: {error}");
+            Err(Cut::Failed(Failure::new(ErrorCode::Internal, what).into()))
+        }
+    }
 }
 
 /// As a shell says it: 128 and the signal.
@@ -155,44 +165,17 @@ fn feed(command: &Arc<Command>) {
     let command = Arc::clone(command);
     std::thread::spawn(move || {
         let mut stdin = std::io::stdin().lock();
-        let mut chunk = [0; 32 << 10];
+        let mut chunk = vec![0; 32 << 10];
         loop {
             match stdin.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(count) if command.write(&chunk[..count]).is_ok() => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => return,
             }
         }
         let _ = command.close_stdin();
     });
-}
-
-fn forward_signals(command: &Arc<Command>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH])?;
-    let command = Arc::clone(command);
-    std::thread::spawn(move || {
-        for signal in signals.forever() {
-            let passed = match (signal, size()) {
-                (SIGWINCH, Some(size)) => command.resize(size),
-                (SIGWINCH, None) => Ok(()),
-                (signal, _) => command.signal(signal),
-            };
-            if passed.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
-}
-
-/// Of the terminal this runs at.
-fn size() -> Option<Resize> {
-    let size = tcgetwinsize(std::io::stdout()).ok()?;
-    Some(Resize {
-        rows: size.ws_row,
-        cols: size.ws_col,
-    })
 }
 
 /// The terminal in raw mode: the one inside does the line editing.

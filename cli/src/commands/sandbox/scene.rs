@@ -1,7 +1,8 @@
 //! A sandbox as the command line asks for it: policy, plan, and what a session would otherwise bring.
 
+use super::workspace;
 use crate::data::DataDir;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::roles::companion;
 use clap::ValueEnum;
 use lodge_proto::ErrorCode;
@@ -31,6 +32,9 @@ pub(super) struct Which {
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
 }
+
+/// How what the command line asks for is called in errors of a policy.
+const WISH: &str = "the request";
 
 /// A profile on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,28 +87,23 @@ pub(super) struct Scene {
     pub(super) gateway_socket: PathBuf,
     /// The guest's only way out; whoever serves it takes it.
     pub(super) gateway: Option<UnixListener>,
-    /// Private home and gateway socket; gone with the scene.
-    _private: tempfile::TempDir,
 }
 
 impl Scene {
-    /// Reads the policy and makes the plan; nothing runs yet.
-    pub(super) fn new(data: &DataDir, which: &Which) -> anyhow::Result<Self> {
-        let workspace = real_directory(&which.workspace)?;
+    /// Reads the policy and makes the plan; nothing runs yet. `private` is an empty directory for the guest's home and
+    /// the gateway's socket.
+    pub(super) fn new(data: &DataDir, which: &Which, private: &Path) -> anyhow::Result<Self> {
+        let workspace = workspace::real(&which.workspace, data)?;
         let policy = policy(data, which, &workspace)?;
         let tools = tools(data)?;
-        let private = tempfile::Builder::new()
-            .prefix("lodge-sandbox-")
-            .tempdir()
-            .map_err(|error| unavailable(format!("no private directory can be made: {error}")))?;
-        let base = private.path().canonicalize()?;
+        let base = private.canonicalize()?;
         let home = base.join("home");
         let gateway_directory = base.join("gw");
         for directory in [&home, &gateway_directory] {
             DirBuilder::new().mode(0o700).create(directory)?;
         }
         let gateway_socket = gateway_directory.join("gateway.sock");
-        let gateway = UnixListener::bind(&gateway_socket)?;
+        let gateway = lodge_proto::sock::bind(&gateway_socket)?;
         let spec = SessionSpec {
             workspace,
             private_home: home,
@@ -115,15 +114,14 @@ impl Scene {
             gid: rustix::process::getgid().as_raw(),
             session_id: "sandbox-run".to_owned(),
         };
-        let view = HostView::probe(&policy, &spec).map_err(|error| denied(&error, None))?;
-        let plan = plan::plan(&policy, &spec, &view).map_err(|error| denied(&error, which.policy.as_deref()))?;
+        let view = HostView::probe(&policy, &spec).map_err(|error| denied(&error))?;
+        let plan = plan::plan(&policy, &spec, &view).map_err(|error| denied(&error))?;
         Ok(Self {
             policy,
             plan,
             tools,
             gateway_socket,
             gateway: Some(gateway),
-            _private: private,
         })
     }
 }
@@ -152,42 +150,28 @@ fn policy(data: &DataDir, which: &Which, workspace: &Path) -> anyhow::Result<Pol
         profile: which.profile.map(Profile::from),
         tier: which.tier.map(Tier::from),
     };
-    files.load(workspace, wish).map_err(|error| {
-        let remedy = match &error {
-            PolicyError::Loosens { .. } => "tighten it, or loosen the file that stands above",
-            _ => "mend that key; examples/config/sandbox.toml explains every key",
-        };
-        Failure::new(ErrorCode::SandboxDenied, error.to_string())
-            .mend(remedy)
-            .into()
-    })
+    files
+        .load(workspace, wish)
+        .map_err(|error| refused(&error).into())
 }
 
-fn real_directory(path: &Path) -> anyhow::Result<PathBuf> {
-    match path.canonicalize() {
-        Ok(real) if real.is_dir() => Ok(real),
-        Ok(_) => Err(
-            Failure::new(ErrorCode::InvalidArgument, "the workspace is not a directory")
-                .at(path.display().to_string())
-                .mend("name an existing directory with --workspace DIR")
-                .into(),
-        ),
-        Err(error) => Err(
-            Failure::new(ErrorCode::NotFound, format!("the workspace cannot be used: {error}"))
-                .at(path.display().to_string())
-                .mend("name an existing directory with --workspace DIR")
-                .into(),
-        ),
-    }
+/// A policy that cannot be used. It names its file and key itself.
+pub(in crate::commands) fn refused(error: &PolicyError) -> Failure {
+    let remedy = match error {
+        PolicyError::Read { .. } => "make it a readable file; examples/config/sandbox.toml is one",
+        PolicyError::Invalid { .. } => "mend that key; examples/config/sandbox.toml explains every key",
+        PolicyError::Loosens { file, .. } if file.as_os_str() == WISH => {
+            "ask for less, or loosen the policy; lodge sandbox explain shows it"
+        }
+        PolicyError::Loosens { .. } => "tighten it, or loosen the file that stands above",
+    };
+    Failure::new(ErrorCode::SandboxDenied, chain(error)).mend(remedy)
 }
 
-fn denied(error: &(impl std::error::Error + ?Sized), file: Option<&Path>) -> anyhow::Error {
-    let mut failure = Failure::new(ErrorCode::SandboxDenied, crate::failure::chain(error))
-        .mend("lodge sandbox explain shows the policy; docs: sandbox policy");
-    if let Some(file) = file {
-        failure = failure.at(file.display().to_string());
-    }
-    failure.into()
+fn denied(error: &(impl std::error::Error + ?Sized)) -> anyhow::Error {
+    Failure::new(ErrorCode::SandboxDenied, chain(error))
+        .mend("mend what is named; lodge sandbox explain shows the whole policy")
+        .into()
 }
 
 pub(super) fn unavailable(what: String) -> anyhow::Error {

@@ -11,14 +11,22 @@ const ANOTHER: &str = "name another directory with --workspace DIR";
 /// to that has what shells and programs start.
 pub(super) fn real(path: &Path, data: &DataDir) -> anyhow::Result<PathBuf> {
     let wrong = |code, what: String| {
-        let failure = Failure::new(code, what).at(path.display().to_string()).mend(ANOTHER);
+        let failure = Failure::new(code, what)
+            .at(path.display().to_string())
+            .mend(ANOTHER);
         anyhow::Error::from(failure)
     };
-    let real = path
-        .canonicalize()
-        .map_err(|error| wrong(ErrorCode::NotFound, format!("the workspace cannot be used: {error}")))?;
+    let real = path.canonicalize().map_err(|error| {
+        wrong(
+            ErrorCode::NotFound,
+            format!("the workspace cannot be used: {error}"),
+        )
+    })?;
     if !real.is_dir() {
-        return Err(wrong(ErrorCode::InvalidArgument, "the workspace is not a directory".to_owned()));
+        return Err(wrong(
+            ErrorCode::InvalidArgument,
+            "the workspace is not a directory".to_owned(),
+        ));
     }
     if real.to_str().is_none() {
         let what = "the workspace's path is not UTF-8".to_owned();
@@ -34,14 +42,18 @@ pub(super) fn real(path: &Path, data: &DataDir) -> anyhow::Result<PathBuf> {
 fn reason(workspace: &Path, data: &Path, home: Option<&Path>) -> Option<&'static str> {
     let home = home.and_then(|home| home.canonicalize().ok());
     if data.starts_with(workspace) {
-        return Some("the workspace holds Lodge's data directory, with keys and the history of every session");
+        return Some(
+            "the workspace holds Lodge's data directory, with keys and the history of every session",
+        );
     }
     if workspace.starts_with(data) && !workspace.starts_with(data.join("workspaces")) {
         return Some("the workspace lies in Lodge's data directory, beside its folder for workspaces");
     }
     // A home that is the root is nobody's.
     if home.is_some_and(|home| home.parent().is_some() && home.starts_with(workspace)) {
-        return Some("the workspace is the home directory, or holds it: with it a guest gets keys and start-up files");
+        return Some(
+            "the workspace is the home directory, or holds it: with it a guest gets keys and start-up files",
+        );
     }
     None
 }

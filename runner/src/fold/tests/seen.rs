@@ -92,7 +92,11 @@ fn they_are_in_stored_states_and_older_ones_are_read_without() {
     let kept = SessionFold::from_snapshot(&bytes).unwrap();
     assert_eq!(kept.state().findings, session.fold.state().findings);
     let mut stored: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    stored["fold"]["core"].as_object_mut().unwrap().remove("seen").unwrap();
+    stored["fold"]["core"]
+        .as_object_mut()
+        .unwrap()
+        .remove("seen")
+        .unwrap();
     let old = SessionFold::from_snapshot(&serde_json::to_vec(&stored).unwrap()).unwrap();
     assert!(old.state().findings.is_empty());
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use lodge_guest::mux::{Exit, Kind, MAX_OUTPUT_CHUNK, Resize};
+use lodge_guest::mux::{Asks, Exit, INPUT_WINDOW, Kind, MAX_OUTPUT_CHUNK, Resize};
 use nix::unistd::Pid;
 
 use crate::buffer::{Buffer, read_once};
@@ -83,10 +83,15 @@ pub(super) struct Stdin {
     pub(super) waiting: Buffer,
     terminal: bool,
     ended: bool,
+    /// Bytes that came and were not granted anew; `None` where nobody asked for grants.
+    owed: Option<u64>,
 }
 
 impl Stdin {
     fn push(&mut self, bytes: &[u8]) {
+        if let Some(owed) = &mut self.owed {
+            *owed += bytes.len() as u64;
+        }
         let Some(pipe) = self.pipe.as_ref().filter(|_| !self.ended) else {
             return;
         };
@@ -114,6 +119,18 @@ impl Stdin {
         self.pipe = None;
         self.waiting.clear();
     }
+
+    /// How many bytes may come in place of those that were read, or that nobody will ever read. Small amounts wait
+    /// for more unless they are all there is.
+    fn due(&mut self) -> Option<u32> {
+        let owed = self.owed.as_mut()?;
+        let gone = owed.saturating_sub(self.waiting.len() as u64);
+        if gone == 0 || (gone < u64::from(INPUT_WINDOW / 4) && !self.waiting.is_empty()) {
+            return None;
+        }
+        *owed -= gone;
+        Some(u32::try_from(gone).unwrap_or(u32::MAX))
+    }
 }
 
 #[derive(Debug)]
@@ -129,7 +146,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    pub(super) fn new(spawned: Spawned) -> io::Result<Self> {
+    pub(super) fn new(spawned: Spawned, asks: Asks) -> io::Result<Self> {
         let Spawned {
             pid,
             stdin,
@@ -147,6 +164,7 @@ impl Command {
                 waiting: Buffer::default(),
                 terminal,
                 ended: false,
+                owed: asks.input_credit.then_some(0),
             },
             stdout: Output::new(stdout, Kind::Stdout, terminal)?,
             stderr: Output::new(stderr, Kind::Stderr, false)?,
@@ -220,6 +238,14 @@ impl Command {
             *credit = credit.saturating_sub(got as u64);
         }
         Ok(got)
+    }
+
+    /// Grants further input for what was passed on.
+    pub(super) fn grant_input(&mut self, stream: u32, link: &mut Link) -> Result<(), LinkError> {
+        match self.stdin.due() {
+            Some(bytes) => link.send(Kind::Credit, stream, &bytes.to_le_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// Announces the exit when it is due; otherwise says how long until it is.

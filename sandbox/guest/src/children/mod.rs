@@ -8,13 +8,14 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use lodge_guest::mux::{
-    CONNECTIONS, Exit, Frame, Kind, MAX_OUTPUT_CHUNK, MuxError, Resize, Signal, Start, StartFailed, Started,
+    Asks, CONNECTIONS, Exit, Frame, INPUT_WINDOW, Kind, MAX_OUTPUT_CHUNK, MuxError, Resize, Signal, Start,
+    StartFailed, Started,
 };
 use lodge_guest::walls::Limits;
 use nix::sys::signal::{self, killpg};
 use nix::unistd::Pid;
 
-use crate::link::{Link, LinkError, credit};
+use crate::link::{Link, LinkError};
 use crate::poller::{Poller, Token};
 use crate::sys;
 use command::Command;
@@ -63,13 +64,19 @@ impl Children {
     }
 
     pub(crate) fn start(&mut self, frame: &Frame, link: &mut Link) -> Result<(), LinkError> {
-        match self.try_start(frame) {
-            Ok(pid) => link.send_json(Kind::Started, frame.stream, &Started { pid: pid.as_raw() }),
+        let asks: Asks = frame.parse().unwrap_or_default();
+        match self.try_start(frame, asks) {
+            Ok(pid) => {
+                if asks.input_credit {
+                    link.send(Kind::Credit, frame.stream, &INPUT_WINDOW.to_le_bytes())?;
+                }
+                link.send_json(Kind::Started, frame.stream, &Started { pid: pid.as_raw() })
+            }
             Err(failed) => link.send_json(Kind::StartFailed, frame.stream, &failed),
         }
     }
 
-    fn try_start(&mut self, frame: &Frame) -> Result<Pid, StartFailed> {
+    fn try_start(&mut self, frame: &Frame, asks: Asks) -> Result<Pid, StartFailed> {
         let start: Start = frame
             .parse()
             .map_err(|error: MuxError| refused(error.to_string(), libc::EINVAL))?;
@@ -99,7 +106,7 @@ impl Children {
             )
         };
         let spawned = sys::spawn(&start, &self.limits).map_err(failed)?;
-        let command = Command::new(spawned).map_err(failed)?;
+        let command = Command::new(spawned, asks).map_err(failed)?;
         let pid = command.pid;
         self.commands.insert(frame.stream, command);
         Ok(pid)
@@ -133,7 +140,7 @@ impl Children {
     }
 
     pub(crate) fn credit(&mut self, frame: &Frame) -> Result<(), LinkError> {
-        let granted = credit(frame)?;
+        let granted = frame.credit()?;
         if let Some(command) = self.commands.get_mut(&frame.stream) {
             command.grant(granted);
         }
@@ -200,6 +207,7 @@ impl Children {
             if command.unsure() {
                 self.output += command.pump((stream, Kind::Stdout), &mut self.chunk, link)? as u64;
             }
+            command.grant_input(stream, link)?;
             let wait = command.settle(stream, now, link)?;
             next = next.into_iter().chain(wait).min();
         }

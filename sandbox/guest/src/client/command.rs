@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::queue::Queue;
-use super::{ClientError, Event, Shared};
+use super::{ClientError, Ends, Event, Shared};
 use crate::mux::{Exit, Frame, Kind, MAX_OUTPUT_CHUNK, Resize, Signal};
 
 /// Everything a command gave.
@@ -20,12 +19,12 @@ pub struct Output {
 pub struct Command {
     id: u32,
     shared: Arc<Shared>,
-    queue: Arc<Queue>,
+    ends: Ends,
 }
 
 impl Command {
-    pub(super) fn new(id: u32, shared: Arc<Shared>, queue: Arc<Queue>) -> Self {
-        Self { id, shared, queue }
+    pub(super) fn new(id: u32, shared: Arc<Shared>, ends: Ends) -> Self {
+        Self { id, shared, ends }
     }
 
     /// The stream id.
@@ -33,11 +32,15 @@ impl Command {
         self.id
     }
 
-    /// Sends bytes to its standard input; blocks while the sandbox takes none.
-    pub fn write(&self, bytes: &[u8]) -> Result<(), ClientError> {
-        bytes
-            .chunks(MAX_OUTPUT_CHUNK)
-            .try_for_each(|chunk| self.shared.send(Kind::Stdin, self.id, chunk))
+    /// Sends bytes to its standard input; blocks while it reads none. Signals and other commands are not held up.
+    pub fn write(&self, mut bytes: &[u8]) -> Result<(), ClientError> {
+        while !bytes.is_empty() {
+            let taken = self.ends.input.take(bytes.len().min(MAX_OUTPUT_CHUNK));
+            let (now, later) = bytes.split_at(taken);
+            self.shared.send(Kind::Stdin, self.id, now)?;
+            bytes = later;
+        }
+        Ok(())
     }
 
     /// Ends its standard input. On a terminal: the end-of-file character, where the program reads lines.
@@ -60,14 +63,14 @@ impl Command {
     /// Waits for the next event. After the last one (see [`Event`]) there is none: it blocks for ever.
     pub fn next_event(&self) -> Event {
         // Without a deadline there always is one.
-        let event = self.queue.pop(None).unwrap_or(Event::Gone);
+        let event = self.ends.queue.pop(None).unwrap_or(Event::Gone);
         self.consumed(&event);
         event
     }
 
     /// The next event; `None` when none came before `deadline`.
     pub fn next_event_before(&self, deadline: Instant) -> Option<Event> {
-        let event = self.queue.pop(Some(deadline))?;
+        let event = self.ends.queue.pop(Some(deadline))?;
         self.consumed(&event);
         Some(event)
     }

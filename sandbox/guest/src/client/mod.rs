@@ -6,6 +6,7 @@
 //! sandbox.
 
 mod command;
+mod input;
 mod queue;
 
 use std::collections::HashMap;
@@ -20,7 +21,11 @@ use std::time::{Duration, Instant};
 
 pub use command::{Command, Output};
 
-use crate::mux::{self, CONNECTIONS, Decoder, Exit, Frame, Hello, Kind, Limit, MuxError, Start, StartFailed};
+use crate::mux::{
+    self, Asks, CONNECTIONS, Decoder, Exit, Frame, Hello, Kind, Limit, MuxError, Start, StartAsking,
+    StartFailed,
+};
+use input::Input;
 use queue::Queue;
 
 /// Output bytes of one command that may wait for its reader.
@@ -91,7 +96,14 @@ struct State {
     hello: Option<Hello>,
     limit: Option<Limit>,
     ended: bool,
-    commands: HashMap<u32, Arc<Queue>>,
+    commands: HashMap<u32, Ends>,
+}
+
+/// What a command gives and may be given.
+#[derive(Debug, Clone, Default)]
+struct Ends {
+    queue: Arc<Queue>,
+    input: Arc<Input>,
 }
 
 #[derive(Debug)]
@@ -166,8 +178,9 @@ impl Shared {
         self.hang_up();
         let mut state = self.state();
         state.ended = true;
-        for (_, queue) in state.commands.drain() {
-            queue.push(Event::Gone);
+        for (_, ends) in state.commands.drain() {
+            ends.input.end();
+            ends.queue.push(Event::Gone);
         }
         drop(state);
         self.changed.notify_all();
@@ -184,15 +197,28 @@ impl Shared {
             }
             Kind::Limit => {
                 let limit: Limit = frame.parse()?;
-                for queue in state.commands.values() {
-                    queue.push(Event::Limit(limit.clone()));
+                for ends in state.commands.values() {
+                    ends.queue.push(Event::Limit(limit.clone()));
                 }
                 state.limit = Some(limit);
                 return Ok(());
             }
             Kind::Stdout if !frame.payload.is_empty() => Event::Stdout(frame.payload),
             Kind::Stderr if !frame.payload.is_empty() => Event::Stderr(frame.payload),
-            Kind::Started | Kind::Stdout | Kind::Stderr => return Ok(()),
+            Kind::Stdout | Kind::Stderr => return Ok(()),
+            Kind::Started => {
+                if let Some(ends) = state.commands.get(&frame.stream) {
+                    ends.input.start();
+                }
+                return Ok(());
+            }
+            Kind::Credit => {
+                let granted = frame.credit()?;
+                if let Some(ends) = state.commands.get(&frame.stream) {
+                    ends.input.grant(granted);
+                }
+                return Ok(());
+            }
             Kind::Exit => Event::Exit(frame.parse()?),
             Kind::StartFailed => Event::StartFailed(frame.parse()?),
             kind => {
@@ -203,14 +229,18 @@ impl Shared {
             }
         };
         // Nobody is interested in the late output of a command that has ended.
-        let queue = if matches!(event, Event::Exit(_) | Event::StartFailed(_)) {
+        let last = matches!(event, Event::Exit(_) | Event::StartFailed(_));
+        let ends = if last {
             state.commands.remove(&frame.stream)
         } else {
             state.commands.get(&frame.stream).cloned()
         };
         drop(state);
-        if let Some(queue) = queue {
-            queue.push(event);
+        if let Some(ends) = ends {
+            if last {
+                ends.input.end();
+            }
+            ends.queue.push(event);
         }
         Ok(())
     }
@@ -262,9 +292,10 @@ impl Client {
         }
         // The credit travels with the start, so that it is there before the first output.
         let mut bytes = Vec::new();
-        Frame::json(Kind::Start, id, start)?.encode_into(&mut bytes)?;
+        let asks = Asks { input_credit: true };
+        Frame::json(Kind::Start, id, &StartAsking { start, asks })?.encode_into(&mut bytes)?;
         mux::encode_into(Kind::Credit, id, &WINDOW.to_le_bytes(), &mut bytes)?;
-        let queue = Arc::new(Queue::default());
+        let ends = Ends::default();
         {
             let mut state = self.shared.state();
             if state.ended {
@@ -273,13 +304,13 @@ impl Client {
             if state.commands.len() >= MAX_COMMANDS {
                 return Err(ClientError::TooMany);
             }
-            state.commands.insert(id, Arc::clone(&queue));
+            state.commands.insert(id, ends.clone());
         }
         if let Err(error) = self.shared.write(&bytes) {
             self.shared.state().commands.remove(&id);
             return Err(error);
         }
-        Ok(Command::new(id, Arc::clone(&self.shared), queue))
+        Ok(Command::new(id, Arc::clone(&self.shared), ends))
     }
 
     /// The bound that the sandbox was ended for.

@@ -20,7 +20,7 @@ use lodge_guest::mux::{CONNECTIONS, Frame, Kind};
 use nix::poll::PollFlags;
 
 use crate::egress::Egress;
-use crate::link::{Link, LinkError, credit};
+use crate::link::{Link, LinkError};
 use crate::poller::{Poller, Token};
 use crate::sys;
 use connection::{Connection, Fate};
@@ -147,7 +147,7 @@ impl Forwarder {
         match frame.kind {
             Kind::Data => channel.data(&frame.payload),
             Kind::Close => channel.close(),
-            Kind::Credit => channel.grant(credit(frame)?),
+            Kind::Credit => channel.grant(frame.credit()?),
             kind => return Err(LinkError::Direction(kind)),
         }
         self.step(key, None, link);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lodge_guest::mux::{CONNECTION_WINDOW, CONNECTIONS, Decoder, Frame, Kind, encode_into};
 use nix::poll::PollFlags;
 
-use super::{Forwarder, Gateway, Ipv4Addr, credit};
+use super::{Forwarder, Gateway, Ipv4Addr};
 use crate::link::Link;
 use crate::poller::{Poller, Token};
 
@@ -129,7 +129,7 @@ fn bytes_and_half_close_pass_within_the_windows() {
         while room < chunk.len() as u64 {
             let frame = host.next();
             assert_eq!(frame.kind, Kind::Credit);
-            room += u64::from(credit(&frame).unwrap());
+            room += u64::from(frame.credit().unwrap());
         }
         room -= chunk.len() as u64;
         host.send(Kind::Data, id, chunk);

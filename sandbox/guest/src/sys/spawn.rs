@@ -12,7 +12,8 @@ use lodge_guest::walls::Limits;
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::termios::{LocalFlags, SpecialCharacterIndices, tcgetattr};
 use nix::unistd::{Pid, setsid};
 
@@ -128,6 +129,9 @@ fn prepare(limits: &Limits) -> io::Result<()> {
     setsid()?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     SigSet::empty().thread_set_mask()?;
+    heed_signals()?;
+    // Not Lodge's own, which keeps what it makes to itself: these are the user's files.
+    umask(Mode::from_bits_truncate(0o022));
     for (resource, limit) in [
         (Resource::RLIMIT_NPROC, limits.processes),
         (Resource::RLIMIT_DATA, limits.memory),
@@ -152,6 +156,18 @@ fn prepare(limits: &Limits) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Signals that whoever started Lodge ignored, as `nohup` and shells in the background do, would be ignored by every
+/// command of the guest, and by none could they be heeded again where a shell starts it.
+fn heed_signals() -> nix::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    let own = |signal: &Signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP);
+    for signal in Signal::iterator().filter(own) {
+        // SAFETY: no handler is set, and no memory is handed over.
+        unsafe { sigaction(signal, &default) }?;
+    }
+    Ok(())
 }
 
 /// Sets a hard limit; one that is tighter already stays.

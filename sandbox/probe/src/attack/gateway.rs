@@ -1,7 +1,7 @@
 //! The inference side of the gateway: keys of others, the provider's key, and amounts of connections.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use super::egress::{UPSTREAM, answer, connect, fetch, get, with_broker};
 use super::{Attack, Probe, Try, refused, sample};
@@ -117,19 +117,28 @@ fn floods(attack: &mut Attack<'_>) {
     attack.amount("others are served meanwhile", after.is_ok(), format!("{after:?}"));
 }
 
+/// More than a broker can want to read of a head, in bytes; after as much as this it is asked whether it has answered.
+const LONG: usize = 4 << 20;
 /// More than the buffers of all sockets on the way hold together, in bytes.
 const ENDLESS: usize = 64 << 20;
 
-/// How many bytes of one header are taken; at most [`ENDLESS`].
+/// How many bytes of one header are taken before an answer comes or the connection ends; at most [`ENDLESS`].
 fn endless_header(facts: &Facts) -> io::Result<usize> {
     let mut stream = connect(facts)?;
     stream.write_all(b"CONNECT x:443 HTTP/1.1\r\nX-Long: ")?;
     let chunk = [b'a'; 4096];
-    let mut sent = 0;
+    let (mut sent, mut asked) = (0, false);
     while sent < ENDLESS {
         match stream.write(&chunk) {
             Ok(got) => sent += got,
             Err(_) => break,
+        }
+        if sent >= LONG && !asked {
+            asked = true;
+            // What is still sent after an answer is thrown away: that it is taken says nothing.
+            if stream.read(&mut [0; 64]).is_ok() {
+                break;
+            }
         }
     }
     Ok(sent)

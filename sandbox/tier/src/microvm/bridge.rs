@@ -158,7 +158,13 @@ async fn to_machine(mut frames: Frames, vm: mpsc::Sender<Frame>) -> Result<(), P
 fn may_come(frame: &Frame) -> bool {
     let of_command = matches!(
         frame.kind,
-        Kind::Started | Kind::StartFailed | Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Limit
+        Kind::Started
+            | Kind::StartFailed
+            | Kind::Stdout
+            | Kind::Stderr
+            | Kind::Exit
+            | Kind::Limit
+            | Kind::Credit
     );
     of_command && frame.stream < CONNECTIONS
 }

@@ -141,7 +141,8 @@ impl<'a> Start<'a> {
         let memory = kept.map_or_else(|| self.memory(), Ok)?;
         let device = snapshot.device()?;
         let wall = (&self.wall, true);
-        let (process, ends) = process::spawn(&self.machine, Begin::Restored, &memory, self.tree.clone(), wall)?;
+        let (process, ends) =
+            process::spawn(&self.machine, Begin::Restored, &memory, self.tree.clone(), wall)?;
         let load = async {
             let monitor = ends.monitor.ok_or_else(|| MicrovmError::Monitor {
                 reason: "there is none".to_owned(),
