@@ -16,7 +16,7 @@ Examples:
   lodge harness install pi                     install an agent
   lodge chat --harness pi --workspace . 'Fix the failing test'
   lodge sandbox explain --workspace .          what an agent may do there
-  lodge sandbox run --workspace . -- make test run anything in a sandbox
+  lodge sandbox run -- make test                run anything in a sandbox
   lodge image build                            the guest image of containers and microVMs
   lodge doctor                                 what this machine offers, and what is missing
 

@@ -138,6 +138,12 @@ impl<'a> Explanation<'a> {
             lines.push("Network: none, but the models through Lodge's gateway".to_owned());
             return;
         };
+        if ports.is_empty() {
+            lines.push(
+                "Network: none but the models: net.ports names no port, so no host can be reached".to_owned(),
+            );
+            return;
+        }
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         let others = match unlisted {
             Unlisted::Deny => "refused",

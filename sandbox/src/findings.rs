@@ -285,13 +285,11 @@ impl Walk<'_> {
             _ => {}
         }
         if self.is_control(path) {
-            let state = state(stat, file_type, directory, name);
-            self.note(
-                FindingKind::ControlFile,
-                path,
-                state,
-                "tools outside the sandbox obey it",
-            );
+            if !self.stands_for_nothing(path, stat) {
+                let state = state(stat, file_type, directory, name);
+                let detail = "tools outside the sandbox obey it";
+                self.note(FindingKind::ControlFile, path, state, detail);
+            }
         } else if in_hooks(path) && file_type != FileType::Directory {
             let state = state(stat, file_type, directory, name);
             self.note(FindingKind::Hook, path, state, "git runs it outside the sandbox");
@@ -334,6 +332,21 @@ impl Walk<'_> {
                 &detail,
             );
         }
+    }
+
+    /// A protected name with nothing in it is as good as none: stand-ins of sandboxes are such, and come and go.
+    fn stands_for_nothing(&self, path: &Path, stat: &Stat) -> bool {
+        let is_empty = || {
+            let entries = self.directory(path).and_then(|it| Dir::read_from(&it).ok())?;
+            let mut names = entries.flatten();
+            Some(names.all(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")))
+        };
+        self.protected.contains(path)
+            && match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => stat.st_size == 0,
+                FileType::Directory => is_empty().unwrap_or(false),
+                _ => false,
+            }
     }
 
     fn is_control(&self, path: &Path) -> bool {

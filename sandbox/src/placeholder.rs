@@ -100,6 +100,33 @@ pub fn acquire(state: &Path, workspace: &Path, wanted: &[Placeholder]) -> Result
     Ok(users.into())
 }
 
+/// Names in `workspace` that stand for something absent now: made by [`acquire`], still the same and still empty.
+/// What cannot be read is not among them.
+pub fn standing(state: &Path, workspace: &Path) -> Vec<String> {
+    let place = Place {
+        folder: state.join(FOLDER),
+    };
+    let Ok(root) = view::open(None, workspace) else {
+        return Vec::new();
+    };
+    let made = identity(&root).map_or_else(|_| Vec::new(), |id| place.load(&id).made);
+    made.into_iter()
+        .filter(|made| {
+            let (Some(id), Ok((above, last))) = (made.id, parent(&root, &made.what.name)) else {
+                return false;
+            };
+            let is_same = statat(&above, last, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                (stat.st_dev, stat.st_ino) == id && (made.what.directory || stat.st_size == 0)
+            });
+            let path = workspace.join(&made.what.name);
+            is_same
+                && (!made.what.directory
+                    || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()))
+        })
+        .map(|made| made.what.name)
+        .collect()
+}
+
 /// Removes what nobody holds any more, in every workspace. What changed meanwhile stays: it is somebody else's then.
 pub fn sweep(state: &Path) -> Result<(), SandboxError> {
     let failed = |source| SandboxError::Placeholder {

@@ -14,16 +14,16 @@ fn found(findings: &[Finding], kind: FindingKind) -> Vec<&str> {
 }
 
 fn workspace() -> (tempfile::TempDir, std::path::PathBuf) {
-    let temp = tempfile::tempdir().unwrap();
+    let temp = tempfile::tempdir().expect("a workspace");
     let at = temp.path().join("workspace");
-    fs::create_dir_all(at.join(".git/hooks")).unwrap();
-    fs::write(at.join(".git/config"), "[core]\n").unwrap();
-    fs::write(at.join("old"), "").unwrap();
+    fs::create_dir_all(at.join(".git/hooks")).expect("a workspace");
+    fs::write(at.join(".git/config"), "[core]\n").expect("a workspace");
+    fs::write(at.join("old"), "").expect("a workspace");
     (temp, at)
 }
 
 fn baseline(at: &Path) -> Baseline {
-    Baseline::take(at, [".git/config", ".vscode", ".mcp.json"]).unwrap()
+    Baseline::take(at, [".git/config", ".vscode", ".mcp.json"]).expect("a workspace")
 }
 
 #[test]
@@ -107,6 +107,23 @@ fn detours_of_git_are_reported() {
         [".git/commondir", ".git/config.worktree", ".git/modules/m/config"]
     );
     assert_eq!(found(&changes, FindingKind::NestedRepository), [".", "sub"]);
+}
+
+#[test]
+fn stand_ins_come_and_go_unreported() {
+    let (_temp, at) = workspace();
+    let before = baseline(&at);
+    fs::create_dir(at.join(".vscode")).unwrap();
+    assert_eq!(before.changes().unwrap(), []);
+    let with = before.again().unwrap();
+    fs::remove_dir(at.join(".vscode")).unwrap();
+    assert_eq!(with.changes().unwrap(), []);
+    fs::create_dir_all(at.join(".vscode/below")).unwrap();
+    let changes = with.changes().unwrap();
+    assert_eq!(
+        found(&changes, FindingKind::ControlFile),
+        [".vscode", ".vscode/below"]
+    );
 }
 
 #[test]

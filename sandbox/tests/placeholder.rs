@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use lodge_sandbox::launch::{Tools, compile};
-use lodge_sandbox::placeholder::{acquire, sweep};
+use lodge_sandbox::placeholder::{acquire, standing, sweep};
 use lodge_sandbox::plan::Placeholder;
 use support::{Session, eventually};
 
@@ -53,6 +53,7 @@ fn the_last_one_out_removes_what_was_made() {
     let second = acquire(state, workspace, &wanted()).unwrap();
     assert_eq!(names(workspace), [".envrc", ".git", ".vscode"]);
     assert_eq!(names(&workspace.join(".git")), ["hooks"]);
+    assert_eq!(standing(state, workspace), [".envrc", ".vscode", ".git/hooks"]);
     drop(first);
     sweep(state).unwrap();
     assert_eq!(
@@ -76,6 +77,7 @@ fn what_was_there_or_has_changed_stays() {
     fs::remove_dir(workspace.join(".git/hooks")).unwrap();
     fs::create_dir(workspace.join(".git/hooks")).unwrap();
     fs::write(workspace.join(".git/hooks/x"), "").unwrap();
+    assert_eq!(standing(state, workspace), [""; 0], "a person sees his own");
     drop(hold);
     sweep(state).unwrap();
     assert_eq!(names(workspace), [".envrc", ".git", ".vscode"]);

@@ -86,6 +86,12 @@ export function rightsOf(tier: Tier, profile: string, network: string | undefine
   };
 }
 
+/** What a part of Lodge says of a problem, as a sentence of its own. */
+export function sentence(text: string): string {
+  const end = /[.!?]$/.test(text) ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + end;
+}
+
 export interface FindingWords {
   readonly title: string;
   readonly about: string;

@@ -17,7 +17,12 @@ function setUp(there: number[] = []) {
     sent.push(body);
     return Promise.resolve(answers[body.cmd]?.(body) ?? {});
   });
-  const terminals = new Terminals({ send, type: () => true });
+  let typed = "";
+  const type = (_: number, keys: Uint8Array) => {
+    typed += new TextDecoder().decode(keys);
+    return true;
+  };
+  const terminals = new Terminals({ send, type });
   let shown = "";
   const again: boolean[] = [];
   const sink: Sink = {
@@ -27,7 +32,7 @@ function setUp(there: number[] = []) {
       again.push(replayed);
     },
   };
-  return { terminals, sent, there, sink, again, shown: () => shown, asked: (cmd: string) => sent.filter((body) => body.cmd === cmd) };
+  return { terminals, sent, there, sink, again, shown: () => shown, typed: () => typed, asked: (cmd: string) => sent.filter((body) => body.cmd === cmd) };
 }
 
 describe("Terminals", () => {
@@ -66,6 +71,24 @@ describe("Terminals", () => {
     expect(asked("terminal.attach")).toHaveLength(2);
     terminals.onBytes(4, bytes("before and after"));
     expect(shown()).toBe("before and after");
+  });
+
+  it("loses no key while it is attached again, and types none that is old or too much", async () => {
+    vi.useFakeTimers();
+    const { terminals, typed } = setUp([4]);
+    await terminals.load(SESSION);
+    terminals.type(4, "a");
+    terminals.onLost();
+    expect(terminals.type(4, "old")).toBe(true);
+    vi.advanceTimersByTime(6_000);
+    terminals.type(4, "b");
+    terminals.type(4, "c");
+    expect(terminals.type(4, "x".repeat(5_000))).toBe(false);
+    expect(typed()).toBe("a");
+    await terminals.load(SESSION);
+    terminals.type(4, "d");
+    expect(typed()).toBe("abcd");
+    vi.useRealTimers();
   });
 
   it("tells how a shell ended, also when it ended unseen", async () => {

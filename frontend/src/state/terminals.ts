@@ -7,6 +7,9 @@ import { Store } from "./store";
 export const KEPT_BYTES = 256 * 1024;
 /** What comes for so long after a terminal was attached again is what it has shown before. */
 const REPLAY_MS = 400;
+/** Keys typed at a terminal that is being attached again wait for it, so long and so many bytes. */
+const HELD_MS = 5_000;
+const HELD_BYTES = 4_096;
 /** Terminals whose output is kept; the runner allows fewer. */
 const MAX_FEEDS = 64;
 
@@ -72,6 +75,9 @@ export class Terminals {
   private readonly feeds = new Map<number, Feed>();
   /** Terminals whose output comes over the present connection. */
   private readonly attached = new Set<number>();
+  /** Those of them that take keys: the runner has said that they are attached. */
+  private readonly ready = new Set<number>();
+  private readonly held = new Map<number, { readonly at: number; readonly bytes: Uint8Array }[]>();
 
   constructor(private readonly port: Port) {}
 
@@ -80,6 +86,7 @@ export class Terminals {
     const terminal = readTerminal(await this.port.send({ cmd: "terminal.open", rows, cols }, sessionId));
     if (!terminal) return undefined;
     this.attached.add(terminal.terminal_id);
+    this.ready.add(terminal.terminal_id);
     this.add({ id: terminal.terminal_id, sessionId, openedAt: terminal.opened_at });
     return terminal.terminal_id;
   }
@@ -101,11 +108,24 @@ export class Terminals {
   }
 
   type(id: number, text: string): boolean {
-    return this.port.type(id, new TextEncoder().encode(text));
+    return this.typeBytes(id, new TextEncoder().encode(text));
   }
 
   typeBytes(id: number, bytes: Uint8Array): boolean {
-    return this.port.type(id, bytes);
+    if (this.ready.has(id)) return this.port.type(id, bytes);
+    const held = this.held.get(id) ?? [];
+    const size = held.reduce((sum, keys) => sum + keys.bytes.length, bytes.length);
+    if (size > HELD_BYTES) return false;
+    this.held.set(id, [...held, { at: Date.now(), bytes }]);
+    return true;
+  }
+
+  /** What was typed a moment ago arrives; of what is older nobody would expect it any more. */
+  private takesKeys(id: number): void {
+    this.ready.add(id);
+    const since = Date.now() - HELD_MS;
+    for (const { at, bytes } of this.held.get(id) ?? []) if (at >= since) this.port.type(id, bytes);
+    this.held.delete(id);
   }
 
   /** Ends a shell; of one that has ended only the tab goes. */
@@ -133,10 +153,10 @@ export class Terminals {
       const { terminal_id: id, session_id: sessionId, exit } = control;
       const ended = (view: TerminalView) => (view.id === id && view.sessionId === sessionId ? { ...view, exit } : view);
       this.store.set((views) => views.map(ended));
-      this.attached.delete(id);
+      this.detached(id);
     } else if (control.type === "terminal_lagged") {
       const view = this.store.get().find((other) => other.id === control.terminal_id);
-      this.attached.delete(control.terminal_id);
+      this.detached(control.terminal_id);
       if (view && !view.exit) void this.attach(view.sessionId, view.id).catch(() => undefined);
     } else if (control.type === "session_removed") {
       this.forget((view) => view.sessionId === control.session_id);
@@ -146,6 +166,12 @@ export class Terminals {
   /** The connection or the runner went: nothing comes until each terminal is attached again. */
   onLost(): void {
     this.attached.clear();
+    this.ready.clear();
+  }
+
+  private detached(id: number): void {
+    this.attached.delete(id);
+    this.ready.delete(id);
   }
 
   private async attach(sessionId: SessionId, id: number): Promise<void> {
@@ -156,8 +182,9 @@ export class Terminals {
     try {
       await this.port.send({ cmd: "terminal.attach", terminal_id: id }, sessionId);
       feed?.begin();
+      if (this.attached.has(id)) this.takesKeys(id);
     } catch (error) {
-      this.attached.delete(id);
+      this.detached(id);
       throw error;
     }
   }
@@ -176,7 +203,8 @@ export class Terminals {
   private forget(gone: (view: TerminalView) => boolean): void {
     for (const view of this.store.get().filter(gone)) {
       this.feeds.delete(view.id);
-      this.attached.delete(view.id);
+      this.held.delete(view.id);
+      this.detached(view.id);
     }
     this.store.set((views) => views.filter((view) => !gone(view)));
   }

@@ -1,6 +1,6 @@
 /** A modal dialog on the browser's own element: focus stays inside, Escape cancels, focus returns at the end. */
 import { X } from "lucide-react";
-import { useEffect, useId, useRef, type ReactNode } from "react";
+import { useId, useLayoutEffect, useRef, type ReactNode } from "react";
 
 interface Props {
   readonly title: string;
@@ -18,7 +18,8 @@ export function Dialog({ title, onClose, children, size = "medium", testId, unas
   const heading = useRef<HTMLHeadingElement>(null);
   const titleId = useId();
 
-  useEffect(() => {
+  // Closed while it is still in the document: only then the browser gives the focus back.
+  useLayoutEffect(() => {
     const dialog = ref.current;
     if (!dialog) return;
     dialog.showModal();

@@ -143,7 +143,12 @@ function NewSessionForm({ offer, onClose }: FormProps) {
         <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
         {offer.sandbox && walls && <SandboxPicker choices={offer.sandbox} value={walls} onChange={setWalls} />}
         <ModelPicker models={offer.models} value={model} onChange={setModel} />
-        {error && <ErrorNote code={error.code} message={error.message} />}
+        {error && (
+          // What was wrong is seen, however small the window.
+          <div key={error.message} ref={(note) => note?.scrollIntoView?.({ block: "nearest" })}>
+            <ErrorNote code={error.code} message={error.message} />
+          </div>
+        )}
       </div>
       <footer className="dialog-actions">
         {problem && (

@@ -2,7 +2,7 @@
 import { Check, ShieldCheck, X } from "lucide-react";
 import { useEffect, useState } from "react";
 import { useClient } from "../app/context";
-import { profileChoice, rightsOf, tierChoice, tierTitle } from "../lib/sandbox";
+import { profileChoice, rightsOf, sentence, tierChoice, tierTitle } from "../lib/sandbox";
 import type { SandboxChoices, SessionInfo } from "../protocol/generated";
 import { readSandbox } from "../state/results";
 import { Dialog } from "./Dialog";
@@ -52,7 +52,7 @@ function SandboxDialog({ info, onClose }: { info: SessionInfo; onClose: () => vo
         <p>
           Tier <strong>{tierTitle(info.tier)}</strong>, profile <strong>{name}</strong>. {profile?.summary}
         </p>
-        {notice && <p className="tier-notice">{notice}</p>}
+        {notice && <p className="tier-notice">{sentence(notice)}</p>}
         <Lines title="It may" lines={rights.may} good />
         <Lines title="It may not" lines={rights.mayNot} good={false} />
         <section className="rights">

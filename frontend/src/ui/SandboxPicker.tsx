@@ -1,6 +1,6 @@
 /** How strong the walls around the new agent are: a profile of the policy, and a tier. */
 import { TriangleAlert } from "lucide-react";
-import { TIERS, profileChoice, tierTitle, withProfile, type Walls } from "../lib/sandbox";
+import { TIERS, profileChoice, sentence, tierTitle, withProfile, type Walls } from "../lib/sandbox";
 import type { ProfileChoice, SandboxChoices, TierChoice } from "../protocol/generated";
 import { CopyButton } from "./CopyButton";
 
@@ -43,12 +43,12 @@ function TierCard({ choice, chosen, onChoose }: { choice: TierChoice; chosen: bo
         <span className="harness-about">{words?.about}</span>
         {choice.notice && choice.usable && (
           <span className="tier-notice" data-testid={`tier-notice-${choice.tier}`}>
-            <TriangleAlert size={12} aria-hidden /> {choice.notice}
+            <TriangleAlert size={12} aria-hidden /> {sentence(choice.notice)}
           </span>
         )}
         {!choice.usable && (
           <span className="harness-problem" data-testid={`tier-problem-${choice.tier}`}>
-            {choice.problem ?? "Cannot be used on this machine."}
+            {sentence(choice.problem ?? "Cannot be used on this machine")}
             {choice.mend && <Mend text={choice.mend} />}
           </span>
         )}

@@ -125,6 +125,9 @@ struct Entry {
 impl Coalescer {
     /// Adds a decision.
     pub fn push(&mut self, mut access: Access) {
+        if access.outcome != Outcome::Asked {
+            self.answered(&access.host, access.port);
+        }
         let known = self.places.contains_key(&place(&access));
         if !known && self.places.len() >= MAX_PLACES {
             access = Access {
@@ -145,6 +148,15 @@ impl Coalescer {
                 pending.connections = pending.connections.saturating_add(access.connections);
                 pending.sent = pending.sent.saturating_add(access.sent);
                 pending.received = pending.received.saturating_add(access.received);
+            }
+        }
+    }
+
+    /// A question that was answered before it was told of is told by its answer.
+    fn answered(&mut self, host: &str, port: u16) {
+        for ((of, at, outcome, ..), entry) in &mut self.places {
+            if *outcome == Outcome::Asked && *at == port && of == host {
+                entry.pending = None;
             }
         }
     }
@@ -185,6 +197,24 @@ fn place(access: &Access) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_is_not_told_behind_its_answer() {
+        let (mut coalescer, start) = (Coalescer::default(), Instant::now());
+        coalescer.push(access("a.example", Outcome::Asked));
+        assert_eq!(coalescer.due(start).len(), 1);
+        coalescer.push(access("a.example", Outcome::Asked));
+        coalescer.push(access("b.example", Outcome::Asked));
+        coalescer.push(access("a.example", Outcome::Denied));
+        let told: Vec<_> = [start, start + WINDOW]
+            .into_iter()
+            .flat_map(|now| coalescer.due(now))
+            .map(|access| (access.host, access.outcome))
+            .collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told.contains(&("a.example".to_owned(), Outcome::Denied)));
+        assert!(told.contains(&("b.example".to_owned(), Outcome::Asked)));
+    }
 
     fn access(host: &str, outcome: Outcome) -> Access {
         Access {

@@ -215,10 +215,32 @@ fn exited(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, exit: &Exit) {
 fn limit_error(cx: &mut Cx<'_>) -> Option<ErrorBody> {
     let Limit { key, allowed, found } = cx.core.limit.take()?;
     let message = format!(
-        "the sandbox was ended because it crossed {key}: {allowed} is allowed, {found} was found; the next prompt resumes the session"
+        "the sandbox was ended because it crossed {key}: {} is allowed, {} was found; the next prompt resumes the session",
+        amount(&key, allowed),
+        amount(&key, found),
     );
     let details = json!({ "key": key, "allowed": allowed, "found": found });
     Some(ErrorBody::new(ErrorCode::LimitExceeded, message).with_details(details))
+}
+
+/// An amount of a policy's bound, for people.
+fn amount(key: &str, value: u64) -> String {
+    if key.ends_with("_seconds") {
+        return format!("{value} s");
+    }
+    if matches!(key, "limits.processes" | "limits.open_files") {
+        return value.to_string();
+    }
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let Some((bits, unit)) = units.into_iter().find(|(bits, _)| value >> bits > 0) else {
+        return format!("{value} bytes");
+    };
+    // Tenths, cut off: what is above a bound is never shown as the bound.
+    let tenths = (u128::from(value) * 10) >> bits;
+    match tenths % 10 {
+        0 => format!("{} {unit}", tenths / 10),
+        tenth => format!("{}.{tenth} {unit}", tenths / 10),
+    }
 }
 
 /// The harness ended without having been asked to.

@@ -9,9 +9,12 @@ use crate::shared::Shared;
 use crate::{files, git, terminal};
 use lodge_proto::command::CommandBody;
 use lodge_proto::relay::Rights;
+use lodge_proto::workspace::FileListing;
 use lodge_proto::{ErrorBody, ErrorCode, SessionId};
+use lodge_sandbox::placeholder;
 use lodge_shim::stream::Terminal as Live;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -56,12 +59,24 @@ impl Hub {
         body: CommandBody,
         reply: ReplyPort,
     ) {
-        let sandbox = match self.sandbox(session).await {
-            Ok((_, sandbox)) => sandbox,
+        let (session, sandbox) = match self.sandbox(session).await {
+            Ok(found) => found,
             Err(error) => return reply.send(Err(error)),
         };
+        let workspace = self
+            .sessions
+            .get(&session)
+            .map(|entry| PathBuf::from(&entry.row.info.workspace));
+        let state = self.shared.config.sandbox_state();
         tokio::spawn(async move {
-            let result = async { look(&running(sandbox).await?, body).await };
+            let result = async {
+                let streams = running(sandbox).await?;
+                let CommandBody::FileList { path } = body else {
+                    return look(&streams, body).await;
+                };
+                let listing = files::list(&streams, path).await?;
+                Ok(json!(without_stand_ins(listing, state, workspace).await))
+            };
             reply.send(result.await);
         });
     }
@@ -148,9 +163,27 @@ impl Hub {
     }
 }
 
+/// A listing as it would be without a sandbox: what stands for absent control files is not there.
+async fn without_stand_ins(
+    mut listing: FileListing,
+    state: PathBuf,
+    workspace: Option<PathBuf>,
+) -> FileListing {
+    let standing = tokio::task::spawn_blocking(move || {
+        workspace.map_or_else(Vec::new, |workspace| placeholder::standing(&state, &workspace))
+    });
+    let standing = standing.await.unwrap_or_default();
+    let folder = PathBuf::from(&listing.path);
+    let is_there = |name: &str| {
+        let path = folder.join(name);
+        !standing.iter().any(|stand_in| path == Path::new(stand_in))
+    };
+    listing.entries.retain(|entry| is_there(&entry.name));
+    listing
+}
+
 async fn look(streams: &Streams, body: CommandBody) -> Result<Value> {
     Ok(match body {
-        CommandBody::FileList { path } => json!(files::list(streams, path).await?),
         CommandBody::FileRead { path, offset, limit } => {
             json!(files::read(streams, path, offset, limit).await?)
         }

@@ -143,7 +143,7 @@ pub const PROBES: [Probe; 106] = [
     row("P12", "nested user namespace", [NEST, D, H], Guest, "attack surface"),
     row("P13", "mount, umount of a protective bind, pivot_root, new mount API", [D, D, H], Guest, ""),
     row("P14", "setns to any host namespace through /proc/*/ns", [D, D, D], Guest, ""),
-    row("P15", "clone3 with namespace flags (pointer argument)", [D, D, H], Guest, "seccomp cannot see it"),
+    row("P15", "clone3 with namespace flags (pointer argument)", [NEST, D, H], Guest, "seccomp cannot see it"),
     row("P16", "x32 and 32-bit entry points", [D, D, H], Guest, "filter bypass"),
     row("P17", "io_uring socket/open bypass of seccomp", [D, D, H], Guest, "codex, srt"),
     row("P18", "bpf, perf_event_open, userfaultfd, kcmp, fanotify", [D, D, H], Guest, ""),

@@ -48,6 +48,19 @@ fn image(state: &Path, part: &str) -> Result<(), SandboxError> {
     Err(SandboxError::MissingWall {
         wall: "guest image",
         problem: format!("there is none in {}", current.display()),
-        mend: "lodge image build".to_owned(),
+        mend: state
+            .parent()
+            .filter(|data| !data.as_os_str().is_empty())
+            .map_or_else(|| "lodge image build".to_owned(), build_for),
     })
+}
+
+/// The command that builds the image for the Lodge with this data directory.
+fn build_for(data: &Path) -> String {
+    let path = data.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if path.chars().all(is_plain) {
+        return format!("lodge image build --data {path}");
+    }
+    format!("lodge image build --data '{}'", path.replace('\'', r"'\''"))
 }

@@ -34,7 +34,7 @@ pub(super) struct Args {
 pub(super) fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
     let tools = tools(data)?;
     let tier = Tier::from(args.tier);
-    host::usable(tier, &tools.state).map_err(|error| super::scene::unavailable(chain(&error)))?;
+    host::usable(tier, &tools.state).map_err(|error| super::scene::unbuildable(&error))?;
     let options = Options {
         tier,
         profile: Profile::from(args.profile),

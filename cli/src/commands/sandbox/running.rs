@@ -1,12 +1,12 @@
 //! A sandbox that runs, from its start to the last trace of it.
 
-use super::scene::{Scene, unavailable};
+use super::scene::{Scene, unavailable, unbuildable};
 use super::signals::Signals;
 use crate::failure::chain;
 use crate::terminal::complain;
 use lodge_guest::client::Client;
 use lodge_sandbox::policy::Tier;
-use lodge_sandbox::{launch, placeholder};
+use lodge_sandbox::{host, launch, placeholder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::os::fd::OwnedFd;
@@ -49,12 +49,12 @@ impl Sandbox {
     /// Starts it; a signal that asks for an end hangs up on it.
     pub(super) fn start(scene: &Scene, signals: &Signals) -> anyhow::Result<Self> {
         let mut command = launch::compile(&scene.plan, &scene.tools, &scene.gateway_socket)
-            .map_err(|error| unavailable(chain(&error)))?;
+            .map_err(|error| unbuildable(&error))?;
         let (ours, theirs) = UnixStream::pair()?;
         signals.starting(ours.try_clone()?);
         let child = command
             .spawn(theirs.into(), Stdio::inherit())
-            .map_err(|error| unavailable(chain(&error)))?;
+            .map_err(|error| unbuildable(&error))?;
         let launcher = Launcher {
             child,
             hold: command.hold.take(),
@@ -64,7 +64,11 @@ impl Sandbox {
             Ok(client) => Ok(Self { client, launcher }),
             Err(error) => {
                 launcher.end();
-                Err(unavailable(chain(&error)))
+                // What the launcher lacked has a name, and a remedy.
+                Err(match host::usable(scene.plan.tier, &scene.tools.state) {
+                    Err(missing) => unbuildable(&missing),
+                    Ok(_) => unavailable(chain(&error)),
+                })
             }
         }
     }

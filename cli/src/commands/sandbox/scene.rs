@@ -6,6 +6,7 @@ use crate::failure::{Failure, chain};
 use crate::roles::companion;
 use clap::ValueEnum;
 use lodge_proto::ErrorCode;
+use lodge_sandbox::SandboxError;
 use lodge_sandbox::files::{PolicyFiles, Wish};
 use lodge_sandbox::launch::Tools;
 use lodge_sandbox::plan::{self, Plan, SessionSpec};
@@ -171,6 +172,24 @@ pub(in crate::commands) fn refused(error: &PolicyError) -> Failure {
 fn denied(error: &(impl std::error::Error + ?Sized)) -> anyhow::Error {
     Failure::new(ErrorCode::SandboxDenied, chain(error))
         .mend("mend what is named; lodge sandbox explain shows the whole policy")
+        .into()
+}
+
+/// A sandbox that cannot be made here, and what the error itself says is to be done.
+pub(super) fn unbuildable(error: &SandboxError) -> anyhow::Error {
+    let (what, mend) = match error {
+        SandboxError::MissingWall { wall, problem, mend } => {
+            (format!("{wall} is missing: {problem}"), mend.as_str())
+        }
+        SandboxError::Limit { key, how, by, mend } => (
+            format!("limits.require: {key} is only {how} here ({by})"),
+            mend.as_str(),
+        ),
+        error => (chain(error), ""),
+    };
+    let mend = if mend.is_empty() { "lodge doctor" } else { mend };
+    Failure::new(ErrorCode::SandboxUnavailable, what)
+        .mend(mend)
         .into()
 }
 

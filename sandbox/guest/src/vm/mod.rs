@@ -63,9 +63,12 @@ pub(crate) fn enter(device: &Path) -> Result<Machine, VmError> {
     boot::load_modules()?;
     let root = boot::mount_root()?;
     boot::prepare(&root)?;
-    // The host takes its snapshot once the port is open.
-    let mut port = boot::open_port(device)?;
+    let devices = boot::kernel_devices()?;
     boot::change_root(&root)?;
+    boot::warm_up();
+    // The host takes its snapshot once the port is open.
+    let mut port = boot::open_port(&devices, device)?;
+    drop(devices);
     let configure = receive(&mut port)?;
     if configure.uid == 0 || configure.gid == 0 {
         return Err(VmError::Refused {

@@ -6,7 +6,10 @@ mod machines;
 mod policies;
 mod races;
 
+use std::time::Duration;
+
 use crate::check::{Check, Verdict};
+use crate::stage::Sandbox;
 
 type Run = fn(&mut Check<'_>) -> Verdict;
 
@@ -28,6 +31,13 @@ const PROBES: &[(&str, Run)] = &[
     ("M02", policies::odd_paths),
     ("M03", machines::same_walls),
 ];
+
+/// Ends a sandbox and waits until all its processes on the host are gone, at most `patience`.
+pub(crate) fn end_with_everything(sandbox: Sandbox, patience: Duration) {
+    let all = lives::of_sandbox(&sandbox);
+    sandbox.end();
+    lives::wait_gone(&all, patience);
+}
 
 /// What judges that probe, if it is one of these.
 pub(crate) fn find(id: &str) -> Option<Run> {

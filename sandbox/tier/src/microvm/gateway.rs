@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lodge_guest::mux::{CONNECTION_WINDOW, CONNECTIONS, Frame, Kind, MAX_OUTPUT_CHUNK, MuxError};
+use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -222,9 +224,16 @@ impl Task {
 }
 
 /// Connects; a gateway that is just not there, or too busy, is tried again.
-async fn connect(socket: &std::path::Path) -> io::Result<UnixStream> {
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // Through its directory: the path may be longer than a socket's address.
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let near = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
     loop {
-        match UnixStream::connect(socket).await {
+        match UnixStream::connect(&near).await {
             Err(error)
                 if matches!(
                     error.kind(),

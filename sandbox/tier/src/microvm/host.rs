@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lodge_image::Image;
-use lodge_sandbox::host;
+use lodge_sandbox::host::{self, Bwrap};
 use lodge_sandbox::plan::{Access, Mount, Plan, Source};
+use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::error::MicrovmError;
@@ -65,6 +66,68 @@ fn system() -> Result<Vec<Mount>, MicrovmError> {
     Ok(mounts)
 }
 
+/// The wall around QEMU. Trying it takes some 40 ms, so what was found is kept until this machine has been started
+/// again or bwrap is another; a wall that goes meanwhile shows when it is built.
+pub(super) fn wall(state: &Path) -> Result<Bwrap, MicrovmError> {
+    let kept = state.join("wall");
+    let known = fs::read(&kept).ok();
+    let known = known.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+    if let Some(Known {
+        asked,
+        path,
+        version,
+        bind_fd,
+    }) = known
+        && asked == epoch(&path)
+    {
+        return Ok(Bwrap {
+            path,
+            version,
+            bind_fd,
+        });
+    }
+    let wall = host::require_process_tier()?;
+    let known = Known {
+        asked: epoch(&wall.path),
+        path: wall.path.clone(),
+        version: wall.version.clone(),
+        bind_fd: wall.bind_fd,
+    };
+    if let Ok(text) = serde_json::to_vec(&known) {
+        // Where it cannot be kept it is tried again.
+        let _ = fs::write(&kept, text);
+    }
+    Ok(wall)
+}
+
+/// What was found of a wall, and when.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    asked: String,
+    path: PathBuf,
+    version: String,
+    bind_fd: bool,
+}
+
+/// Differs when this machine has been started again, its limit of namespaces was changed, or the program is another.
+fn epoch(program: &Path) -> String {
+    let settings = [
+        "kernel/random/boot_id",
+        "user/max_user_namespaces",
+        "kernel/unprivileged_userns_clone",
+        "kernel/apparmor_restrict_unprivileged_userns",
+    ];
+    let values =
+        settings.map(|name| fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default());
+    let file = fs::metadata(program).map_or((0, 0, 0), |meta| (meta.ino(), meta.mtime(), meta.ctime()));
+    let user = rustix::process::geteuid().as_raw();
+    format!(
+        "{} {file:?} {user}",
+        values.map(|value| value.trim().to_owned()).join(" ")
+    )
+}
+
 /// What runs the guest; trying it takes a while, so the answer is kept until this machine or QEMU is another.
 fn engine(state: &Path, qemu: &Path) -> Engine {
     let emulated = Engine::Emulated { tsc_khz: 0 };
@@ -72,9 +135,7 @@ fn engine(state: &Path, qemu: &Path) -> Engine {
     if device.is_err() {
         return emulated;
     }
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let program = fs::metadata(qemu).map_or((0, 0), |meta| (meta.ino(), meta.mtime()));
-    let asked = format!("{} {program:?}", boot.trim());
+    let asked = epoch(qemu);
     let kept = state.join("kvm");
     let known = fs::read_to_string(&kept).unwrap_or_default();
     let usable = match known.strip_prefix(&asked).map(str::trim) {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals};
@@ -25,8 +25,10 @@ use rustix::net::{
 const SOCKET: &str = "memory.sock";
 const LOCK: &str = "memory.lock";
 /// A keeper that nobody asks goes.
-const IDLE: Timespec = Timespec {
-    tv_sec: 300,
+const IDLE: Duration = Duration::from_mins(5);
+/// How soon it is noticed that the snapshot was removed.
+const LOOK: Timespec = Timespec {
+    tv_sec: 5,
     tv_nsec: 0,
 };
 /// A keeper that does not answer is none.
@@ -78,16 +80,23 @@ pub(super) fn leave(folder: &Path, memory: &OwnedFd) -> io::Result<()> {
 }
 
 /// What `lodge-tier keep` does: memory is standard input, the socket it listens on standard output; the lock that says
-/// so stays open as standard error. Returns when nobody has asked for a while.
+/// so stays open as standard error. Returns when nobody has asked for a while, or the snapshot is there no more.
 pub fn keep() -> io::Result<()> {
-    let (memory, listener, _lock) = (stdin(), stdout(), stderr());
+    let (memory, listener, lock) = (stdin(), stdout(), stderr());
     // Signals for the terminal of whoever started it are not meant for it.
     let _ = rustix::process::setsid();
     let listener = UnixListener::from(listener.as_fd().try_clone_to_owned()?);
+    let mut asked = Instant::now();
     loop {
-        match poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&IDLE)) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
+        match poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&LOOK)) {
+            Ok(0) => {
+                let removed = rustix::fs::fstat(lock.as_fd())?.st_nlink == 0;
+                if removed || asked.elapsed() > IDLE {
+                    return Ok(());
+                }
+                continue;
+            }
+            Ok(_) => asked = Instant::now(),
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }

@@ -106,7 +106,7 @@ impl<'a> Start<'a> {
             image: image.manifest.digest,
             tree: view.tree,
             shares: view.shares,
-            wall: lodge_sandbox::host::require_process_tier()?,
+            wall: host::wall(state)?,
         })
     }
 
