@@ -19,6 +19,7 @@ pub struct Config {
     pub backend: lodge_backend::Settings,
     /// Read by the gateway.
     pub gateway: lodge_gateway::config::Section,
+    pub egress: lodge_gateway::config::EgressSection,
     pub provider: Vec<lodge_gateway::config::ProviderEntry>,
 }
 
@@ -142,10 +143,12 @@ mod tests {
 
     #[test]
     fn the_known_keys_are_read() {
-        let text = "workspaces = [\"/srv\"]\n[backend]\nlisten = \"127.0.0.1:9\"\n[gateway]\ndemo = true\n";
+        let text = "workspaces = [\"/srv\"]\n[backend]\nlisten = \"127.0.0.1:9\"\n[gateway]\ndemo = true\n\
+            [egress]\nmax_gib = 1\n";
         let config = Config::parse(Path::new("x"), text).unwrap();
         assert_eq!(config.backend.listen.port(), 9);
         assert_eq!(config.workspaces, [PathBuf::from("/srv")]);
+        assert_eq!(config.egress.max_gib, Some(1));
     }
 
     #[test]

@@ -25,7 +25,12 @@ fn wrong_usage_exits_with_2() {
 fn help_teaches_and_hides_the_roles() {
     let lodge = Lodge::new();
     let help = stdout(&lodge.run(&["--help"]));
-    assert!(help.contains("Examples:") && help.contains("lodge up"), "{help}");
+    assert!(
+        ["Examples:", "lodge up", "lodge sandbox run", "lodge image build"]
+            .iter()
+            .all(|part| help.contains(part)),
+        "{help}"
+    );
     assert!(!help.contains("\n  runner"), "{help}");
 }
 
@@ -51,11 +56,57 @@ fn doctor_reports_as_json_and_its_exit_status_says_whether_something_is_missing(
     for item in items.iter().filter(|item| item["ok"] == false) {
         assert!(item["mend"].is_string(), "{item}");
     }
+    for (group, name) in [
+        ("sandbox", "lodge-tier"),
+        ("sandbox", "lodge-probe"),
+        ("tiers", "process"),
+        ("tiers", "container"),
+        ("tiers", "microvm"),
+        ("limits", "process"),
+        ("policy", "sandbox.toml"),
+    ] {
+        assert!(
+            items
+                .iter()
+                .any(|item| item["group"] == group && item["name"] == name),
+            "{group}: {name} is missing"
+        );
+    }
     let missing = items
         .iter()
         .any(|item| item["ok"] == false && item["required"] == true);
     assert_eq!(doctor.status.code(), Some(i32::from(missing)));
     assert_eq!(report["ok"], !missing);
+}
+
+#[test]
+fn doctor_shows_which_policy_files_were_read_and_what_is_wrong_with_one() {
+    let lodge = Lodge::new();
+    let policy = || {
+        let report: Value = serde_json::from_slice(&lodge.run(&["doctor", "--json"]).stdout).unwrap();
+        let items = report["items"].as_array().unwrap();
+        items
+            .iter()
+            .find(|item| item["group"] == "policy")
+            .unwrap()
+            .clone()
+    };
+    let file = lodge.folder("data/config").join("sandbox.toml");
+    std::fs::write(&file, "version = 1\nprofile = \"minimal\"\n").unwrap();
+    let found = policy();
+    let detail = found["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("minimal") && detail.contains(file.to_str().unwrap()),
+        "{detail}"
+    );
+    std::fs::write(&file, "version = 1\n[limits]\nmemry = 3\n").unwrap();
+    let found = policy();
+    assert_eq!((&found["ok"], &found["required"]), (&false.into(), &true.into()));
+    let problem = found["problem"].as_str().unwrap();
+    assert!(
+        problem.contains(file.to_str().unwrap()) && problem.contains("limits.memry"),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -111,6 +162,13 @@ fn completions_name_the_commands() {
         "{}",
         script.len()
     );
+    for words in [
+        "sandbox__subcmd__run",
+        "sandbox__subcmd__explain",
+        "image__subcmd__build",
+    ] {
+        assert!(script.contains(words), "{words}");
+    }
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn a_workspace_cannot_widen_its_policy() {
     std::os::unix::fs::symlink("/etc/hostname", &file).unwrap();
     let output = lodge.script(&[], "true").output().unwrap();
     refused(&output, DENIED, &["work/.lodge/sandbox.toml"]);
+    std::fs::remove_file(&file).unwrap();
     let below = lodge
         .script(&["--profile", "strict", "--tier", "process"], "true")
         .output()

@@ -141,8 +141,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The first machine of a version leaves something at work on the host that later ones start from (a snapshot):
-    /// not of any guest, but not to be told from what a guest leaves. It is done before the probes begin.
+    /// The first machine of a version also makes the snapshot that later ones start from, which takes its time on the
+    /// host. It is done before the probes begin.
     fn warm_up(&self) {
         if self.options.tier != Tier::Microvm {
             return;

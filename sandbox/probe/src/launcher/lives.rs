@@ -112,7 +112,7 @@ fn with_daemon(
     while check.options.tier != Tier::Microvm && marked(&mark(&set)).is_empty() && Instant::now() < wait {
         std::thread::sleep(Duration::from_millis(2));
     }
-    let mut all = tree(i32::try_from(sandbox.launcher()).unwrap_or(0));
+    let mut all = of_sandbox(&sandbox);
     let daemon = marked(&mark(&set));
     if check.options.tier != Tier::Microvm && daemon.is_empty() {
         return Err(std::io::Error::other("the daemon did not start").into());
@@ -289,7 +289,23 @@ pub(super) fn emulators(processes: &BTreeSet<Process>) -> Vec<i32> {
 
 /// All processes of a running sandbox that are to be seen on the host.
 pub(super) fn of_sandbox(sandbox: &Sandbox) -> BTreeSet<Process> {
-    tree(i32::try_from(sandbox.launcher()).unwrap_or(0))
+    let mut all = tree(i32::try_from(sandbox.launcher()).unwrap_or(0));
+    // What holds a snapshot's memory for later machines is of no guest and goes by itself. A guest cannot pretend to be
+    // it: no process of a machine is a process of the host.
+    if sandbox.plan.tier == Tier::Microvm {
+        all.retain(|(pid, _)| !is_keeper(*pid));
+    }
+    all
+}
+
+/// `lodge-tier keep`
+fn is_keeper(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|&byte| byte == 0);
+    words
+        .next()
+        .is_some_and(|program| program.ends_with(b"lodge-tier"))
+        && words.next() == Some(b"keep".as_slice())
 }
 
 fn entries(directory: &Path, found: &mut BTreeSet<String>) {
