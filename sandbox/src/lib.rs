@@ -23,6 +23,7 @@ pub mod placeholder;
 pub mod plan;
 pub mod policy;
 mod profiles;
+mod removal;
 pub mod size;
 pub mod spawn;
 mod sys;
@@ -30,3 +31,4 @@ pub mod view;
 pub mod workspace;
 
 pub use error::SandboxError;
+pub use removal::remove_tree;

@@ -449,7 +449,7 @@ pub(super) async fn delete_everywhere(shared: &Shared, id: SessionId) -> Result<
         .await
         .map_err(|error| store_error(&error))?;
     let dir = shared.session_dir(id);
-    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    let removed = tokio::task::spawn_blocking(move || lodge_sandbox::remove_tree(&dir)).await;
     if let Ok(Err(error)) = removed
         && error.kind() != std::io::ErrorKind::NotFound
     {

@@ -43,6 +43,13 @@ impl Private {
     }
 }
 
+impl Drop for Private {
+    fn drop(&mut self) {
+        // What fails is tried again when the next one is made.
+        let _ = lodge_sandbox::remove_tree(self.path());
+    }
+}
+
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
@@ -55,7 +62,7 @@ fn sweep(parent: &Path) -> io::Result<()> {
         let unused = open(&path).and_then(|held| flock(&held, FlockOperation::NonBlockingLockExclusive));
         if unused.is_ok() {
             // What cannot be removed is in nobody's way.
-            let _ = std::fs::remove_dir_all(&path);
+            let _ = lodge_sandbox::remove_tree(&path);
         }
     }
     Ok(())
