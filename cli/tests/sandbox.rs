@@ -227,7 +227,7 @@ fn what_a_command_leaves_running_ends_with_it() {
 #[test]
 fn after_a_kill_nothing_is_left_once_another_has_run() {
     let lodge = lodge();
-    let (mut child, _) = ready(&mut lodge.script(&[], "echo x > ~/x; echo ready; sleep 1000"));
+    let (mut child, _) = ready(&mut lodge.script(&[], "mkdir -p ~/x/y; chmod 0 ~/x; echo ready; sleep 1000"));
     let started = descendants(child.id());
     assert!(!started.is_empty());
     child.kill().unwrap();

@@ -65,7 +65,8 @@ mod tests {
         fs::create_dir_all(tree.join("a/b/c")).expect("tree");
         fs::create_dir(&outside).expect("outside");
         std::os::unix::fs::symlink(&outside, tree.join("a/b/link")).expect("link");
-        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
         set(&outside, 0o555);
         for (name, mode) in [("a/b/c", 0), ("a/b", 0o500), ("a", 0)] {
             set(&tree.join(name), mode);
@@ -73,7 +74,10 @@ mod tests {
         // Root may remove anything, so what comes before is tried by itself.
         open_up(&tree).expect("opened up");
         for name in ["a", "a/b", "a/b/c"] {
-            let mode = fs::metadata(tree.join(name)).expect("metadata").permissions().mode();
+            let mode = fs::metadata(tree.join(name))
+                .expect("metadata")
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o700, "{name}");
         }
         let mode = fs::metadata(&outside).expect("metadata").permissions().mode();
@@ -81,6 +85,9 @@ mod tests {
         set(&tree.join("a"), 0);
         remove_tree(&tree).expect("removed");
         assert!(!tree.exists());
-        assert_eq!(remove_tree(&tree).map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+        assert_eq!(
+            remove_tree(&tree).map_err(|error| error.kind()),
+            Err(ErrorKind::NotFound)
+        );
     }
 }

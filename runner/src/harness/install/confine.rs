@@ -151,11 +151,11 @@ impl Confined<'_> {
     }
 
     fn start(&self, plan: &Plan, socket: &Path, outputs: &Outputs<'_>) -> Result<Sandbox, InstallError> {
-        // The process tier needs none of them.
+        // The process tier needs no programs. Nothing is held in a workspace, so the state goes with this one sandbox.
         let tools = Tools {
             tier_binary: PathBuf::new(),
             init_binary: PathBuf::new(),
-            state: PathBuf::new(),
+            state: socket.with_file_name("state"),
         };
         let mut command = launch::compile(plan, &tools, socket).map_err(|error| self.unavailable(&error))?;
         let hold = command.hold.take();
