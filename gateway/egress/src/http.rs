@@ -99,14 +99,16 @@ impl HttpGate {
         }
         let body = Body::new(head.framing()?);
         let upgrades = self.is_first && is_websocket(&head);
-        write_head(&head, upgrades, out);
-        let length = head.length;
-        self.state = match (upgrades, body.is_done()) {
+        let next = match (upgrades, body.is_done()) {
             (true, true) => State::Upgrading,
             (true, false) => return Err(HeadError::Upgrade),
             (false, true) => State::Head,
             (false, false) => State::Body(body),
         };
+        // Only now that nothing refuses it any more.
+        write_head(&head, upgrades, out);
+        let length = head.length;
+        self.state = next;
         self.is_first = false;
         self.buffer.drain(..length);
         Ok(true)
@@ -181,6 +183,15 @@ mod tests {
             .collect();
         assert_eq!(bytewise, text);
         assert!(!gate.is_waiting());
+    }
+
+    #[test]
+    fn nothing_of_a_refused_head_passes() {
+        let text =
+            "GET /ws HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut out = Vec::new();
+        assert_eq!(gate().feed(text.as_bytes(), &mut out), Err(HeadError::Upgrade));
+        assert!(out.is_empty(), "{}", String::from_utf8_lossy(&out));
     }
 
     #[test]
