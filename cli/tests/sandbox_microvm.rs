@@ -4,95 +4,42 @@
 
 mod common;
 
-use common::sandbox::{Said, Terminal, all_gone, descendants, ends};
-use common::{Lodge, eventually, signal, stderr, stdout};
+use common::engine::Tier;
+use common::sandbox::{Said, ends};
+use common::{signal, stderr};
 use rustix::process::Signal;
-use std::io::Write;
 use std::process::Stdio;
 
-const TIER: [&str; 2] = ["--tier", "microvm"];
-
-fn lodge() -> Lodge {
-    Lodge::of_tier("microvm")
-}
+const TIER: Tier = Tier {
+    name: "microvm",
+    input: 5 << 20,
+};
 
 #[test]
 fn exit_status_signals_and_pipes_are_passed_through() {
-    let lodge = lodge();
-    for (script, status) in [("exit 7", 7), ("kill -TERM $$", 143)] {
-        let output = lodge.script(&TIER, script).output().unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(status),
-            "{script}: {}",
-            stderr(&output)
-        );
-    }
-    let missing = lodge.sandboxed(&TIER, &["no-such-command"]).output().unwrap();
-    assert_eq!(missing.status.code(), Some(127));
-    let mut child = lodge
-        .script(&TIER, "wc -c; touch made; echo wrong >&2")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let much = vec![b'x'; 5 << 20];
-    child.stdin.take().unwrap().write_all(&much).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(stdout(&output).trim(), much.len().to_string());
-    assert_eq!(stderr(&output), "wrong\n");
-    std::fs::remove_file(lodge.folder("work").join("made")).unwrap();
-    assert_eq!(lodge.leftovers(), Vec::<String>::new());
+    TIER.exit_status_signals_and_pipes_are_passed_through();
 }
 
 #[test]
 fn what_is_typed_is_for_the_guest() {
-    let lodge = lodge();
-    let script = "stty size; trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.05; done";
-    let mut terminal = Terminal::with(&lodge.script(&TIER, script), None);
-    terminal.said.wait_for("33 77\r\nready");
-    terminal.type_in("\u{3}");
-    terminal.said.wait_for("caught");
-    assert_eq!(terminal.wait(), Some(9));
-    assert!(terminal.edits_lines());
+    TIER.what_is_typed_is_for_the_guest();
 }
 
 #[test]
 fn an_interrupt_during_the_start_leaves_nothing() {
-    let lodge = lodge();
-    let mut child = lodge.script(&TIER, "sleep 1000").spawn().unwrap();
-    let started = eventually("a launcher", || {
-        Some(descendants(child.id())).filter(|pids| !pids.is_empty())
-    });
-    signal(child.id().into(), Signal::INT);
-    assert_eq!(ends(&mut child).code(), Some(130));
-    all_gone(&started);
-    assert_eq!(lodge.leftovers(), Vec::<String>::new());
+    TIER.an_interrupt_during_the_start_leaves_nothing();
 }
 
 #[test]
 fn after_a_kill_nothing_is_left_once_another_has_run() {
-    let lodge = lodge();
-    let mut child = lodge
-        .script(&TIER, "echo ready; sleep 1000")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Said::by(child.stdout.take().unwrap()).wait_for("ready");
-    let started = descendants(child.id());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    all_gone(&started);
-    assert!(lodge.script(&TIER, "true").status().unwrap().success());
-    assert_eq!(lodge.leftovers(), Vec::<String>::new());
+    TIER.after_a_kill_nothing_is_left_once_another_has_run();
 }
 
 #[test]
 fn input_that_nobody_reads_holds_up_no_signal() {
-    let lodge = lodge();
+    let lodge = TIER.lodge();
     let mut child = lodge
-        .script(&TIER, "echo ready; sleep 1000")
+        .script(&TIER.flags(), "echo ready; sleep 1000")
         .stdin(std::fs::File::open("/dev/zero").unwrap())
         .stdout(Stdio::piped())
         .spawn()
@@ -104,10 +51,10 @@ fn input_that_nobody_reads_holds_up_no_signal() {
 
 #[test]
 fn a_limit_that_is_crossed_is_named() {
-    let lodge = lodge();
+    let lodge = TIER.lodge();
     let file = lodge.root().join("sandbox.toml");
     std::fs::write(&file, "version = 1\n[limits]\nwall_seconds = 1\n").unwrap();
-    let flags = ["--policy", file.to_str().unwrap(), TIER[0], TIER[1]];
+    let flags = ["--policy", file.to_str().unwrap(), "--tier", TIER.name];
     let output = lodge.script(&flags, "sleep 1000").output().unwrap();
     assert_eq!(output.status.code(), Some(27), "{}", stderr(&output));
     assert!(
