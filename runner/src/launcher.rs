@@ -77,7 +77,7 @@ pub async fn prepare(
     let (config, roots) = (shared.config.clone(), context.installed.roots.clone());
     let (id, path) = (info.id, info.workspace.clone());
     let work = move || {
-        let workspace = open_workspace(Path::new(&path), &config.roots())?;
+        let workspace = open_workspace(Path::new(&path), &config)?;
         let home = dir.join("home");
         write_files(&home, &launch)?;
         let policy = load_policy(&config, &workspace.path, wish)?;
@@ -222,7 +222,7 @@ pub async fn egress(shared: &Shared, wanted: &Wanted) -> Result<Egress, ErrorBod
     let (config, path) = (shared.config.clone(), wanted.info.workspace.clone());
     let wish = sandbox_wish(&wanted.wish)?;
     let work = move || {
-        let workspace = open_workspace(Path::new(&path), &config.roots())?;
+        let workspace = open_workspace(Path::new(&path), &config)?;
         let policy = load_policy(&config, &workspace.path, wish)?;
         Ok(egress_of(&policy.net))
     };
@@ -279,9 +279,9 @@ pub fn sweep(state: &Path) {
 }
 
 /// Opens a workspace if it may be used.
-pub fn open_workspace(path: &Path, roots: &[PathBuf]) -> Result<workspace::Workspace, ErrorBody> {
+pub fn open_workspace(path: &Path, config: &Config) -> Result<workspace::Workspace, ErrorBody> {
     use lodge_sandbox::workspace::WorkspaceError;
-    workspace::validate(path, roots).map_err(|error| {
+    let opened = workspace::validate(path, &config.roots()).map_err(|error| {
         let code = match &error {
             WorkspaceError::NotFound { .. } => ErrorCode::NotFound,
             WorkspaceError::NotADirectory { .. } => ErrorCode::InvalidArgument,
@@ -293,7 +293,11 @@ pub fn open_workspace(path: &Path, roots: &[PathBuf]) -> Result<workspace::Works
             message.push_str("; start Lodge with `--workspace DIR` to allow another root");
         }
         ErrorBody::new(code, message)
-    })
+    })?;
+    match workspace::off_limits(&opened.path, &config.data_dir) {
+        Some(reason) => Err(ErrorBody::new(ErrorCode::SandboxDenied, reason)),
+        None => Ok(opened),
+    }
 }
 
 fn load_policy(config: &Config, workspace: &Path, wish: Wish) -> Result<Policy, ErrorBody> {
@@ -398,4 +402,28 @@ fn sandbox(error: &(impl std::error::Error + ?Sized)) -> ErrorBody {
 
 fn internal(error: &dyn std::fmt::Display) -> ErrorBody {
     ErrorBody::new(ErrorCode::Internal, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_does_not_open_lodges_own_data() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let mut config = Config::new(&root.join("data"), Path::new("/programs"));
+        config.workspace_roots = vec![root.clone()];
+        for name in ["src", "data/gateway", "data/workspaces/a"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        for good in ["src", "data/workspaces/a"] {
+            assert!(open_workspace(&root.join(good), &config).is_ok(), "{good}");
+        }
+        for bad in [root.clone(), root.join("data"), root.join("data/gateway")] {
+            let error = open_workspace(&bad, &config).unwrap_err();
+            assert_eq!(error.code, ErrorCode::SandboxDenied, "{}", bad.display());
+            assert!(error.message.contains("data directory"), "{}", error.message);
+        }
+    }
 }

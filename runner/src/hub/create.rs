@@ -180,7 +180,8 @@ async fn check_model(shared: &Shared, model: Option<&str>) -> Result<()> {
 }
 
 async fn resolve_workspace(shared: &Shared, workspace: &str) -> Result<PathBuf> {
-    let (default_root, roots) = (shared.config.default_root(), shared.config.roots());
+    let config = shared.config.clone();
+    let default_root = config.default_root();
     let path = if workspace.starts_with('/') {
         PathBuf::from(workspace)
     } else {
@@ -192,7 +193,7 @@ async fn resolve_workspace(shared: &Shared, workspace: &str) -> Result<PathBuf> 
             .mode(0o700)
             .recursive(true)
             .create(&default_root);
-        launcher::open_workspace(&path, &roots)
+        launcher::open_workspace(&path, &config)
     });
     let opened = opened
         .await
