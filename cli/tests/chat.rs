@@ -63,7 +63,7 @@ fn a_turn_prints_its_whole_log_and_leaves_no_process() {
     let output = chat(&lodge, &workspace, "think");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_whole_turn(&events(&output));
-    assert_eq!(lodge.processes(), [""; 0]);
+    lodge.assert_no_processes();
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_running_lodge_is_used_and_decides_where_agents_work() {
         "the session is there"
     );
     assert!(lodge.run(&["down"]).status.success());
-    assert_eq!(lodge.processes(), [""; 0]);
+    lodge.assert_no_processes();
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn an_interrupt_aborts_the_turn_and_everything_ends_with_the_call() {
     assert_eq!(code, Some(130));
     assert_eq!(outcome(&events), TurnOutcome::Aborted);
     assert_whole_turn(&events);
-    assert_eq!(lodge.processes(), [""; 0]);
+    lodge.assert_no_processes();
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn up_is_ready_says_so_and_down_leaves_nothing() {
     let down = lodge.run(&["down"]);
     assert!(down.status.success(), "{}", stderr(&down));
     assert_eq!(up.wait(), Some(0));
-    assert_eq!(lodge.processes(), [""; 0]);
+    lodge.assert_no_processes();
     assert!(!lodge.data().join("lodge.json").exists());
     assert_eq!(lodge.run(&["status"]).status.code(), Some(3));
 }
@@ -75,7 +75,7 @@ fn seconds_ends_it_and_leaves_no_process() {
     let up = lodge.run(&["up", "--no-open", "--listen", "127.0.0.1:0", "--seconds", "1"]);
     assert!(up.status.success(), "{}", stderr(&up));
     assert!(stdout(&up).contains("Lodge is ready: http://127.0.0.1:"));
-    assert_eq!(lodge.processes(), [""; 0]);
+    lodge.assert_no_processes();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, MemfdFlags, SeekFrom};
 
 use crate::error::SandboxError;
 use crate::host::Bwrap;
-use crate::plan::{Access, Mount, Plan, Source};
+use crate::plan::{Access, ENV_OWN_NETWORK, Mount, Plan, Source};
 use crate::policy::Tier;
 use crate::view;
 
@@ -93,8 +93,11 @@ impl Options {
             "--unshare-pid",
             "--unshare-ipc",
             "--unshare-uts",
-            "--unshare-net",
         ]);
+        // One network namespace is enough, and making one is the dearest part of a sandbox next to its mounts.
+        if !plan.init_env.iter().any(|(name, _)| name == ENV_OWN_NETWORK) {
+            self.words(["--unshare-net"]);
+        }
         self.words([
             "--unshare-cgroup-try",
             "--die-with-parent",
@@ -131,6 +134,9 @@ impl Options {
                 access,
                 source: Source::System,
             } => {
+                if let Some(content) = small_setting(from) {
+                    return self.file(at, &content);
+                }
                 let option = if *access == Access::Read {
                     "--ro-bind"
                 } else {
@@ -145,11 +151,8 @@ impl Options {
                 source,
             } => self.bind(from, at, *access, *source)?,
             Mount::Symlink { to, at } => self.words.extend(["--symlink".into(), to.into(), at.into()]),
-            Mount::Content { at, content } => {
-                self.words(["--perms", "0444"]);
-                self.content("--file", at, content)?;
-            }
-            Mount::EmptyFile { at } => self.content("--ro-bind-data", at, "")?,
+            Mount::Content { at, content } => self.file(at, content.as_bytes())?,
+            Mount::EmptyFile { at } => self.content("--ro-bind-data", at, &[])?,
             Mount::Tmpfs { at, size, mode } => {
                 self.words(["--perms", &format!("{mode:04o}"), "--size", &size.0.to_string()]);
                 self.at("--tmpfs", at);
@@ -174,8 +177,14 @@ impl Options {
         Ok(())
     }
 
-    fn content(&mut self, option: &str, at: &Path, content: &str) -> Result<(), SandboxError> {
-        let target = self.pass(memory(&at.display().to_string(), content.as_bytes())?);
+    /// A file of the sandbox's own root, which becomes read-only.
+    fn file(&mut self, at: &Path, content: &[u8]) -> Result<(), SandboxError> {
+        self.words(["--perms", "0444"]);
+        self.content("--file", at, content)
+    }
+
+    fn content(&mut self, option: &str, at: &Path, content: &[u8]) -> Result<(), SandboxError> {
+        let target = self.pass(memory(&at.display().to_string(), content)?);
         self.words
             .extend([option.into(), target.to_string().into(), at.into()]);
         Ok(())
@@ -187,6 +196,18 @@ impl Options {
         self.fds.push(fd);
         number
     }
+}
+
+/// The content of a small file of the system's settings, which is copied: for each mount bwrap reads the list of all
+/// others, so a dozen of them takes longer than all the rest.
+fn small_setting(path: &Path) -> Option<Vec<u8>> {
+    const LARGEST: u64 = 256 << 10;
+    let small = |meta: &std::fs::Metadata| meta.is_file() && meta.len() <= LARGEST;
+    if !path.starts_with("/etc") || !std::fs::symlink_metadata(path).is_ok_and(|meta| small(&meta)) {
+        return None;
+    }
+    // What this user cannot read is mounted, and the guest cannot read it either.
+    std::fs::read(path).ok()
 }
 
 fn open(path: &Path, source: Source) -> Result<OwnedFd, SandboxError> {

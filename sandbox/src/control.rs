@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::plan::{Access, Mount, Placeholder, Source, bind};
 use crate::policy::Policy;
-use crate::size::Bytes;
 use crate::view::{HostView, Kind, prefixes};
 
 /// The absent name that is held as a file, because git reads it. All others are held as directories, whatever they
@@ -14,12 +13,20 @@ const FILE: &str = ".git/config";
 /// Names that do nothing unless a protected file points at them, so that an absent one need not be held.
 const WHEN_PRESENT: &[&str] = &[".husky"];
 
+/// One path that a guest cannot change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    By(Mount),
+    /// By something empty and read-only over the directory.
+    Covered(PathBuf),
+}
+
 /// How the control files are held.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     /// Directories they lie in, which become mount points: those cannot be renamed away.
     pub(crate) pinned: BTreeSet<PathBuf>,
-    pub(crate) held: Vec<Mount>,
+    pub(crate) held: Vec<Held>,
     pub(crate) unprotected: Vec<String>,
     pub(crate) placeholders: Vec<Placeholder>,
 }
@@ -69,7 +76,7 @@ impl Control {
     fn keep(&mut self, name: &str, source: Source, workspace: &Path, above: &[String]) {
         self.pin(workspace, above);
         let at = workspace.join(name);
-        self.held.push(bind(&at, &at, Access::Read, source));
+        self.held.push(Held::By(bind(&at, &at, Access::Read, source)));
     }
 
     fn stand_in(&mut self, name: &str, directory: bool, workspace: &Path, above: &[String]) {
@@ -80,7 +87,7 @@ impl Control {
             directory,
         });
         let kind = if directory { Kind::Directory } else { Kind::File };
-        self.held.extend(hide(&at, &kind));
+        self.held.push(hide(&at, &kind));
     }
 
     fn pin(&mut self, workspace: &Path, above: &[String]) {
@@ -89,16 +96,11 @@ impl Control {
 }
 
 /// Puts something empty and read-only over `path`.
-pub(crate) fn hide(path: &Path, kind: &Kind) -> Vec<Mount> {
+pub(crate) fn hide(path: &Path, kind: &Kind) -> Held {
     let at = path.to_owned();
     if *kind == Kind::Directory {
-        let empty = Mount::Tmpfs {
-            at: at.clone(),
-            size: Bytes(4096),
-            mode: 0o755,
-        };
-        vec![empty, Mount::RemountReadOnly { at }]
+        Held::Covered(at)
     } else {
-        vec![Mount::EmptyFile { at }]
+        Held::By(Mount::EmptyFile { at })
     }
 }

@@ -210,10 +210,12 @@ fn bound(plan: &Plan, wanted: Access) -> Vec<&Path> {
 /// What the policy denies and the plan covers.
 fn hidden<'a>(policy: &'a Policy, plan: &Plan) -> Vec<&'a Path> {
     let covered = |path: &&PathBuf| {
-        plan.mounts.iter().any(|mount| match mount {
-            Mount::Tmpfs { at, .. } | Mount::EmptyFile { at } => at == *path,
-            _ => false,
-        })
+        let by_init = plan.walls.covered.iter().any(|at| Path::new(at) == *path);
+        by_init
+            || plan.mounts.iter().any(|mount| match mount {
+                Mount::Tmpfs { at, .. } | Mount::EmptyFile { at } => at == *path,
+                _ => false,
+            })
     };
     let denied = policy.fs.deny.iter().filter(covered);
     denied.map(PathBuf::as_path).collect()

@@ -69,9 +69,9 @@ pub struct TierRequest {
 /// end [`placeholder::sweep`] removes them.
 pub fn compile(plan: &Plan, tools: &Tools, gateway_socket: &Path) -> Result<SandboxCommand, SandboxError> {
     limits::require(plan, &Means::probe(plan.tier))?;
-    // What a killed launcher left goes at the latest when the next sandbox starts.
-    placeholder::sweep(&tools.state)?;
     let hold = placeholder::acquire(&tools.state, &plan.workspace, &plan.placeholders)?;
+    // What a killed launcher left goes at the latest when the next sandbox starts, unless that one needs it too.
+    placeholder::remove_unused(&tools.state)?;
     let mut command = command(plan, tools, gateway_socket)?;
     // Its number must not be one that a spawner gives to something else.
     let parked = rustix::io::fcntl_dupfd_cloexec(&hold, PARKED);

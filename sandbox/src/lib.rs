@@ -25,6 +25,7 @@ pub mod policy;
 mod profiles;
 mod removal;
 pub mod size;
+mod spare;
 pub mod spawn;
 mod sys;
 pub mod view;

@@ -18,10 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SandboxError;
 use crate::plan::Placeholder;
+use crate::spare::Spare;
 use crate::view;
 
 /// Below Lodge's state of sandboxes.
 const FOLDER: &str = "placeholders";
+/// Directories to come, in that folder.
+const SPARE: &str = "spare";
 /// Taken for every change of the registry, for some milliseconds.
 const MUTEX: &str = "lock";
 
@@ -89,9 +92,10 @@ pub fn acquire(state: &Path, workspace: &Path, wanted: &[Placeholder]) -> Result
     place
         .save(&id, &registry)
         .map_err(|source| failed(state.join(FOLDER), source))?;
+    let mut spare = place.spare();
     for made in registry.made.iter_mut().filter(|made| made.id.is_none()) {
-        let stat =
-            make(&root, &made.what).map_err(|errno| failed(workspace.join(&made.what.name), errno.into()))?;
+        let stat = make(&root, &made.what, &mut spare)
+            .map_err(|errno| failed(workspace.join(&made.what.name), errno.into()))?;
         made.id = stat.map(|stat| (stat.st_dev, stat.st_ino));
     }
     place
@@ -127,8 +131,18 @@ pub fn standing(state: &Path, workspace: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Removes what nobody holds any more, in every workspace. What changed meanwhile stays: it is somebody else's then.
+/// Removes what nobody holds any more, in every workspace, and makes ready for the next sandbox. What changed meanwhile
+/// stays: it is somebody else's then.
 pub fn sweep(state: &Path) -> Result<(), SandboxError> {
+    clear(state, |place| place.spare().fill())
+}
+
+/// The same without making ready.
+pub(crate) fn remove_unused(state: &Path) -> Result<(), SandboxError> {
+    clear(state, |_| Ok(()))
+}
+
+fn clear(state: &Path, then: impl FnOnce(&Place) -> io::Result<()>) -> Result<(), SandboxError> {
     let failed = |source| SandboxError::Placeholder {
         path: state.join(FOLDER),
         source,
@@ -144,7 +158,7 @@ pub fn sweep(state: &Path) -> Result<(), SandboxError> {
             place.remove_if_unused(id).map_err(failed)?;
         }
     }
-    Ok(())
+    then(&place).map_err(failed)
 }
 
 /// The registry's directory.
@@ -163,6 +177,10 @@ impl Place {
         let file = private(&self.folder.join(MUTEX))?;
         rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
         Ok(file)
+    }
+
+    fn spare(&self) -> Spare {
+        Spare::open(self.folder.join(SPARE))
     }
 
     fn users(&self, id: &str) -> io::Result<File> {
@@ -245,9 +263,14 @@ fn parent<'a>(root: &OwnedFd, name: &'a str) -> rustix::io::Result<(OwnedFd, &'a
 }
 
 /// Makes one; `None` when something is there by now.
-fn make(root: &OwnedFd, what: &Placeholder) -> rustix::io::Result<Option<Stat>> {
+fn make(root: &OwnedFd, what: &Placeholder, spare: &mut Spare) -> rustix::io::Result<Option<Stat>> {
     let (above, last) = parent(root, &what.name)?;
     let made = if what.directory {
+        match spare.take(&above, last) {
+            Ok(None) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            taken => return taken,
+        }
         mkdirat(
             &above,
             last,

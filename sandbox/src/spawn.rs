@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
+
 use crate::bwrap::{PARKED, SandboxCommand};
 use crate::error::SandboxError;
 use crate::plan::MUX_FD;
@@ -50,6 +52,12 @@ impl SandboxCommand {
             source,
         })
     }
+}
+
+/// Kills a launcher together with what it has started so far. Between its fork and the moment its child is set up bwrap
+/// would otherwise leave a process behind that waits for it for ever.
+pub fn kill(launcher: &Child) {
+    let _ = rustix::process::kill_process_group(Pid::from_child(launcher), Signal::KILL);
 }
 
 /// In the child: gives the stream its number and lets the other descriptors through exec.

@@ -8,10 +8,9 @@ use std::process::Stdio;
 
 use lodge_guest::client::Client;
 use lodge_guest::mux::{Exit, Kind, Start, Started};
-use lodge_sandbox::bwrap::compile;
 use lodge_sandbox::plan::{Access, Mount, Source};
 use lodge_sandbox::policy::{Nesting, Policy, Profile};
-use support::{DEADLINE, Guest, Session, bwrap, eventually, processes_with};
+use support::{DEADLINE, Guest, Session, bwrap, compiled, eventually, processes_with};
 
 #[test]
 fn a_harness_that_echoes_gets_its_input_and_gives_it_back_intact() {
@@ -250,7 +249,7 @@ fn walls_that_cannot_be_read_end_init_before_anything_runs() {
             .unwrap()
             .1 = walls.into();
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let mut command = compile(&plan, &bwrap()).unwrap();
+        let mut command = compiled(&plan, &bwrap());
         let output = command
             .spawn(theirs.into(), Stdio::piped())
             .unwrap()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use lodge_sandbox::launch::{Tools, compile};
 use lodge_sandbox::placeholder::{acquire, standing, sweep};
 use lodge_sandbox::plan::Placeholder;
+use lodge_sandbox::spawn::kill;
 use support::{Session, eventually};
 
 fn names(directory: &Path) -> Vec<String> {
@@ -65,7 +66,7 @@ fn the_last_one_out_removes_what_was_made() {
     sweep(state).unwrap();
     assert_eq!(names(workspace), [".git"]);
     assert_eq!(names(&workspace.join(".git")), [""; 0]);
-    assert_eq!(names(&state.join("placeholders")), ["lock"]);
+    assert_eq!(names(&state.join("placeholders")), ["lock", "spare"]);
 }
 
 #[test]
@@ -143,11 +144,31 @@ fn a_sandbox_leaves_nothing_behind_even_when_its_launcher_is_killed() {
         names(workspace).contains(&".vscode".to_owned()),
         "held while it runs"
     );
-    child.kill().unwrap();
+    kill(&child);
     child.wait().unwrap();
     drop((command, ours));
     eventually("nothing is left", || {
         sweep(&state).unwrap();
         names(workspace) == [".git"] && names(&workspace.join(".git")).is_empty()
     });
+}
+
+#[test]
+fn what_was_made_ready_is_used_and_taken_for_nobody_elses() {
+    let Scene { workspace, state, .. } = &scene();
+    drop(acquire(state, workspace, &wanted()).unwrap());
+    sweep(state).unwrap();
+    let spare = state.join("placeholders/spare");
+    let before = names(&spare).len();
+    assert!(before >= 2, "{before}");
+    let hold = acquire(state, workspace, &wanted()).unwrap();
+    assert_eq!(names(&spare).len(), before - 2);
+    assert_eq!(names(workspace), [".envrc", ".git", ".vscode"]);
+    assert_eq!(standing(state, workspace), [".envrc", ".vscode", ".git/hooks"]);
+    fs::write(workspace.join(".vscode/settings.json"), "{}").unwrap();
+    drop(hold);
+    sweep(state).unwrap();
+    assert_eq!(names(workspace), [".git", ".vscode"]);
+    assert_eq!(names(&workspace.join(".vscode")), ["settings.json"]);
+    assert_eq!(names(&spare).len(), before);
 }

@@ -137,10 +137,17 @@ fn row_6_by_default_the_users_own_files_are_out_of_reach() {
     fs::write(sibling.join(".lodge/sandbox.toml"), "version = 1").unwrap();
     symlink(&sibling, session.spec.workspace.join("sibling")).unwrap();
     let mut guest = session.start();
-    let home = home.display();
+    // Where the home lies below the guest's own /tmp it may make files of these names there.
+    let unit = home.join(".config/systemd/user/x.service");
+    let profile = home.join(".bashrc");
+    let before = fs::read(&profile).ok();
+    for path in [&unit, &profile] {
+        let (path, above) = (path.display(), path.parent().unwrap().display());
+        guest.sh(&format!("mkdir -p {above} && echo x >> {path}"));
+    }
+    assert!(!unit.exists());
+    assert_eq!(fs::read(&profile).ok(), before);
     for act in [
-        format!("mkdir -p {home}/.config/systemd/user && echo x > {home}/.config/systemd/user/x.service"),
-        format!("echo x >> {home}/.bashrc"),
         format!("cat {}", secret.path().display()),
         format!("echo x > {}/.lodge/sandbox.toml", sibling.display()),
         format!(

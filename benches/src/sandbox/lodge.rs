@@ -9,7 +9,7 @@ use lodge_sandbox::launch::{self, Tools};
 use lodge_sandbox::plan::{self, Plan, SessionSpec};
 use lodge_sandbox::policy::{Net, Profile, Tier};
 use lodge_sandbox::view::HostView;
-use lodge_sandbox::{bwrap, host};
+use lodge_sandbox::{bwrap, host, placeholder, spawn};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -131,17 +131,25 @@ impl Scene {
         let mut plan = self.plan(PROCESS_ALONE).map(|mut plan| {
             plan.argv = vec![command.to_owned()];
             plan.init_env.clear();
+            // Guest init's part of the view.
+            let covered = plan.walls.covered.iter().map(PathBuf::from);
+            plan.mounts.extend(covered.flat_map(plan::empty_directory));
             plan
         });
+        let state = self.tools.state.clone();
         move || {
             let plan = plan.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
             let bwrap = host::require_process_tier()?;
+            // The stand-ins that are mounted over are there already, unlike in Lodge's own rows.
+            let hold = placeholder::acquire(&state, &plan.workspace, &plan.placeholders)?;
             let began = Instant::now();
             let (_ours, theirs) = UnixStream::pair()?;
             let status = bwrap::compile(plan, &bwrap)?
                 .spawn(theirs.into(), Stdio::inherit())?
                 .wait()?;
             let took = began.elapsed();
+            drop(hold);
+            placeholder::sweep(&state)?;
             anyhow::ensure!(status.success(), "bwrap ended with {status}");
             Ok(took)
         }
@@ -203,7 +211,7 @@ impl Warm {
                 _hold: command.hold.take(),
             }),
             Err(error) => {
-                child.kill()?;
+                spawn::kill(&child);
                 child.wait()?;
                 Err(error.into())
             }
@@ -284,6 +292,8 @@ fn start_true_end(scene: &Scene, wanted: Wanted) -> anyhow::Result<Vec<Duration>
     watch.passed();
     warm.end()?;
     watch.passed();
+    // As a runner does after a sandbox.
+    placeholder::sweep(&scene.tools.state)?;
     Ok(watch.stages())
 }
 

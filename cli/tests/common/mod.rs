@@ -106,6 +106,17 @@ impl Lodge {
         }
         found
     }
+
+    /// Nothing is left; what was told to end gets the moment that takes on a busy machine.
+    pub fn assert_no_processes(&self) {
+        eventually("every process has ended", || {
+            let left = self.processes();
+            if !left.is_empty() {
+                eprintln!("left: {left:?}");
+            }
+            left.is_empty().then_some(())
+        });
+    }
 }
 
 impl Drop for Lodge {

@@ -20,6 +20,8 @@ const DEFAULT_PORT: u16 = 8377;
 const ENV_PORT: &str = "LODGE_GATEWAY_PORT";
 const ENV_SOCKET: &str = "LODGE_GATEWAY_SOCK";
 const ENV_EGRESS: &str = "LODGE_EGRESS_PORTS";
+/// Set where the launcher leaves it to init to leave the host's network.
+const ENV_NETWORK: &str = "LODGE_OWN_NETWORK";
 
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -29,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) gateway: Option<(u16, Gateway)>,
     /// Ports at which connections by name are captured; `None`: there are no names.
     pub(crate) egress: Option<BTreeSet<u16>>,
+    /// Whether init makes the network namespace: in a launcher's, which may belong to a user namespace in which init is
+    /// nobody, the ports of names would be closed to it.
+    pub(crate) own_network: bool,
     /// In a virtual machine: the user and group that init becomes when it needs no privilege any more.
     pub(crate) user: Option<(u32, u32)>,
 }
@@ -109,6 +114,7 @@ impl Config {
             walls,
             gateway,
             egress,
+            own_network: variables(ENV_NETWORK).is_some(),
             user: None,
         })
     }

@@ -24,6 +24,7 @@ mod vm;
 use std::process::ExitCode;
 
 use config::Config;
+use lodge_guest::walls::Walls;
 use main_loop::{InitError, MainLoop};
 
 fn main() -> ExitCode {
@@ -54,7 +55,7 @@ fn run() -> Result<(), InitError> {
     let bounded = processes::bound(walls.limits.processes);
     // Listening comes before the walls, so that the walls need not leave room for it.
     let forwarder = ports::open(&config)?;
-    give_up_privileges(config.user, walls.nesting)?;
+    give_up_privileges(config.user, &walls)?;
     let failed = |step| move |source| InitError::System { step, source };
     sys::protect_self().map_err(failed("protect itself"))?;
     sys::raise_open_files().map_err(failed("raise its own limit of descriptors"))?;
@@ -70,12 +71,17 @@ fn run() -> Result<(), InitError> {
     main_loop.run()
 }
 
-fn give_up_privileges(user: Option<(u32, u32)>, nesting: bool) -> Result<(), InitError> {
+fn give_up_privileges(user: Option<(u32, u32)>, walls: &Walls) -> Result<(), InitError> {
     // A sandbox inside the sandbox could not have a view of its own processes then, so where those are allowed it is
     // only done when the machine's settings are at stake.
-    if user.is_none() && sys::administers() && (!nesting || sys::settings_writable()) {
+    let seal = user.is_none() && sys::administers() && (!walls.nesting || sys::settings_writable());
+    if seal || !walls.covered.is_empty() {
+        sys::own_mounts()?;
+    }
+    if seal {
         sys::seal_settings()?;
     }
+    sys::cover(&walls.covered)?;
     sys::drop_bounding()?;
     if let Some((uid, gid)) = user {
         sys::become_user(uid, gid)?;

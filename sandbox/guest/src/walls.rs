@@ -14,6 +14,10 @@ pub const ENV: &str = "LODGE_WALLS";
 pub struct Walls {
     /// Resource limits of every command.
     pub limits: Limits,
+    /// Directories in the sandbox over which init puts an empty one that cannot be written to, with the privilege
+    /// that it gives up afterwards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<String>,
     /// Whether the system call filter is loaded.
     pub seccomp: bool,
     /// Whether commands may make namespaces and mounts of their own (a sandbox inside the sandbox).
@@ -47,6 +51,7 @@ impl Default for Walls {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            covered: Vec::new(),
             seccomp: true,
             nesting: false,
             landlock: None,

@@ -4,7 +4,8 @@ use lodge_guest::mux;
 use lodge_guest::walls::{self, Walls};
 
 use super::{
-    ENV_EGRESS_PORTS, GATEWAY_PORT, GUEST_GATEWAY, GUEST_HOME, MUX_FD, Network, PlanError, SessionSpec,
+    ENV_EGRESS_PORTS, ENV_OWN_NETWORK, GATEWAY_PORT, GUEST_GATEWAY, GUEST_HOME, MUX_FD, Network, PlanError,
+    SessionSpec,
 };
 use crate::policy::{Policy, Tier};
 use crate::view::HostView;
@@ -35,6 +36,9 @@ pub(super) fn init(tier: Tier, walls: &Walls, network: &Network) -> Result<Vec<(
     if let Network::Broker { ports } = network {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         env.push(pair(ENV_EGRESS_PORTS, ports.join(",")));
+        if tier == Tier::Process {
+            env.push(pair(ENV_OWN_NETWORK, "1".to_owned()));
+        }
     }
     env.push(pair(walls::ENV, serde_json::to_string(walls)?));
     Ok(env)

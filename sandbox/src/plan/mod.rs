@@ -16,6 +16,7 @@ use crate::size::Bytes;
 use crate::view::HostView;
 
 pub(crate) use mounts::bind;
+pub use mounts::empty_directory;
 
 /// Home directory inside every sandbox.
 pub const GUEST_HOME: &str = "/home/guest";
@@ -29,6 +30,8 @@ pub const GATEWAY_PORT: u16 = 8377;
 pub const MUX_FD: i32 = 3;
 /// Variable of guest init that switches the capture of connections on: port numbers with commas between.
 pub const ENV_EGRESS_PORTS: &str = "LODGE_EGRESS_PORTS";
+/// Variable of guest init that makes it leave the network it was started in, before anything else.
+pub const ENV_OWN_NETWORK: &str = "LODGE_OWN_NETWORK";
 /// User and group of a guest whose runner is root.
 const GUEST_ID: u32 = 1000;
 
@@ -199,10 +202,11 @@ pub fn plan(policy: &Policy, spec: &SessionSpec, view: &HostView) -> Result<Plan
     let network = network(policy);
     let mounts::View {
         mounts,
+        covered,
         unprotected,
         placeholders,
     } = mounts::view(policy, spec, view, &network, (uid, gid));
-    let walls = walls::walls(policy, spec, &mounts);
+    let walls = walls::walls(policy, spec, &mounts, &covered);
     Ok(Plan {
         tier: policy.tier,
         session_id: spec.session_id.clone(),

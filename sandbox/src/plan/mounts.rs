@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Access, GUEST_GATEWAY, GUEST_HOME, GUEST_INIT, Mount, Network, Placeholder, SessionSpec, Source,
 };
-use crate::control::{Control, control, hide};
+use crate::control::{Control, Held, control, hide};
 use crate::policy::{Policy, Tier};
 use crate::size::Bytes;
 use crate::view::{HostView, Kind};
@@ -14,6 +14,8 @@ use crate::view::{HostView, Kind};
 /// The view and what it says of protected names.
 pub(super) struct View {
     pub(super) mounts: Vec<Mount>,
+    /// Directories that guest init covers.
+    pub(super) covered: Vec<PathBuf>,
     pub(super) unprotected: Vec<String>,
     pub(super) placeholders: Vec<Placeholder>,
 }
@@ -58,7 +60,15 @@ pub(super) fn view(
     let pin = |path: &PathBuf| bind(path, path, Access::Write, Source::Directory);
     // A mount hides what was mounted below it before: all pins come first, outer ones before inner ones.
     mounts.extend(pinned.iter().map(pin));
-    mounts.extend(held.into_iter().chain(covers));
+    let mut covered = Vec::new();
+    for held in held.into_iter().chain(covers) {
+        match held {
+            Held::By(mount) => mounts.push(mount),
+            // There init may mount, and does so at a fraction of what bwrap takes for each.
+            Held::Covered(at) if process => covered.push(at),
+            Held::Covered(at) => mounts.extend(empty_directory(at)),
+        }
+    }
     // A microVM has init in its image, and no socket of the host.
     if policy.tier != Tier::Microvm {
         mounts.push(bind(&spec.init_binary, GUEST_INIT, Access::Read, Source::File));
@@ -74,6 +84,7 @@ pub(super) fn view(
     }
     View {
         mounts,
+        covered,
         unprotected,
         placeholders,
     }
@@ -178,15 +189,25 @@ fn roots(policy: &Policy, spec: &SessionSpec) -> Vec<Mount> {
         .collect()
 }
 
+/// An empty read-only directory over another one, for launchers that build the whole view themselves.
+pub fn empty_directory(at: PathBuf) -> [Mount; 2] {
+    let empty = Mount::Tmpfs {
+        at: at.clone(),
+        size: Bytes(4096),
+        mode: 0o755,
+    };
+    [empty, Mount::RemountReadOnly { at }]
+}
+
 /// Covers what is denied and would be seen.
-fn denied(host: &HostView, mounts: &[Mount]) -> Vec<Mount> {
+fn denied(host: &HostView, mounts: &[Mount]) -> Vec<Held> {
     let seen = |path: &Path| {
         mounts.iter().any(|mount| {
             matches!(mount, Mount::Bind { at, source, .. } if *source != Source::File && path.starts_with(at))
         })
     };
     let covered = host.denied.iter().filter(|(path, _)| seen(path));
-    covered.flat_map(|(path, kind)| hide(path, kind)).collect()
+    covered.map(|(path, kind)| hide(path, kind)).collect()
 }
 
 /// The directories between a writable root and what is denied in it. A guest could move them, and the denied would

@@ -8,7 +8,7 @@ use super::{Access, GUEST_HOME, Mount, SessionSpec};
 use crate::policy::{Nesting, Policy, Tier};
 use crate::size::Bytes;
 
-pub(super) fn walls(policy: &Policy, spec: &SessionSpec, mounts: &[Mount]) -> Walls {
+pub(super) fn walls(policy: &Policy, spec: &SessionSpec, mounts: &[Mount], covered: &[PathBuf]) -> Walls {
     let nesting = policy.nesting != Nesting::Deny;
     let bytes = |size: Option<Bytes>| size.map(|Bytes(bytes)| bytes);
     let limits = &policy.limits;
@@ -20,6 +20,7 @@ pub(super) fn walls(policy: &Policy, spec: &SessionSpec, mounts: &[Mount]) -> Wa
             open_files: limits.open_files,
             cpu_seconds: limits.cpu_seconds,
         },
+        covered: covered.iter().map(|path| text(path)).collect(),
         seccomp: true,
         nesting,
         landlock: (!nesting).then(|| landlock(policy.tier, mounts)),
@@ -35,7 +36,9 @@ pub(super) fn walls(policy: &Policy, spec: &SessionSpec, mounts: &[Mount]) -> Wa
 }
 
 fn landlock(tier: Tier, mounts: &[Mount]) -> Landlock {
+    const ETC: &str = "/etc";
     let mut paths = Landlock::default();
+    let mut etc = false;
     if tier != Tier::Process {
         // What the image holds is not known here; it is all of one's own, and read-only.
         paths.read.push("/".to_owned());
@@ -51,11 +54,20 @@ fn landlock(tier: Tier, mounts: &[Mount]) -> Landlock {
             | Mount::Tmpfs { at, .. }
             | Mount::Proc { at }
             | Mount::Dev { at } => paths.write.push(text(at)),
+            // The directory is the sandbox's own, with nothing else in it.
+            Mount::Bind { at, .. } | Mount::Content { at, .. }
+                if tier == Tier::Process && at.starts_with(ETC) =>
+            {
+                etc = true;
+            }
             Mount::Bind { at, .. } | Mount::Content { at, .. } | Mount::EmptyFile { at } => {
                 paths.read.push(text(at));
             }
             Mount::Symlink { .. } | Mount::RemountReadOnly { .. } => {}
         }
+    }
+    if etc {
+        paths.read.push(ETC.to_owned());
     }
     paths
 }

@@ -14,6 +14,7 @@ use lodge_guest::mux::{Decoder, Exit, Frame, Kind, Start, StartFailed, encode_in
 use lodge_guest::walls::Walls;
 use lodge_sandbox::bwrap::{SandboxCommand, compile};
 use lodge_sandbox::host::{Bwrap, require_process_tier};
+use lodge_sandbox::placeholder::acquire;
 use lodge_sandbox::plan::{Plan, SessionSpec, plan};
 use lodge_sandbox::policy::{Policy, Profile};
 use lodge_sandbox::view::HostView;
@@ -31,6 +32,15 @@ pub fn init_binary() -> PathBuf {
 
 pub fn bwrap() -> Bwrap {
     require_process_tier().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What starts `plan`, with the stand-ins that launchers make before.
+pub fn compiled(plan: &Plan, bwrap: &Bwrap) -> SandboxCommand {
+    let state = plan.workspace.with_extension("state");
+    let hold = acquire(&state, &plan.workspace, &plan.placeholders).expect("stand-ins");
+    let mut command = compile(plan, bwrap).expect("command");
+    command.hold = Some(hold);
+    command
 }
 
 /// The directories of one session.
@@ -104,7 +114,7 @@ impl Outcome {
 impl Guest {
     pub fn start(plan: &Plan, bwrap: &Bwrap) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("socket pair");
-        let mut command = compile(plan, bwrap).expect("command");
+        let mut command = compiled(plan, bwrap);
         let child = command
             .spawn(OwnedFd::from(theirs), Stdio::inherit())
             .expect("bwrap");
@@ -227,7 +237,7 @@ pub struct Driven {
 impl Driven {
     pub fn start(plan: &Plan) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("socket pair");
-        let mut command = compile(plan, &bwrap()).expect("command");
+        let mut command = compiled(plan, &bwrap());
         let launcher = command
             .spawn(OwnedFd::from(theirs), Stdio::inherit())
             .expect("bwrap");
@@ -292,6 +302,6 @@ pub fn set_init_env(plan: &mut Plan, name: &str, value: &str) {
 
 /// A sandbox whose launcher's complaints are collected.
 pub fn spawn(plan: &Plan, mux: OwnedFd) -> Child {
-    let mut command = compile(plan, &bwrap()).expect("command");
+    let mut command = compiled(plan, &bwrap());
     command.spawn(mux, Stdio::piped()).expect("bwrap")
 }

@@ -85,7 +85,7 @@ impl Launcher {
     fn end(mut self) {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         if !self.ended() {
-            let _ = self.child.kill();
+            lodge_sandbox::spawn::kill(&self.child);
         }
         let _ = self.child.wait();
         drop(self.hold.take());

@@ -173,7 +173,7 @@ impl Confined<'_> {
                 _hold: hold,
             }),
             Err(error) => {
-                let _ = child.kill();
+                lodge_sandbox::spawn::kill(&child);
                 let _ = child.wait();
                 Err(self.unavailable(&error))
             }

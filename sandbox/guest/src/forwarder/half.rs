@@ -218,6 +218,10 @@ impl Write for ChannelEnd<'_> {
 impl Stream for ChannelEnd<'_> {
     fn end_writing(&mut self) {
         self.channel.end_sent = true;
+        // Nobody is there any more who could want to know.
+        if self.channel.told {
+            return;
+        }
         let _ = self.link.send(Kind::Data, self.channel.id, &[]);
     }
 }

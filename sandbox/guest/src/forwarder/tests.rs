@@ -164,7 +164,7 @@ fn a_connection_that_the_host_gives_up_ends_for_the_guest_and_the_other_way_roun
     assert_ne!(second, first.stream);
     drop(leaving);
     let end = host.next();
-    assert_eq!((end.kind, end.payload.len()), (Kind::Data, 0));
+    assert_eq!((end.kind, end.stream, end.payload.len()), (Kind::Data, second, 0));
     // An answer that nobody takes any more.
     for _ in 0..100 {
         host.send(Kind::Data, second, &[1; 1000]);

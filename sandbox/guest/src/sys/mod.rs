@@ -18,8 +18,8 @@ use nix::sys::{prctl, signal};
 use nix::unistd::Pid;
 
 pub(crate) use privileges::{
-    PrivilegeError, administers, become_user, drop_bounding, drop_capabilities, own_network, seal_settings,
-    settings_writable,
+    PrivilegeError, administers, become_user, cover, drop_bounding, drop_capabilities, own_mounts,
+    own_network, seal_settings, settings_writable,
 };
 pub(crate) use spawn::{Spawned, end_of_file, resize, spawn};
 

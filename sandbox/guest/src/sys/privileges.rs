@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -20,6 +21,8 @@ const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 pub(crate) enum PrivilegeError {
     #[error("cannot {step}: {source}")]
     Step { step: &'static str, source: io::Error },
+    #[error("cannot cover {path}: {source}")]
+    Cover { path: String, source: io::Error },
     /// A privilege that could come back through a program with the right file attributes.
     #[error("capability {capability} stays in the bounding set: the sandbox was started without CAP_SETPCAP")]
     Bounding { capability: u32 },
@@ -71,12 +74,67 @@ pub(crate) fn settings_writable() -> bool {
     fs::OpenOptions::new().write(true).open(OF_THE_MACHINE).is_ok()
 }
 
+/// Moves init into a mount namespace of its own, in which it may mount. Needs `CAP_SYS_ADMIN`.
+pub(crate) fn own_mounts() -> Result<(), PrivilegeError> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed("make a mount namespace"))
+}
+
+/// Puts one empty read-only file system over each of `directories`; a link in one of these paths is an error. Needs
+/// `CAP_SYS_ADMIN` and [`own_mounts`].
+pub(crate) fn cover(directories: &[String]) -> Result<(), PrivilegeError> {
+    let mut empty = None;
+    for path in directories {
+        let cover = || -> nix::Result<OwnedFd> {
+            let target = directory(path)?;
+            let (none, on) = (None::<&str>, by_descriptor(&target));
+            if let Some(empty) = &empty {
+                // What is mounted read-only is so wherever else it is mounted.
+                mount(
+                    Some(by_descriptor(empty).as_str()),
+                    on.as_str(),
+                    none,
+                    MsFlags::MS_BIND,
+                    none,
+                )?;
+            } else {
+                let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+                mount(
+                    Some("tmpfs"),
+                    on.as_str(),
+                    Some("tmpfs"),
+                    flags,
+                    Some("size=4096,mode=0755"),
+                )?;
+            }
+            // Now what is mounted there.
+            directory(path)
+        };
+        let mounted = cover().map_err(|errno| PrivilegeError::Cover {
+            path: path.clone(),
+            source: errno.into(),
+        })?;
+        empty.get_or_insert(mounted);
+    }
+    Ok(())
+}
+
+fn directory(path: &str) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how)
+}
+
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 /// Covers the kernel's settings with a read-only mount: those of the machine belong to the user who started the
-/// sandbox when that is root, whatever he is called inside. Needs `CAP_SYS_ADMIN`.
+/// sandbox when that is root, whatever he is called inside. Needs `CAP_SYS_ADMIN` and [`own_mounts`].
 pub(crate) fn seal_settings() -> Result<(), PrivilegeError> {
     const SETTINGS: &str = "/proc/sys";
     let none = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS).map_err(failed("make a mount namespace"))?;
     mount(Some(SETTINGS), SETTINGS, none, MsFlags::MS_BIND, none).map_err(failed("bind /proc/sys"))?;
     let read_only = MsFlags::MS_BIND
         | MsFlags::MS_REMOUNT
