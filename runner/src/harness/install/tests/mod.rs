@@ -121,7 +121,7 @@ fn the_embedded_catalog_is_sound_and_unknown_keys_are_errors() {
         pi.lock
             .packages_here()
             .iter()
-            .any(|p| p.name() == pi.package && p.version == "0.87.1")
+            .any(|p| Some(p.name()) == pi.package.as_deref() && p.version == "0.87.1")
     );
     let node = catalog.runtime_of(pi).unwrap();
     assert_eq!(node.lock.packages_here().len(), 1, "one executable a machine");
