@@ -13,9 +13,10 @@ const DEFAULT_MAX_OUTPUT: u64 = 8_192;
 /// Context window where the catalog does not say.
 const DEFAULT_CONTEXT_WINDOW: u64 = 128_000;
 
-/// Environment and files of an agent.
+/// Further arguments, environment and files of an agent.
 #[derive(Debug, Default)]
 struct Config {
+    args: &'static [&'static str],
     env: Vec<(&'static str, String)>,
     files: Vec<(&'static str, String)>,
 }
@@ -83,6 +84,7 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
         .collect();
     argv.extend(row.iter().flat_map(|row| row.args).map(|arg| (*arg).to_owned()));
     let config = row.map_or_else(|| other(context), |row| (row.configure)(context));
+    argv.extend(config.args.iter().map(|arg| (*arg).to_owned()));
     HarnessLaunch {
         argv,
         env: config
@@ -165,6 +167,11 @@ fn gemini(context: &LaunchContext) -> Config {
         "tools": { "sandbox": false },
     });
     let mut config = Config {
+        args: if context.ask_permissions {
+            &[]
+        } else {
+            &["--approval-mode", "yolo"]
+        },
         env: vec![
             ("GEMINI_API_KEY", key()),
             ("GEMINI_CLI_NO_RELAUNCH", "true".to_owned()),
@@ -195,6 +202,7 @@ fn qwen(context: &LaunchContext) -> Config {
 
 fn goose(context: &LaunchContext) -> Config {
     let mut config = Config {
+        args: &[],
         env: vec![
             ("GOOSE_PROVIDER", "openai".to_owned()),
             ("GOOSE_DISABLE_KEYRING", "1".to_owned()),
@@ -218,6 +226,7 @@ fn goose(context: &LaunchContext) -> Config {
 
 fn openai(context: &LaunchContext) -> Config {
     let mut config = Config {
+        args: &[],
         env: vec![("OPENAI_API_KEY", key())],
         files: Vec::new(),
     };
@@ -232,6 +241,7 @@ fn openai(context: &LaunchContext) -> Config {
 
 fn claude(context: &LaunchContext) -> Config {
     let mut config = Config {
+        args: &[],
         env: vec![
             ("CLAUDE_CONFIG_DIR", format!("{GUEST_HOME}/.claude")),
             ("ANTHROPIC_AUTH_TOKEN", key()),
@@ -287,6 +297,7 @@ fn codex(context: &LaunchContext) -> Config {
         settings["model_reasoning_effort"] = level.clone().into();
     }
     Config {
+        args: &[],
         env: vec![
             ("CODEX_HOME", format!("{GUEST_HOME}/.codex")),
             ("NO_BROWSER", "1".to_owned()),
@@ -355,6 +366,7 @@ fn opencode(context: &LaunchContext) -> Config {
     }
     let path = format!("{GUEST_HOME}/.config/opencode/lodge.json");
     Config {
+        args: &[],
         env: vec![
             ("OPENCODE_CONFIG", path),
             // A workspace's own settings are code of a stranger.
