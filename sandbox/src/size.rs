@@ -1,4 +1,4 @@
-//! Amounts of bytes as people write them: `1048576`, `"512K"`, `"2M"`, `"1G"`.
+//! Amounts of bytes as people write them: `1048576`, `"512K"`, `"2M"`, `"1G"`, and as Lodge prints them: `"2 GiB"`.
 
 use std::fmt;
 
@@ -16,13 +16,16 @@ impl Bytes {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (digits, shift) = match text.as_bytes().last()? {
-            b'K' => (&text[..text.len() - 1], 10),
-            b'M' => (&text[..text.len() - 1], 20),
-            b'G' => (&text[..text.len() - 1], 30),
-            _ => (text, 0),
+        let text = text.trim();
+        let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let shift = match text[unit..].trim_start() {
+            "" | "bytes" => 0,
+            "K" | "KiB" => 10,
+            "M" | "MiB" => 20,
+            "G" | "GiB" => 30,
+            _ => return None,
         };
-        let count: u64 = digits.parse().ok()?;
+        let count: u64 = text[..unit].parse().ok()?;
         count.checked_mul(1 << shift).map(Self)
     }
 }
@@ -33,7 +36,7 @@ impl Visitor<'_> for BytesVisitor {
     type Value = Bytes;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of bytes such as 1048576, \"512K\", \"64M\" or \"2G\"")
+        f.write_str("a number of bytes such as 1048576, \"512K\", \"64M\" or \"2 GiB\"")
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Bytes, E> {
@@ -54,5 +57,29 @@ impl Visitor<'_> for BytesVisitor {
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(BytesVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bytes;
+
+    #[test]
+    fn what_is_printed_can_be_written() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("512K", 512 << 10),
+            ("2GiB", 2 << 30),
+            ("2 GiB", 2 << 30),
+            ("3 MiB", 3 << 20),
+            ("7 bytes", 7),
+        ] {
+            assert_eq!(Bytes::parse(text), Some(Bytes(bytes)), "{text}");
+        }
+        // A decimal unit would be another number.
+        for text in ["", "G", "-1", "1.5G", "2GB", "2 g", "2 G iB", "99999999999G"] {
+            assert_eq!(Bytes::parse(text), None, "{text}");
+        }
     }
 }
