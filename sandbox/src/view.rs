@@ -251,11 +251,19 @@ fn granted(policy: &Policy, key: &'static str, path: &Path) -> Result<(), ViewEr
     }
 }
 
-/// Whether there is nothing in it; what cannot be read is taken for full.
+/// Whether there is nothing in it; what cannot be read is taken for full. What has gone meanwhile stood in for something
+/// absent in another sandbox, and does so again in this one.
 fn is_empty(path: &Path, kind: &Kind) -> bool {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     match kind {
-        Kind::Directory => fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()),
-        Kind::File => fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0),
+        Kind::Directory => match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => gone(&error),
+        },
+        Kind::File => match fs::symlink_metadata(path) {
+            Ok(meta) => meta.is_file() && meta.len() == 0,
+            Err(error) => gone(&error),
+        },
         Kind::Symlink(_) => false,
     }
 }
@@ -326,4 +334,20 @@ pub(crate) fn open(beneath: Option<BorrowedFd<'_>>, path: &Path) -> rustix::io::
         Mode::empty(),
         resolve,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, is_empty};
+
+    #[test]
+    fn what_has_gone_since_it_was_looked_at_counts_as_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(".envrc");
+        assert!(is_empty(&path, &Kind::Directory));
+        assert!(is_empty(&path, &Kind::File));
+        std::fs::write(&path, "x").unwrap();
+        assert!(!is_empty(&path, &Kind::File));
+        assert!(!is_empty(&path, &Kind::Directory), "no directory: taken for full");
+    }
 }
