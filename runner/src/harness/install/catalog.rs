@@ -31,6 +31,11 @@ const LOCKS: &[(&str, &str, &str)] = &[
         include_str!("../../../harness/gemini/package-lock.json"),
     ),
     (
+        "opencode",
+        include_str!("../../../harness/opencode/package.json"),
+        include_str!("../../../harness/opencode/package-lock.json"),
+    ),
+    (
         "opencode-acp",
         include_str!("../../../harness/opencode-acp/package.json"),
         include_str!("../../../harness/opencode-acp/package-lock.json"),
@@ -60,6 +65,7 @@ struct Document {
 struct HarnessTable {
     title: String,
     description: String,
+    licence: Option<String>,
     /// Carries the version; `packages` where it differs by architecture.
     package: Option<String>,
     #[serde(default)]
@@ -117,6 +123,8 @@ pub struct HarnessEntry {
     /// Name for people.
     pub title: String,
     pub description: String,
+    /// Terms that whoever installs it accepts, where they are its vendor's own.
+    pub licence: Option<String>,
     /// The version that is installed.
     pub version: Version,
     /// The versions that the adapter speaks to.
@@ -286,6 +294,7 @@ impl HarnessTable {
             name,
             title: self.title,
             description: self.description,
+            licence: self.licence,
             version: self.version,
             accepts: self.accepts,
             runtime: self.runtime,

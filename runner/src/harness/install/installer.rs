@@ -1,5 +1,7 @@
 //! Installing, removing and listing.
 
+mod update;
+
 use super::catalog::{Catalog, HarnessEntry, RuntimeEntry};
 use super::lockfile::LockFile;
 use super::npm::{self, Npm};
@@ -13,6 +15,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use update::Updated;
 
 /// Where packages come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +195,9 @@ impl Installer {
                         .as_ref()
                         .map_or(&entry.version, |harness| &harness.version)
                         .to_string(),
+                    licence: entry.licence.clone(),
                     problem: found.err().map(ErrorBody::from),
+                    installing: None,
                 }
             })
             .collect()

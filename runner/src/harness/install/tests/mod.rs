@@ -1,6 +1,7 @@
 //! Installations with a scripted npm, and one with the real one.
 
 mod directory;
+mod update;
 
 use super::*;
 use std::ffi::OsString;
