@@ -79,10 +79,12 @@ async fn start(data: &DataDir, workspaces: &[PathBuf]) -> Result<Supervisor, Fai
     let config = Config::read(data)?;
     let mut allowed = roots(&config.workspaces)?;
     allowed.extend(workspaces.iter().cloned());
+    config.check_agents(data, &allowed)?;
     Supervisor::start(&Plan {
         data: data.clone(),
         listen: None,
         workspaces: allowed,
+        ask_permissions: false,
     })
     .await
 }

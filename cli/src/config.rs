@@ -3,6 +3,8 @@
 use crate::data::DataDir;
 use crate::failure::Failure;
 use lodge_proto::ErrorCode;
+use lodge_proto::command::HarnessInfo;
+use lodge_runner::harness::agents::{Agent, Agents, Places};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,8 @@ pub struct Config {
     pub gateway: lodge_gateway::config::Section,
     pub egress: lodge_gateway::config::EgressSection,
     pub provider: Vec<lodge_gateway::config::ProviderEntry>,
+    /// Harnesses besides those that Lodge installs.
+    pub agent: Vec<Agent>,
 }
 
 impl Config {
@@ -52,6 +56,32 @@ impl Config {
         Ok(config)
     }
 
+    /// The agents of the file, each of good form; whether they can be started here is another question.
+    pub fn agents(&self, data: &DataDir) -> Result<Agents, Failure> {
+        let agents = Agents::new(self.agent.clone());
+        agents.map_err(|error| {
+            Failure::new(ErrorCode::InvalidArgument, error.to_string())
+                .at(data.config().display().to_string())
+                .mend("mend or remove that key; examples/config/lodge.toml explains every key")
+        })
+    }
+
+    /// Every agent of the file, with what is wrong with it on this machine.
+    pub fn list_agents(&self, data: &DataDir) -> Result<Vec<HarnessInfo>, Failure> {
+        Ok(self.agents(data)?.list(&places(data, &self.workspaces)))
+    }
+
+    /// Refuses agents that cannot be started on this machine. Sessions may work below `workspaces`.
+    pub fn check_agents(&self, data: &DataDir, workspaces: &[PathBuf]) -> Result<(), Failure> {
+        self.agents(data)?
+            .check(&places(data, workspaces))
+            .map_err(|error| {
+                Failure::new(ErrorCode::InvalidArgument, error.to_string())
+                    .at(data.config().display().to_string())
+                    .mend("mend that [[agent]], or remove it")
+            })
+    }
+
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
@@ -61,6 +91,14 @@ impl Config {
                 .at(format!("{}, line {line}", path.display()))
                 .mend("mend or remove that key; examples/config/lodge.toml explains every key")
         })
+    }
+}
+
+/// What agents must keep apart from.
+fn places(data: &DataDir, workspaces: &[PathBuf]) -> Places {
+    Places {
+        data: data.path().to_owned(),
+        workspaces: workspaces.to_vec(),
     }
 }
 
@@ -176,6 +214,8 @@ mod tests {
         let all: Vec<String> = text.lines().map(line).collect();
         let config = Config::parse(&path, &all.join("\n")).unwrap();
         assert_eq!(config.provider.len(), 2);
+        Agents::new(config.agent.clone()).unwrap();
+        assert_eq!(config.agent.len(), 1);
         assert_eq!(config.backend.listen.port(), 8080);
     }
 }

@@ -1,5 +1,6 @@
 //! What runs behind the hidden role subcommands.
 
+use crate::commands::harness::Broker;
 use crate::config::Config;
 use crate::data::DataDir;
 use crate::failure::Failure;
@@ -8,6 +9,7 @@ use lodge_proto::ErrorCode;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What keeps agents from being started here, one line each; `lodge doctor` says more.
@@ -34,13 +36,21 @@ pub async fn history(data: &DataDir) -> anyhow::Result<()> {
     Ok(lodge_history::serve(config, ready, told_to_stop()?).await?)
 }
 
-pub async fn runner(data: &DataDir, workspaces: &[PathBuf], stop_sessions: bool) -> anyhow::Result<()> {
+/// Runs the runner; `set` changes its further settings.
+pub async fn runner(
+    data: &DataDir,
+    workspaces: &[PathBuf],
+    set: impl FnOnce(&mut lodge_runner::Config),
+) -> anyhow::Result<()> {
     let mut config = lodge_runner::Config::new(data.path(), Path::new(""));
     config.shim_binary = companion("lodge-shim")?;
     config.init_binary = companion("lodge-init")?;
     config.tier_binary = companion("lodge-tier")?;
     config.workspace_roots = workspaces.to_vec();
-    config.stop_sessions_on_exit = stop_sessions;
+    set(&mut config);
+    // Not checked against the machine again: one that is gone by now keeps no other harness from its work.
+    config.agents = Config::read(data)?.agents(data)?;
+    config.way_out = Some(Arc::new(Broker));
     Ok(lodge_runner::serve(config, ready, told_to_stop()?).await?)
 }
 

@@ -25,6 +25,21 @@ export function launch() {
   });
 }
 
+/** One picture of several shots, two in a row, each under its title. */
+export async function sideBySide(browser, name, shots) {
+  const page = await browser.newPage({ viewport: { width: 1600, height: 1120 } });
+  const figures = shots.map(({ title, shot }) => {
+    const image = readFileSync(join(SHOTS, `${shot}.png`)).toString("base64");
+    return `<figure><figcaption>${title}</figcaption><img src="data:image/png;base64,${image}"></figure>`;
+  });
+  const style =
+    "body{margin:0;padding:16px;display:grid;grid-template-columns:1fr 1fr;gap:16px;font:600 18px sans-serif;background:#ddd}" +
+    "figure{margin:0}figcaption{padding:0 0 6px}img{width:100%;display:block}";
+  await page.setContent(`<style>${style}</style>${figures.join("")}`);
+  await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
+  await page.close();
+}
+
 export class LodgePage {
   /** What the page complained about: a test that ends with any has failed. */
   complaints = [];
@@ -67,6 +82,24 @@ export class LodgePage {
     await this.page.waitForURL((url) => url.toString() !== before);
     await this.at("composer").waitFor();
     await this.idle(within);
+  }
+
+  /** Opens the session that works in a named workspace. */
+  async openSession(workspace) {
+    const id = await this.at("session-item").evaluateAll(
+      (items, name) => items.find((item) => item.querySelector(".ellipsis").textContent === name)?.dataset.sessionId,
+      workspace,
+    );
+    if (!id) throw new Error(`no session works in ${workspace}`);
+    await this.page.locator(`[data-testid=session-item][data-session-id="${id}"]`).click();
+    await this.page.waitForURL((url) => url.toString().includes(id));
+    await this.at("composer").waitFor();
+    await this.idle();
+  }
+
+  /** Resolves when a turn runs. */
+  async working(within = PATIENCE) {
+    await eventually("a turn runs", async () => (await this.state()).status === "working", within);
   }
 
   /** Picks a tier; one that this machine lacks is a failure that says what mends it. */
@@ -183,6 +216,16 @@ export class LodgePage {
   /** What a reader sees, without ids. */
   async transcript() {
     return (await this.rows()).map(({ role, text }) => ({ role, text }));
+  }
+
+  /** Puts notices away, which go by themselves after seconds. */
+  async dismissNotices() {
+    await eventually("no notice is left", async () => {
+      const first = this.at("toast").first();
+      if ((await first.count()) === 0) return true;
+      await first.getByRole("button", { name: "Dismiss" }).click({ timeout: 1_000 });
+      return false;
+    });
   }
 
   /** How many errors the transcript shows. */

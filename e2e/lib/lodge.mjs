@@ -45,16 +45,26 @@ export class Lodge {
   #process;
   link = "";
 
-  /** Starts it on a fresh data directory in which pi is installed, and waits until it is ready. */
-  static async start() {
+  /**
+   * Starts it on a fresh data directory in which these harnesses are installed (and, unless they are to be `alone`, all
+   * that the cache has), with further arguments of `lodge up` and variables, and waits until it is ready.
+   */
+  static async start({ harnesses = ["pi"], alone = false, args = [], env = {} } = {}) {
     const lodge = new Lodge();
-    if (!existsSync(join(HARNESSES, "harness/pi"))) {
-      throw new Error("pi is missing; run: target/debug/lodge harness install pi --data target/test-data/harness-cache");
+    Object.assign(lodge, { args, env });
+    for (const name of harnesses) {
+      if (!existsSync(join(HARNESSES, "harness", name))) {
+        throw new Error(`${name} is missing; run: target/debug/lodge harness install ${name} --data target/test-data/harness-cache`);
+      }
     }
     const base = join(REPOSITORY, "target/tests");
     mkdirSync(base, { recursive: true });
     lodge.data = mkdtempSync(join(base, "e2e-"));
-    for (const folder of ["harness", "runtime"]) symlinkSync(join(HARNESSES, folder), join(lodge.data, folder));
+    const shared = alone ? ["runtime"] : ["harness", "runtime"];
+    if (alone) mkdirSync(join(lodge.data, "harness"), { mode: 0o700 });
+    for (const folder of [...shared, ...(alone ? harnesses.map((name) => `harness/${name}`) : [])]) {
+      symlinkSync(join(HARNESSES, folder), join(lodge.data, folder));
+    }
     if (existsSync(join(SANDBOX, "images"))) {
       mkdirSync(join(lodge.data, "sandbox"), { mode: 0o700 });
       // Snapshots belong to an image and hold nothing of a session, so they may be shared; making one takes a minute.
@@ -68,8 +78,8 @@ export class Lodge {
 
   /** `lodge up`; again after `killAll`. */
   async up() {
-    const args = ["up", "--data", this.data, "--listen", `127.0.0.1:${this.port}`, "--no-open", "--seconds", "900"];
-    const child = spawn(BINARY, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CI: "1" } });
+    const args = ["up", "--data", this.data, "--listen", `127.0.0.1:${this.port}`, "--no-open", "--seconds", "900", ...this.args];
+    const child = spawn(BINARY, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, CI: "1", ...this.env } });
     this.#process = child;
     this.link = await new Promise((done, fail) => {
       child.on("error", fail);

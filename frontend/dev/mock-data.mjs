@@ -149,7 +149,7 @@ export async function makeSessions() {
 export const HARNESSES = [
   { name: "pi", title: "pi", description: "Small and fast, with many models", installed: true, version: "0.87.1" },
   { name: "codex", title: "Codex", description: "OpenAI’s agent", installed: true, version: "0.169.0" },
-  { name: "claude", title: "Claude Code", description: "Anthropic’s agent", installed: false, version: "2.4.1", problem: { code: "harness_not_installed", message: "Not installed." } },
+  { name: "claude", title: "Claude Code", description: "Anthropic’s agent", licence: "Claude Code is not free software: whoever installs it accepts Anthropic’s terms.", installed: false, version: "2.4.1", problem: { code: "harness_not_installed", message: "Not installed." } },
   { name: "opencode", title: "OpenCode", description: "Open source, many providers", installed: false, version: "1.18.33" },
 ];
 

@@ -158,8 +158,14 @@ export function leave(client) {
   for (const terminal of terminals.values()) terminal.clients.delete(client);
 }
 
+const APPROVALS = [
+  { id: "01a00000-0000-7000-8000-0000000000a1", tool: "bash", subject: { command: "npm test" } },
+  { id: "01a00000-0000-7000-8000-0000000000a2", tool: "edit", subject: { path: "src/parse.ts" } },
+].map((one) => ({ ...one, scope: "always", harness: "pi", workspace: "/srv/workspaces/my-project", created_at: 1_790_000_000_000 }));
+
 export const WORKSPACE_COMMANDS = {
   "sandbox.list": () => SANDBOX,
+  "approvals.list": () => ({ approvals: APPROVALS }),
   "file.list": (_, { path }) => list(path),
   "file.read": (_, { path }) => read(path),
   "file.write": (_, command) => write(command),

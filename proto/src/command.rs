@@ -138,6 +138,9 @@ pub enum CommandBody {
     GetStats {},
     #[serde(rename = "harness.list")]
     HarnessList {},
+    /// Begins to install a harness at its pinned version, or to repair it. `harness.list` tells how it goes on.
+    #[serde(rename = "harness.install")]
+    HarnessInstall { name: String },
     #[serde(rename = "workspace.list")]
     WorkspaceList {},
     /// Makes a folder below the default root.
@@ -146,6 +149,15 @@ pub enum CommandBody {
     /// Tiers and profiles that a session can have on this machine.
     #[serde(rename = "sandbox.list")]
     SandboxList {},
+    /// Approvals that are remembered for the user, or, with a `session_id`, in that session.
+    #[serde(rename = "approvals.list")]
+    ApprovalsList {},
+    /// Asks again from now on: for one of them, or all. With a `session_id` those of that session.
+    #[serde(rename = "approvals.forget")]
+    ApprovalsForget {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval_id: Option<RequestId>,
+    },
     /// A login shell on a terminal in the session's sandbox. Whoever opened it is attached.
     #[serde(rename = "terminal.open")]
     TerminalOpen { rows: u16, cols: u16 },
@@ -210,6 +222,7 @@ impl CommandBody {
                 | Self::HarnessList {}
                 | Self::WorkspaceList {}
                 | Self::SandboxList {}
+                | Self::ApprovalsList {}
                 | Self::TerminalAttach { .. }
                 | Self::TerminalResize { .. }
                 | Self::TerminalList {}
@@ -220,13 +233,16 @@ impl CommandBody {
         )
     }
 
-    /// Whether only who owns the session may ask it: everything that changes something, and terminals, which take
-    /// input and show what was typed.
+    /// Whether only who owns the session may ask it: everything that changes something, approvals, and terminals,
+    /// which take input and show what was typed.
     pub const fn needs_ownership(&self) -> bool {
         self.is_mutating()
             || matches!(
                 self,
-                Self::TerminalAttach { .. } | Self::TerminalResize { .. } | Self::TerminalList {}
+                Self::ApprovalsList {}
+                    | Self::TerminalAttach { .. }
+                    | Self::TerminalResize { .. }
+                    | Self::TerminalList {}
             )
     }
 
@@ -238,9 +254,12 @@ impl CommandBody {
                 | Self::SessionList { .. }
                 | Self::GetModels {}
                 | Self::HarnessList {}
+                | Self::HarnessInstall { .. }
                 | Self::WorkspaceList {}
                 | Self::WorkspaceCreate { .. }
                 | Self::SandboxList {}
+                | Self::ApprovalsList {}
+                | Self::ApprovalsForget { .. }
         )
     }
 }
@@ -291,9 +310,26 @@ pub struct HarnessInfo {
     pub installed: bool,
     /// The version that is installed, or else the pinned one.
     pub version: String,
+    /// Terms of its vendor, which whoever installs it accepts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
     /// Why it cannot be used, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ErrorBody>,
+    /// An installation that a client asked for is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installing: Option<Installing>,
+}
+
+/// How far an installation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Installing {
+    /// What it does now, for people.
+    pub step: String,
+    /// Of the present step, so many packages are done …
+    pub done: u32,
+    /// … of so many; 0 where they are not counted.
+    pub total: u32,
 }
 
 /// A folder that sessions may work in: result of `workspace.list`.

@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorBody, ErrorCode};
 use crate::ids::{MessageId, RequestId, SessionId, ToolCallId, TurnId};
-use crate::input::{InputAnswer, InputRequest};
+use crate::input::{ApprovalScope, InputAnswer, InputRequest};
 use crate::message::{Message, Role, Usage};
 use crate::opaque::{Known, Opaque};
 use crate::part::{Part, PlanEntry};
@@ -161,7 +161,12 @@ events! {
     }
     AgentError = "agent.error", Must { code: ErrorCode, message: String, recoverable: bool }
     AgentInputNeeded = "agent.input_needed", Must { request: InputRequest }
-    AgentInputResolved = "agent.input_resolved", Must { request_id: RequestId, answer: InputAnswer }
+    AgentInputResolved = "agent.input_resolved", Must {
+        request_id: RequestId, answer: InputAnswer,
+        /// Nobody was asked: an approval of this scope was remembered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remembered: Option<ApprovalScope>,
+    }
 
     StreamMessageStart = "stream.message_start", Must { message_id: MessageId, role: Role }
     StreamTextDelta = "stream.text_delta", Foldable { message_id: MessageId, part_index: u32, delta: String }

@@ -1,6 +1,6 @@
 //! What an agent may ask its user, and the answers.
 
-use crate::ids::{RequestId, ToolCallId};
+use crate::ids::{RequestId, SessionId, ToolCallId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ts_rs::TS;
@@ -82,4 +82,34 @@ pub enum InputAnswer {
     Confirmed { yes: bool },
     Text { text: String },
     Cancelled {},
+}
+
+/// For how long an approval is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalScope {
+    /// Until the session is deleted.
+    Session,
+    /// In every session of its user with this harness on this workspace, until it is forgotten.
+    Always,
+}
+
+/// An approval that answers equal permission requests from now on: result of `approvals.list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[ts(optional_fields)]
+pub struct Approval {
+    /// The request that was answered so.
+    pub id: RequestId,
+    pub scope: ApprovalScope,
+    /// The session that it holds for, where it does not hold for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    pub harness: String,
+    pub workspace: String,
+    pub tool: String,
+    /// Exactly what is allowed: a command with its directory, the path of a file, or the call's other arguments.
+    #[ts(type = "unknown")]
+    pub subject: Value,
+    #[ts(type = "number")]
+    pub created_at: u64,
 }

@@ -58,6 +58,8 @@ fn words(config: &Config, out: &mut String) {
         input::InputKind,
         input::InputRequest,
         input::InputAnswer,
+        input::ApprovalScope,
+        input::Approval,
     );
 }
 
@@ -116,6 +118,7 @@ fn talk(config: &Config, out: &mut String) {
         command::Outcome,
         command::Response,
         command::HarnessInfo,
+        command::Installing,
         command::WorkspaceInfo,
         relay::Hello,
         relay::ClientFrame,

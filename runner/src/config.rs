@@ -1,8 +1,10 @@
 //! How a runner is set up.
 
-use crate::harness::install::InstalledHarness;
+use crate::harness::agents::{Agents, Places};
+use crate::harness::install::{InstalledHarness, WayOut};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Settings of one runner.
 #[derive(Debug, Clone)]
@@ -27,6 +29,10 @@ pub struct Config {
     pub system_policy: Option<PathBuf>,
     /// Harnesses that are not taken from the data directory.
     pub harness_overrides: BTreeMap<String, InstalledHarness>,
+    /// Harnesses of the configuration file.
+    pub agents: Agents,
+    /// How installations reach the package registry; without it none can be asked for.
+    pub way_out: Option<Arc<dyn WayOut>>,
 }
 
 impl Config {
@@ -43,6 +49,8 @@ impl Config {
             ask_permissions: false,
             system_policy: None,
             harness_overrides: BTreeMap::new(),
+            agents: Agents::default(),
+            way_out: None,
         }
     }
 
@@ -79,6 +87,14 @@ impl Config {
     /// The default root of workspaces.
     pub fn default_root(&self) -> PathBuf {
         self.data_dir.join("workspaces")
+    }
+
+    /// What an agent of the configuration file must keep apart from.
+    pub fn places(&self) -> Places {
+        Places {
+            data: self.data_dir.clone(),
+            workspaces: self.workspace_roots.clone(),
+        }
     }
 
     /// All roots below which sessions may work.

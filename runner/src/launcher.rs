@@ -3,6 +3,8 @@
 use crate::config::Config;
 use crate::fold;
 use crate::harness::AnyAdapter;
+use crate::harness::install::in_use;
+use crate::harness::instructions;
 use crate::harness::launch::{GUEST_HOME, HarnessLaunch, KEY_VALUE, KEY_VARIABLE, LaunchContext};
 use crate::lease::{Egress, Lease, SOCKET};
 use crate::shared::{Shared, chain};
@@ -30,8 +32,9 @@ const START_MICROVM: Duration = Duration::from_mins(2);
 const CLEANUP: Duration = Duration::from_secs(8);
 /// Every profile, the loosest first.
 pub const PROFILES: [Profile; 3] = [Profile::Minimal, Profile::Development, Profile::Strict];
-/// Where a fork finds the conversation it goes on from, below its private home.
-const FORKED: &str = ".pi/agent/forked.jsonl";
+/// Where a fork finds the conversation it goes on from, below its private home. What lies in its `agent` directory itself
+/// pi moves to another place before it opens it.
+const FORKED: &str = ".pi/agent/sessions/forked.jsonl";
 
 /// Everything for [`spawn`]: the sandbox's descriptors are open.
 #[derive(Debug)]
@@ -59,28 +62,42 @@ pub async fn prepare(
 ) -> Result<Start, ErrorBody> {
     let info = &wanted.info;
     let wish = sandbox_wish(&wanted.wish)?;
-    let adapter = AnyAdapter::new(&info.harness).ok_or_else(|| {
+    let adapter = shared.adapter(&info.harness).ok_or_else(|| {
         ErrorBody::new(
             ErrorCode::NotFound,
             format!("no harness is named `{}`", info.harness),
         )
     })?;
-    let launch = match adapter {
+    let mut launch = match adapter {
         AnyAdapter::Pi(_) => crate::harness::pi::launch::launch(context),
         AnyAdapter::Claude(_) => crate::harness::claude::launch::launch(context),
         AnyAdapter::Acp(_) => crate::harness::acp::launch::launch(context),
         AnyAdapter::Codex(_) => crate::harness::codex::launch::launch(context),
+        AnyAdapter::OpenCode(_) => crate::harness::opencode::launch::launch(context),
     };
     let key = lease.key().to_owned();
     let listener = lease.listener().map_err(|error| internal(&error))?;
     let dir = shared.session_dir(info.id);
     let (config, roots) = (shared.config.clone(), context.installed.roots.clone());
-    let (id, path) = (info.id, info.workspace.clone());
+    // The administrator's programs are not Lodge's to remove.
+    let is_own = context.agent.is_none();
+    let (id, path, harness) = (info.id, info.workspace.clone(), info.harness.clone());
     let work = move || {
+        let held = if is_own {
+            in_use::hold(&roots)
+        } else {
+            Ok(Vec::new())
+        };
+        let held = held.map_err(|error| crate::shared::harness_error(&error))?;
         let workspace = open_workspace(Path::new(&path), &config)?;
         let home = dir.join("home");
+        launch
+            .files
+            .extend(instructions::of_project(&harness, &workspace.fd));
         write_files(&home, &launch)?;
-        let policy = load_policy(&config, &workspace.path, wish)?;
+        crate::harness::acp::home::before_start(&harness, &home);
+        let mut policy = load_policy(&config, &workspace.path, wish)?;
+        policy.fs.deny.extend(unshown(&harness, &workspace.path)?);
         let spec = SessionSpec {
             workspace: workspace.path.clone(),
             private_home: real(&home)?,
@@ -91,11 +108,36 @@ pub async fn prepare(
             gid: rustix::process::getgid().as_raw(),
             session_id: id.to_string(),
         };
-        compile(&policy, &spec, &tools(&config, &spec), &launch, key, listener)
+        let mut start = compile(&policy, &spec, &tools(&config, &spec), &launch, key, listener)?;
+        // As long as the shim lives, what its harness was started from is not removed.
+        start.descriptors.extend(held);
+        Ok(start)
     };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| internal(&error))?
+}
+
+/// What of the workspace is there and must not be shown to this harness.
+fn unshown(harness: &str, workspace: &Path) -> Result<Vec<PathBuf>, ErrorBody> {
+    let mut found = Vec::new();
+    for name in crate::harness::launch::hidden(harness) {
+        let path = workspace.join(name);
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(internal(&format!("{}: {error}", path.display()))),
+            // What a link leads to is not hidden by hiding the link, and a link cannot be covered.
+            Ok(meta) if meta.is_symlink() => {
+                let message = format!(
+                    "the workspace's `{name}` is a symbolic link: {harness} would run what it leads to, and it cannot be \
+                     hidden; remove it"
+                );
+                return Err(ErrorBody::new(ErrorCode::SandboxDenied, message));
+            }
+            Ok(_) => found.push(path),
+        }
+    }
+    Ok(found)
 }
 
 fn compile(

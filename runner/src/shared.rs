@@ -1,6 +1,8 @@
 //! What every session of a runner uses.
 
 use crate::config::Config;
+use crate::harness::AnyAdapter;
+use crate::harness::agents::AgentError;
 use crate::harness::install::{InstallError, InstalledHarness, Installer};
 use crate::history::History;
 use crate::lease::Leases;
@@ -29,15 +31,29 @@ impl Shared {
         self.config.sessions_dir().join(id.to_string())
     }
 
+    /// A fresh adapter for the harness of this name; `None` where neither Lodge nor the configuration file knows it.
+    pub fn adapter(&self, name: &str) -> Option<AnyAdapter> {
+        let of_agent = || self.config.agents.get(name).map(|_| AnyAdapter::of_agent());
+        AnyAdapter::new(name).or_else(of_agent)
+    }
+
     /// The installed harness of this name.
     pub async fn resolve_harness(&self, name: &str) -> Result<InstalledHarness, ErrorBody> {
         if let Some(harness) = self.config.harness_overrides.get(name) {
             return Ok(harness.clone());
         }
+        let (agent, places) = (self.config.agents.get(name).cloned(), self.config.places());
         let (data, name) = (self.config.data_dir.clone(), name.to_owned());
-        let resolve = move || Installer::new(&data).and_then(|installer| installer.resolve(&name));
+        let resolve = move || match agent {
+            Some(agent) => agent
+                .resolve(&places)
+                .map_err(|error: AgentError| ErrorBody::from(&error)),
+            None => Installer::new(&data)
+                .and_then(|installer| installer.resolve(&name))
+                .map_err(|error| harness_error(&error)),
+        };
         match tokio::task::spawn_blocking(resolve).await {
-            Ok(resolved) => resolved.map_err(|error| harness_error(&error)),
+            Ok(resolved) => resolved,
             Err(error) => Err(ErrorBody::new(
                 lodge_proto::ErrorCode::Internal,
                 error.to_string(),

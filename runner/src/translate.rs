@@ -2,6 +2,7 @@
 
 use crate::fold::{Created, Exit, Note, Output, Record, RecordBody, SessionFold};
 use crate::harness::AnyAdapter;
+use crate::harness::opencode::recorded;
 use lodge_proto::session::Tier;
 use lodge_proto::{Event, SessionId};
 use serde::Deserialize;
@@ -67,12 +68,30 @@ pub fn transcript(
     Ok(())
 }
 
+/// HTTP as the bridge would have put it. What the server itself printed goes to standard error there.
+fn bridged(line: Line) -> (Direction, String) {
+    let Line { dir, text, .. } = line;
+    let bridged = match dir {
+        Direction::In | Direction::HttpIn => return (Direction::In, recorded::request(&text)),
+        Direction::Out | Direction::HttpOut => recorded::response(&text),
+        Direction::Sse => recorded::event(&text),
+        other => return (other, text),
+    };
+    match bridged {
+        Some(line) => (Direction::Out, line),
+        None if text.contains("server listening on") => (Direction::Other, text),
+        None => (Direction::Err, text),
+    }
+}
+
 /// A translation under way.
 struct Translation {
     fold: SessionFold,
     out: Output,
     seq: u64,
     time_ms: u64,
+    /// The harness was recorded as an HTTP server, without the bridge.
+    http: bool,
 }
 
 impl Translation {
@@ -87,6 +106,7 @@ impl Translation {
             out: Output::new(),
             seq: 0,
             time_ms: 0,
+            http: matches!(AnyAdapter::new(harness), Some(AnyAdapter::OpenCode(_))),
         };
         let created = Created {
             session: SESSION,
@@ -108,8 +128,13 @@ impl Translation {
 
     fn line(&mut self, line: Line, event: &mut impl FnMut(&Event)) {
         self.time_ms = self.time_ms.max(line.t);
-        let bytes = line.text.into_bytes();
-        match line.dir {
+        let (dir, text) = if self.http {
+            bridged(line)
+        } else {
+            (line.dir, line.text)
+        };
+        let bytes = text.into_bytes();
+        match dir {
             Direction::In => {
                 let id = u128::from(self.seq).to_le_bytes();
                 self.apply(RecordBody::InBegin { id, bytes });

@@ -125,6 +125,7 @@ macro_rules! harness {
 harness!(pi);
 harness!(codex);
 harness!(claude);
+harness!(opencode);
 harness!(acp);
 
 /// A small generator, so that a failure can be repeated from its seed.

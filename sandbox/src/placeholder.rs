@@ -276,6 +276,7 @@ fn make(root: &OwnedFd, what: &Placeholder, spare: &mut Spare) -> rustix::io::Re
             last,
             Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
         )
+        .and_then(|()| open_to_all(&above, last))
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         openat(
@@ -291,6 +292,13 @@ fn make(root: &OwnedFd, what: &Placeholder, spare: &mut Spare) -> rustix::io::Re
         Err(Errno::EXIST) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Gives a directory the mode it was to have, whatever the umask is.
+fn open_to_all(above: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(above, name, flags, Mode::empty())?;
+    rustix::fs::fchmod(made, Mode::from_raw_mode(0o755))
 }
 
 /// Removes one that is still what was made. Failing means that it is in use or not ours: then it stays.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, RenameFlags, Stat, renameat_with, statat};
@@ -32,6 +33,8 @@ impl Spare {
     /// `EXIST` when something is there.
     pub(crate) fn take(&mut self, above: impl AsFd, name: &str) -> rustix::io::Result<Option<Stat>> {
         while let Some(spare) = self.names.pop() {
+            // Whatever the umask was: what an engine mounts on it gets its mode, and a guest has to look into it.
+            let _ = fs::set_permissions(&spare, fs::Permissions::from_mode(0o755));
             match renameat_with(CWD, &spare, &above, name, RenameFlags::NOREPLACE) {
                 Ok(()) => return statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).map(Some),
                 Err(Errno::EXIST) => {
@@ -64,4 +67,22 @@ impl Spare {
 fn private(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_from_the_store_can_be_looked_into_whatever_the_umask_was() {
+        let root = tempfile::tempdir().unwrap();
+        let made = root.path().join("store/0");
+        private(made.parent().unwrap()).unwrap();
+        private(&made).unwrap();
+        let above = fs::File::open(root.path()).unwrap();
+        let taken = Spare::open(root.path().join("store"))
+            .take(&above, "taken")
+            .unwrap();
+        assert_eq!(taken.unwrap().st_mode & 0o777, 0o755);
+    }
 }

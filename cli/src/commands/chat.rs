@@ -14,7 +14,7 @@ use crate::terminal::{can_ask, safe};
 use clap::ValueEnum;
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::session::{SessionInfo, Tier};
-use lodge_proto::{CommandBody, ErrorBody, ErrorCode, EventBody, SessionId};
+use lodge_proto::{CommandBody, ErrorBody, ErrorCode, SessionId};
 use show::Output;
 use std::path::PathBuf;
 
@@ -169,9 +169,18 @@ async fn follow(
     asked: &mut Asked,
 ) -> anyhow::Result<Ended> {
     let mut aborted = false;
+    let mut questions = ask::Questions::default();
     loop {
         let step = tokio::select! {
             step = follower.next() => step?,
+            request = questions.due() => {
+                let (request_id, may_ask) = (request.id, !json && can_ask());
+                let answer = tokio::task::spawn_blocking(move || ask::answer(&request, may_ask)).await?;
+                follower
+                    .tell(CommandBody::InputResponse { request_id, answer })
+                    .await?;
+                continue;
+            }
             how = asked.to_stop() => {
                 if aborted || how == Stop::Now {
                     return Ok(Ended::Left);
@@ -186,14 +195,7 @@ async fn follow(
                 if output.event(&event, &line).is_err() {
                     return Ok(Ended::Left);
                 }
-                if let EventBody::AgentInputNeeded { request } = &event.body {
-                    let (request, request_id) = (request.clone(), request.id);
-                    let may_ask = !json && can_ask();
-                    let answer = tokio::task::spawn_blocking(move || ask::answer(&request, may_ask)).await?;
-                    follower
-                        .tell(CommandBody::InputResponse { request_id, answer })
-                        .await?;
-                }
+                questions.event(&event.body);
             }
             Step::Refused(error) => eprintln!("lodge: {}", safe(&error.message)),
             Step::Jump { reason, state } => Output::jump(reason.as_deref(), &state),

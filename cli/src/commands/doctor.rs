@@ -2,6 +2,7 @@
 
 mod walls;
 
+use crate::config::Config;
 use crate::data::DataDir;
 use crate::supervise::lock;
 use crate::terminal::{one_line, print_json, println};
@@ -165,7 +166,31 @@ fn harnesses(data: &DataDir) -> Vec<Item> {
             &format!("lodge harness install {}", harness.name),
         )
     };
-    installer.list().into_iter().map(item).collect()
+    // A configuration that cannot be read is told by `lodge up`.
+    let agents = Config::read(data)
+        .and_then(|config| config.list_agents(data))
+        .unwrap_or_default();
+    installer
+        .list()
+        .into_iter()
+        .map(item)
+        .chain(agents.into_iter().map(configured))
+        .collect()
+}
+
+/// An agent of the configuration file.
+fn configured(agent: lodge_proto::command::HarnessInfo) -> Item {
+    const GROUP: &str = "harnesses";
+    match agent.problem {
+        None => good(GROUP, &agent.name, false, agent.description),
+        Some(problem) => bad(
+            GROUP,
+            &agent.name,
+            false,
+            problem.message,
+            "mend that [[agent]] in config/lodge.toml",
+        ),
+    }
 }
 
 /// The first line a program prints for `--version`.

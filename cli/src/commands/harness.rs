@@ -1,7 +1,13 @@
 //! `lodge harness`
 
+mod suite;
+mod update;
+
 use super::sandbox::egress::Egress;
+use crate::commands::wait;
+use crate::config::Config;
 use crate::data::DataDir;
+use crate::failure::Failure;
 use crate::table;
 use crate::terminal::{print_json, println};
 use clap::Subcommand;
@@ -9,8 +15,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lodge_gateway::egress::decisions::Unheard;
 use lodge_gateway::egress::name::Host;
 use lodge_gateway::egress::{EgressPolicy, Settings, Unlisted};
-use lodge_proto::ErrorBody;
+use lodge_proto::command::HarnessInfo;
+use lodge_proto::{ErrorBody, ErrorCode};
 use lodge_runner::harness::install::{InstallError, Installer, Progress, Registry, Source, Step, WayOut};
+use serde::Serialize;
 use std::any::Any;
 use std::io::IsTerminal;
 use std::os::unix::net::UnixListener;
@@ -18,10 +26,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Install, list and remove agents.
+/// Install, list, test, update and remove agents.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lodge harness list\n  lodge harness install pi\n\n\
+    after_help = "Examples:\n  lodge harness list\n  lodge harness install pi\n  \
+    lodge harness update --all\n  lodge harness test pi\n\n\
     For a machine without network:\n  lodge harness install pi --cache ./packages     here, with network\n  \
     lodge harness install pi --from ./packages      there"
 )]
@@ -48,15 +57,22 @@ enum Action {
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
+    /// Bring installed agents to the pinned version, and remove older ones that no session uses any more.
+    Update(update::Args),
     /// Remove every version of an agent, and runtimes that no other one needs.
     Remove { name: String },
+    /// Try everything that an agent must do, with the installed program and the demo model.
+    Test(suite::Args),
+    #[command(hide = true)]
+    Table(suite::capabilities::Args),
 }
 
 pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
     let installer = Installer::new(data.path()).map_err(|error| body(&error))?;
     match &args.action {
-        Action::List { json } => list(&installer, *json)?,
+        Action::List { json } => list(data, &installer, *json)?,
         Action::Install { name, from, cache } => {
+            refuse_configured(data, name)?;
             data.create()?;
             let source = match from {
                 Some(directory) => Source::Directory(directory.clone()),
@@ -69,12 +85,37 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
             let installed = installed.map_err(|error| body(&error))?;
             println(&format!("{} {} is installed.", installed.name, installed.version));
         }
+        Action::Update(args) => return update::run(data, installer, args),
         Action::Remove { name } => {
+            refuse_configured(data, name)?;
             installer.remove(name).map_err(|error| body(&error))?;
             println(&format!("{name} is removed."));
         }
+        Action::Test(args) => return test(data, &installer, args),
+        Action::Table(args) => return suite::capabilities::run(args),
     }
     Ok(0)
+}
+
+fn test(data: &DataDir, installer: &Installer, args: &suite::Args) -> anyhow::Result<u8> {
+    installer.resolve(args.name()).map_err(|error| body(&error))?;
+    let known = installer.list();
+    match known.iter().find(|known| known.name == args.name()) {
+        Some(harness) => wait(suite::run(data, harness, args)),
+        None => Ok(1),
+    }
+}
+
+/// Agents of the configuration file are not Lodge's to install, update or remove.
+fn refuse_configured(data: &DataDir, name: &str) -> anyhow::Result<()> {
+    if Config::read(data)?.agents(data)?.get(name).is_none() {
+        return Ok(());
+    }
+    let what = format!("`{name}` is an [[agent]] of the configuration file: Lodge did not install it");
+    let failure = Failure::new(ErrorCode::InvalidArgument, what).at(data.config().display().to_string());
+    Err(failure
+        .mend("change it the way it was installed, or edit that file")
+        .into())
 }
 
 /// As a person and the exit status need it; the message says what to do.
@@ -82,24 +123,62 @@ fn body(error: &InstallError) -> anyhow::Error {
     ErrorBody::new(error.code(), crate::failure::chain(error)).into()
 }
 
-fn list(installer: &Installer, json: bool) -> anyhow::Result<()> {
-    let harnesses = installer.list();
+/// An agent of the list.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    info: HarnessInfo,
+    /// The version that `lodge harness update` would bring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update: Option<String>,
+    /// It comes from `[[agent]]` of the configuration file.
+    configured: bool,
+}
+
+impl Listed {
+    fn state(&self) -> String {
+        let state = match (&self.info.problem, self.info.installed) {
+            (_, true) if self.configured => "configured",
+            (_, true) => "installed",
+            (Some(problem), false) => &problem.message,
+            (None, false) => "not installed",
+        };
+        match &self.update {
+            Some(version) if self.info.installed => format!("{state}; update available: {version}"),
+            // First: a long problem is cut.
+            Some(version) => format!("update available: {version}; {state}"),
+            None => state.to_owned(),
+        }
+    }
+}
+
+fn list(data: &DataDir, installer: &Installer, json: bool) -> anyhow::Result<()> {
+    let config = Config::read(data)?;
+    let mut harnesses = Vec::new();
+    for info in installer.list() {
+        let update = installer.update_of(&info.name).map_err(|error| body(&error))?;
+        harnesses.push(Listed {
+            info,
+            update: update.map(|version| version.to_string()),
+            configured: false,
+        });
+    }
+    harnesses.extend(config.list_agents(data)?.into_iter().map(|info| Listed {
+        info,
+        update: None,
+        configured: true,
+    }));
     if json {
         return print_json(&harnesses);
     }
     let rows: Vec<_> = harnesses
         .iter()
         .map(|harness| {
-            let state = match (&harness.problem, harness.installed) {
-                (_, true) => "installed".to_owned(),
-                (Some(problem), false) => problem.message.clone(),
-                (None, false) => "not installed".to_owned(),
-            };
             [
-                harness.name.clone(),
-                harness.version.clone(),
-                state,
-                harness.description.clone(),
+                harness.info.name.clone(),
+                harness.info.version.clone(),
+                harness.state(),
+                harness.info.description.clone(),
             ]
         })
         .collect();
@@ -109,7 +188,7 @@ fn list(installer: &Installer, json: bool) -> anyhow::Result<()> {
 
 /// The egress broker in this process: to the registry and nowhere else.
 #[derive(Debug)]
-struct Broker;
+pub struct Broker;
 
 impl WayOut for Broker {
     fn serve(&self, listener: UnixListener, registry: &Registry) -> std::io::Result<Box<dyn Any + Send>> {

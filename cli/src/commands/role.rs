@@ -40,6 +40,9 @@ pub struct RunnerArgs {
     /// Stop the harnesses when the runner is stopped.
     #[arg(long)]
     stop_sessions: bool,
+    /// Tools ask before they run.
+    #[arg(long)]
+    ask_permissions: bool,
 }
 
 /// The backend.
@@ -68,7 +71,11 @@ pub fn history(data: &DataDir, args: &HistoryArgs) -> anyhow::Result<u8> {
 pub fn runner(data: &DataDir, args: &RunnerArgs) -> anyhow::Result<u8> {
     args.common.begin()?;
     log_to_stderr();
-    wait(roles::runner(data, &args.workspace, args.stop_sessions)).map(|()| 0)
+    wait(roles::runner(data, &args.workspace, |config| {
+        config.stop_sessions_on_exit = args.stop_sessions;
+        config.ask_permissions = args.ask_permissions;
+    }))
+    .map(|()| 0)
 }
 
 pub fn backend(data: &DataDir, args: &BackendArgs) -> anyhow::Result<u8> {

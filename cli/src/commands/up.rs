@@ -30,6 +30,9 @@ pub struct Args {
     /// Agents may also work below this directory; may be given more than once.
     #[arg(long, value_name = "DIR")]
     workspace: Vec<PathBuf>,
+    /// Agents ask before their tools run; otherwise the sandbox alone is the wall.
+    #[arg(long)]
+    ask_permissions: bool,
     /// Do not open a browser.
     #[arg(long)]
     no_open: bool,
@@ -82,6 +85,7 @@ fn plan(data: &DataDir, args: &Args) -> Result<Plan, Failure> {
     }
     let mut workspaces = roots(&config.workspaces)?;
     workspaces.extend(roots(&args.workspace)?);
+    config.check_agents(data, &workspaces)?;
     // The owner of the directory is asked first: its answer says more than "in use".
     let listen = if crate::supervise::lock::holder(data)?.is_none() {
         free_port(listen)?
@@ -92,6 +96,7 @@ fn plan(data: &DataDir, args: &Args) -> Result<Plan, Failure> {
         data: data.clone(),
         listen: Some(listen),
         workspaces,
+        ask_permissions: args.ask_permissions,
     })
 }
 

@@ -70,6 +70,8 @@ pub struct Plan {
     pub listen: Option<SocketAddr>,
     /// Directories in which sessions may work, besides the one in the data directory.
     pub workspaces: Vec<PathBuf>,
+    /// Tools ask before they run.
+    pub ask_permissions: bool,
 }
 
 /// A running set of roles. Dropping it kills them; [`Supervisor::stop`] is the way to end it.
@@ -171,6 +173,9 @@ fn spec(plan: &Plan, role: Role) -> Result<Spec, Failure> {
         (Role::Backend, Some(listen)) => args.extend(["--listen".into(), listen.to_string().into()]),
         (Role::Runner, _) => {
             args.push("--stop-sessions".into());
+            if plan.ask_permissions {
+                args.push("--ask-permissions".into());
+            }
             for workspace in &plan.workspaces {
                 args.extend(["--workspace".into(), workspace.into()]);
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
 pub mod engine;
+pub mod hostile;
 pub mod sandbox;
 
 use rustix::process::{Pid, Signal, kill_process};

@@ -5,6 +5,18 @@ export interface DiffLine {
   readonly text: string;
 }
 
+/** What changes in one file. */
+export interface FileDiff {
+  readonly path: string;
+  readonly lines: readonly DiffLine[];
+}
+
+/** Every line of a file, as added or removed with it. */
+export function wholeFile(content: string, kind: "add" | "remove"): readonly DiffLine[] {
+  if (content === "") return [];
+  return content.replace(/\n$/, "").split("\n").map((text) => ({ kind, text }));
+}
+
 /** Lines of a unified patch, without its file headers. */
 export function parsePatch(patch: string): readonly DiffLine[] {
   const lines: DiffLine[] = [];
@@ -13,13 +25,25 @@ export function parsePatch(patch: string): readonly DiffLine[] {
     if (line.startsWith("@@")) {
       inHunk = true;
       lines.push({ kind: "hunk", text: line });
-    } else if (!inHunk && /^(diff |index |--- |\+\+\+ |new file|deleted file|similarity|rename )/.test(line)) {
+    } else if (!inHunk && /^(diff |index |Index: |={3,}$|--- |\+\+\+ |new file|deleted file|similarity|rename )/.test(line)) {
       continue;
     } else if (line.startsWith("+")) lines.push({ kind: "add", text: line.slice(1) });
     else if (line.startsWith("-")) lines.push({ kind: "remove", text: line.slice(1) });
     else if (!line.startsWith("\\")) lines.push({ kind: "context", text: line.replace(/^ /, "") });
   }
   return lines;
+}
+
+const FILE_HEADER = /^--- (?:\S.*)\n\+\+\+ (\S.*)\n(?=@@ )/gm;
+
+/** Parts a text that holds unified patches from the words before them. */
+export function splitPatches(text: string): { readonly words: string; readonly files: readonly FileDiff[] } {
+  const heads = [...text.matchAll(FILE_HEADER)];
+  const files = heads.map((head, index): FileDiff => {
+    const patch = text.slice(head.index, heads[index + 1]?.index);
+    return { path: (head[1] ?? "").replace(/^b\//, ""), lines: parsePatch(patch) };
+  });
+  return { words: text.slice(0, heads[0]?.index).trim(), files };
 }
 
 /** Above this many cells the middle is shown as removed and added as a whole. */

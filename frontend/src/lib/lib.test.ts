@@ -86,7 +86,7 @@ describe("toolView", () => {
     expect(toolView("Read", { file_path: "/w/a.ts" })).toMatchObject({ kind: "read", subject: "/w/a.ts" });
     expect(toolView("Edit", { file_path: "a", old_string: "x", new_string: "y" }).edits).toEqual([{ before: "x", after: "y" }]);
     expect(toolView("edit", { path: "a", edits: [{ oldText: "1", newText: "2" }, { oldText: "3", newText: "" }] }).edits).toHaveLength(2);
-    expect(toolView("web_search", { query: "rust\nlang" })).toMatchObject({ kind: "other", label: "web_search", subject: "rust" });
+    expect(toolView("strange", { what: "rust\nlang" })).toMatchObject({ kind: "other", label: "strange", subject: "rust" });
   });
 
   it("takes anything as arguments", () => {

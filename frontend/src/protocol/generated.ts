@@ -166,6 +166,28 @@ expires_at?: number, } & ({ "kind": "permission", tool: string, arguments: unkno
 export type InputAnswer = { "answer": "permission", choice: PermissionChoice, } | { "answer": "selected", values: Array<string>, } | { "answer": "confirmed", yes: boolean, } | { "answer": "text", text: string, } | { "answer": "cancelled", };
 
 /**
+ * For how long an approval is remembered.
+ */
+export type ApprovalScope = "session" | "always";
+
+/**
+ * An approval that answers equal permission requests from now on: result of `approvals.list`.
+ */
+export type Approval = { 
+/**
+ * The request that was answered so.
+ */
+id: RequestId, scope: ApprovalScope, 
+/**
+ * The session that it holds for, where it does not hold for all.
+ */
+session_id?: SessionId, harness: string, workspace: string, tool: string, 
+/**
+ * Exactly what is allowed: a command with its directory, the path of a file, or the call's other arguments.
+ */
+subject: unknown, created_at: number, };
+
+/**
  * Life of a session's harness. Allowed steps are in the runner's one table of transitions.
  */
 export type SessionStatus = "starting" | "idle" | "working" | "aborting" | "stopping" | "stopped" | "failed";
@@ -562,7 +584,11 @@ export type EventBody = { "event": "session.created", session: SessionInfo, } | 
 /**
  * Messages of the session: a client whose copy has another count is stale.
  */
-message_version: number, } | { "event": "agent.error", code: ErrorCode, message: string, recoverable: boolean, } | { "event": "agent.input_needed", request: InputRequest, } | { "event": "agent.input_resolved", request_id: RequestId, answer: InputAnswer, } | { "event": "stream.message_start", message_id: MessageId, role: Role, } | { "event": "stream.text_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.thinking_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.tool_call_start", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, } | { "event": "stream.tool_call_delta", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, delta: string, } | { "event": "stream.tool_call_end", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "stream.message_end", message: Message, } | { "event": "stream.message_discarded", message_id: MessageId, } | { "event": "tool.start", tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "tool.progress", tool_call_id: ToolCallId, name: string, 
+message_version: number, } | { "event": "agent.error", code: ErrorCode, message: string, recoverable: boolean, } | { "event": "agent.input_needed", request: InputRequest, } | { "event": "agent.input_resolved", request_id: RequestId, answer: InputAnswer, 
+/**
+ * Nobody was asked: an approval of this scope was remembered.
+ */
+remembered?: ApprovalScope, } | { "event": "stream.message_start", message_id: MessageId, role: Role, } | { "event": "stream.text_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.thinking_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.tool_call_start", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, } | { "event": "stream.tool_call_delta", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, delta: string, } | { "event": "stream.tool_call_end", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "stream.message_end", message: Message, } | { "event": "stream.message_discarded", message_id: MessageId, } | { "event": "tool.start", tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "tool.progress", tool_call_id: ToolCallId, name: string, 
 /**
  * Text to append to the output so far.
  */
@@ -619,7 +645,11 @@ ts: number, turn_id?: TurnId, } & ({ "event": "session.created", session: Sessio
 /**
  * Messages of the session: a client whose copy has another count is stale.
  */
-message_version: number, } | { "event": "agent.error", code: ErrorCode, message: string, recoverable: boolean, } | { "event": "agent.input_needed", request: InputRequest, } | { "event": "agent.input_resolved", request_id: RequestId, answer: InputAnswer, } | { "event": "stream.message_start", message_id: MessageId, role: Role, } | { "event": "stream.text_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.thinking_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.tool_call_start", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, } | { "event": "stream.tool_call_delta", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, delta: string, } | { "event": "stream.tool_call_end", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "stream.message_end", message: Message, } | { "event": "stream.message_discarded", message_id: MessageId, } | { "event": "tool.start", tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "tool.progress", tool_call_id: ToolCallId, name: string, 
+message_version: number, } | { "event": "agent.error", code: ErrorCode, message: string, recoverable: boolean, } | { "event": "agent.input_needed", request: InputRequest, } | { "event": "agent.input_resolved", request_id: RequestId, answer: InputAnswer, 
+/**
+ * Nobody was asked: an approval of this scope was remembered.
+ */
+remembered?: ApprovalScope, } | { "event": "stream.message_start", message_id: MessageId, role: Role, } | { "event": "stream.text_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.thinking_delta", message_id: MessageId, part_index: number, delta: string, } | { "event": "stream.tool_call_start", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, } | { "event": "stream.tool_call_delta", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, delta: string, } | { "event": "stream.tool_call_end", message_id: MessageId, part_index: number, tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "stream.message_end", message: Message, } | { "event": "stream.message_discarded", message_id: MessageId, } | { "event": "tool.start", tool_call_id: ToolCallId, name: string, input: unknown, } | { "event": "tool.progress", tool_call_id: ToolCallId, name: string, 
 /**
  * Text to append to the output so far.
  */
@@ -668,7 +698,7 @@ export type CommandBody = { "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "approvals.list", } | { "cmd": "approvals.forget", approval_id?: RequestId, } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
 /**
  * Byte to begin at, 0 where absent.
  */
@@ -698,7 +728,7 @@ client_id?: string, } & ({ "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "approvals.list", } | { "cmd": "approvals.forget", approval_id?: RequestId, } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
 /**
  * Byte to begin at, 0 where absent.
  */
@@ -735,9 +765,34 @@ title: string, description: string, installed: boolean,
  */
 version: string, 
 /**
+ * Terms of its vendor, which whoever installs it accepts.
+ */
+licence?: string, 
+/**
  * Why it cannot be used, and what to do.
  */
-problem?: ErrorBody, };
+problem?: ErrorBody, 
+/**
+ * An installation that a client asked for is under way.
+ */
+installing?: Installing, };
+
+/**
+ * How far an installation is.
+ */
+export type Installing = { 
+/**
+ * What it does now, for people.
+ */
+step: string, 
+/**
+ * Of the present step, so many packages are done …
+ */
+done: number, 
+/**
+ * … of so many; 0 where they are not counted.
+ */
+total: number, };
 
 /**
  * A folder that sessions may work in: result of `workspace.list`.

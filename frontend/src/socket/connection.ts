@@ -48,6 +48,7 @@ const QUERIES = new Set<CommandBody["cmd"]>([
   "harness.list",
   "workspace.list",
   "sandbox.list",
+  "approvals.list",
   "terminal.attach",
   "terminal.resize",
   "terminal.list",

@@ -16,6 +16,9 @@ export function announcementFor(event: Event, model: SessionModel): string | und
       return event.items.length > 0 ? "The turn left files in the workspace that are worth a look." : undefined;
     case "agent.input_needed":
       return `The agent needs your answer: ${event.request.title}`;
+    case "agent.input_resolved":
+      // It follows the question at once, and takes its place: nobody is needed.
+      return event.remembered ? "Allowed, as you decided before." : undefined;
     default:
       return undefined;
   }

@@ -1,5 +1,5 @@
 /** What the whole page knows, besides what its components keep to themselves. */
-import type { ErrorBody, NotifyLevel, SessionId, SessionInfo } from "../protocol/generated";
+import type { ErrorBody, HarnessInfo, NotifyLevel, SessionId, SessionInfo } from "../protocol/generated";
 import type { ConnectionState } from "../socket/connection";
 import type { SessionModel } from "./model";
 
@@ -29,6 +29,7 @@ export interface AppState {
   readonly account?: { readonly account: string; readonly name: string };
   readonly sessions: Readonly<Record<SessionId, SessionInfo>>;
   readonly sessionsLoaded: boolean;
+  readonly harnesses: readonly HarnessInfo[];
   readonly models: Readonly<Record<SessionId, SessionModel>>;
   readonly openErrors: Readonly<Record<SessionId, ErrorBody>>;
   readonly pending: readonly PendingPrompt[];
@@ -41,6 +42,7 @@ export const INITIAL_STATE: AppState = {
   connection: "connecting",
   sessions: {},
   sessionsLoaded: false,
+  harnesses: [],
   models: {},
   openErrors: {},
   pending: [],

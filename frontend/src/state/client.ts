@@ -9,7 +9,7 @@ import { INITIAL_STATE, without, type AppState, type PendingPrompt, type PromptK
 import { announcementFor, toastFor } from "./announce";
 import { cursorOf, fromSnapshot, parseCursor, withOlder, type SessionModel } from "./model";
 import { apply } from "./reduce";
-import { readMessages, readSession, readSessions } from "./results";
+import { readHarnesses, readMessages, readSession, readSessions } from "./results";
 import { Store } from "./store";
 import { Terminals } from "./terminals";
 
@@ -118,6 +118,12 @@ export class Client {
     return session;
   }
 
+  /** Asks which harnesses there are, and how far those are that are being installed. */
+  async refreshHarnesses(): Promise<void> {
+    const harnesses = readHarnesses(await this.send({ cmd: "harness.list" }));
+    this.store.set((state) => ({ ...state, harnesses }));
+  }
+
   addSession(session: SessionInfo): void {
     this.store.set((state) => ({ ...state, sessions: { ...state.sessions, [session.id]: session } }));
   }
@@ -192,7 +198,11 @@ export class Client {
     this.store.set((state) => ({ ...state, connection, connectionError }));
     this.resyncing.clear();
     if (connection !== "connected") this.terminals.onLost();
-    if (connection === "connected") void this.refreshList();
+    if (connection === "connected") {
+      void this.refreshList();
+      // Without it the page shows harnesses by their short names.
+      if (this.store.get().harnesses.length === 0) this.refreshHarnesses().catch(() => undefined);
+    }
   }
 
   private onEvent(event: Event): void {

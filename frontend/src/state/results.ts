@@ -1,5 +1,6 @@
 /** Results of commands, read leniently: a list may come bare or under its name. */
 import type {
+  Approval,
   FileContent,
   FileListing,
   FileWritten,
@@ -47,6 +48,8 @@ export const readHarnesses = (value: unknown): readonly HarnessInfo[] =>
   list(value, "harnesses") as readonly HarnessInfo[];
 export const readWorkspaces = (value: unknown): readonly WorkspaceInfo[] =>
   list(value, "workspaces") as readonly WorkspaceInfo[];
+export const readApprovals = (value: unknown): readonly Approval[] =>
+  list(value, "approvals") as readonly Approval[];
 export const readModels = (value: unknown): readonly ModelInfo[] =>
   list(value, "models") as readonly ModelInfo[];
 

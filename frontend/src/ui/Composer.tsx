@@ -1,7 +1,7 @@
 /** Where the user writes. Drafts are kept per session and survive a reload. */
 import { ArrowUp, ListPlus, Navigation, Square } from "lucide-react";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type RefObject } from "react";
-import { useApp, useClient } from "../app/context";
+import { useApp, useClient, useHarnessTitle } from "../app/context";
 import { load, save } from "../lib/storage";
 import type { SessionModel } from "../state/model";
 import { isSendKey, matchingCommands, sendState, type BusyChoice, type SendState } from "./composer-logic";
@@ -85,13 +85,14 @@ function StopButton({ model, sessionId, field }: StopProps) {
 function hint(state: SendState, connected: boolean): string {
   if (state.reason) return state.reason;
   if (!connected) return "Not connected: what you send leaves as soon as the connection is back.";
+  if (state.waits) return "This agent cannot be steered: what you send now is queued and starts the next turn.";
   return "";
 }
 
-function placeholder(model: SessionModel, state: SendState): string {
+function placeholder(harness: string, state: SendState): string {
   if (state.kind === "steer") return "Steer the agent while it works";
   if (state.kind === "follow_up") return "Queue a message for after this turn";
-  return `Message ${model.info.harness}`;
+  return `Message ${harness}`;
 }
 
 /** A device with a mouse gets the cursor at once; on a phone that would pull up the keyboard. */
@@ -105,6 +106,7 @@ export function Composer({ model, sessionId }: { model: SessionModel; sessionId:
   const client = useClient();
   const field = useRef<HTMLTextAreaElement>(null);
   const connected = useApp((state) => state.connection === "connected");
+  const harness = useHarnessTitle(model.info.harness);
   const { text, change } = useDraft(sessionId);
   const [choice, setChoice] = useState<BusyChoice>(() => (load("busy-choice") === "queue" ? "queue" : "steer"));
   const state = sendState(model, choice);
@@ -147,7 +149,7 @@ export function Composer({ model, sessionId }: { model: SessionModel; sessionId:
         data-testid="composer"
         aria-label="Message to the agent"
         aria-describedby="composer-note"
-        placeholder={placeholder(model, state)}
+        placeholder={placeholder(harness, state)}
         rows={1}
         value={text}
         onChange={(event) => change(event.target.value)}

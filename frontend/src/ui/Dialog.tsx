@@ -35,7 +35,8 @@ export function Dialog({ title, onClose, children, size = "medium", testId, unas
       data-testid={testId}
       onCancel={(event) => {
         event.preventDefault();
-        onClose();
+        // A question that this dialog asks is a dialog of its own, and its end bubbles.
+        if (event.target === ref.current) onClose();
       }}
       onMouseDown={(event) => {
         if (!unasked && event.target === ref.current) onClose();

@@ -1,6 +1,7 @@
 /** One message of the transcript. */
 import { GitFork } from "lucide-react";
-import { memo, type ReactNode } from "react";
+import { memo, use, type ReactNode } from "react";
+import { useHarnessTitle, WorkspaceContext } from "../app/context";
 import type { Message, Part } from "../protocol/generated";
 import type { SessionModel } from "../state/model";
 import type { ToolResults } from "../state/rows";
@@ -58,12 +59,14 @@ function AgentPart({ part, index, props }: { part: Part; index: number; props: P
       />
     );
   }
-  if (part.type === "tool_result") {
-    const view = toolView(part.name, undefined);
-    const output = part.output;
-    return <ToolBody view={view} input={undefined} output={output} messageId={undefined} live={false} />;
-  }
+  if (part.type === "tool_result") return <LoneResult name={part.name} output={part.output} />;
   return <OtherPart part={part} />;
+}
+
+/** A result whose call is not in the conversation. */
+function LoneResult({ name, output }: { name: string; output: readonly Part[] }) {
+  const view = toolView(name, undefined, use(WorkspaceContext));
+  return <ToolBody view={view} input={undefined} output={output} messageId={undefined} live={false} />;
 }
 
 function UserMessage({ message, onFork }: Pick<Props, "message" | "onFork">) {
@@ -99,13 +102,14 @@ function AgentMessage(props: Props) {
   const { message, streaming, continues } = props;
   const note = message.stop_reason ? STOP_NOTES[message.stop_reason] : undefined;
   const text = plainText(message.parts);
+  const harness = useHarnessTitle(message.harness);
   // Between tool calls the words are in passing; an answer is worth copying.
   const isAnswer = text !== "" && !streaming && !message.parts.some((part) => part.type === "tool_call");
   return (
     <>
       {!continues && (
         <div className="message-head" aria-hidden="true">
-          <span data-label={message.model ? `${message.harness} · ${message.model}` : message.harness} />
+          <span data-label={message.model ? `${harness} · ${message.model}` : harness} />
         </div>
       )}
       {message.parts.map((part, index) => (

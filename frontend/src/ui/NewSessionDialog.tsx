@@ -1,39 +1,37 @@
 /** Which agent, in which folder, with which model, behind which walls. */
 import { LoaderCircle } from "lucide-react";
 import { useEffect, useState, type SubmitEvent } from "react";
-import { useClient } from "../app/context";
+import { useApp, useClient } from "../app/context";
 import { navigate, sessionHref } from "../app/route";
 import { load, save } from "../lib/storage";
 import { errorBody } from "../protocol/wire";
 import { defaultWalls, wallsProblem, type Walls } from "../lib/sandbox";
 import type { CommandBody, ErrorBody, HarnessInfo, ModelInfo, SandboxChoices, WorkspaceInfo } from "../protocol/generated";
 import type { Client } from "../state/client";
-import { readHarnesses, readModels, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
+import { readModels, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
 import { Dialog } from "./Dialog";
-import { HarnessPicker } from "./HarnessPicker";
+import { HarnessPicker, isUsable, sortedHarnesses } from "./HarnessPicker";
 import { ErrorNote } from "./OtherPart";
 import { SandboxPicker } from "./SandboxPicker";
 import { modelOptions } from "./SessionHeader";
 import { WorkspacePicker } from "./WorkspacePicker";
 
 interface Offer {
-  readonly harnesses: readonly HarnessInfo[];
   readonly workspaces: readonly WorkspaceInfo[];
   readonly models: readonly ModelInfo[];
   readonly sandbox: SandboxChoices | undefined;
 }
 
 async function fetchOffer(client: Client): Promise<Offer> {
-  const [harnesses, workspaces, models, sandbox] = await Promise.all([
-    client.send({ cmd: "harness.list" }),
+  const [workspaces, models, sandbox] = await Promise.all([
     client.send({ cmd: "workspace.list" }),
     // Without the list of models one works with the harness's own default.
     client.send({ cmd: "get_models" }).catch(() => undefined),
     // Without the list of walls a session gets those that the server decides on.
     client.send({ cmd: "sandbox.list" }).catch(() => undefined),
+    client.refreshHarnesses(),
   ]);
   return {
-    harnesses: readHarnesses(harnesses),
     workspaces: readWorkspaces(workspaces),
     models: readModels(models),
     sandbox: readSandbox(sandbox),
@@ -68,10 +66,36 @@ interface FormProps {
   readonly onClose: () => void;
 }
 
-function firstHarness(harnesses: readonly HarnessInfo[]): string {
-  const last = load("last-harness");
-  const usable = harnesses.filter((harness) => harness.installed && !harness.problem);
-  return (usable.find((harness) => harness.name === last) ?? usable[0])?.name ?? "";
+/** The one that was chosen, else the one of the last session, else the first that can be used. */
+function chosenHarness(harnesses: readonly HarnessInfo[], chosen: string | undefined): string {
+  const usable = sortedHarnesses(harnesses).filter(isUsable);
+  const named = (name: string | undefined) => usable.find((harness) => harness.name === name);
+  return (named(chosen) ?? named(load("last-harness")) ?? usable[0])?.name ?? "";
+}
+
+const INSTALL_POLL_MS = 1_000;
+
+/** The harnesses, followed while one is being installed, whoever began that. */
+function useHarnesses(client: Client) {
+  const harnesses = useApp((state) => state.harnesses);
+  const [error, setError] = useState<ErrorBody>();
+  const busy = harnesses.some((harness) => harness.installing);
+  useEffect(() => {
+    if (!busy) return;
+    // A list that cannot be had now is asked for again.
+    const timer = setInterval(() => void client.refreshHarnesses().catch(() => undefined), INSTALL_POLL_MS);
+    return () => clearInterval(timer);
+  }, [busy, client]);
+  const install = async (name: string) => {
+    setError(undefined);
+    try {
+      await client.send({ cmd: "harness.install", name });
+      await client.refreshHarnesses();
+    } catch (failure) {
+      setError(errorBody(failure));
+    }
+  };
+  return { harnesses, error, install };
 }
 
 interface Wish {
@@ -125,11 +149,15 @@ function ModelPicker({ models, value, onChange }: { models: readonly ModelInfo[]
 
 function NewSessionForm({ offer, onClose }: FormProps) {
   const client = useClient();
-  const [harness, setHarness] = useState(() => firstHarness(offer.harnesses));
+  const { harnesses, error: installError, install } = useHarnesses(client);
+  // What is offered first stays chosen when another one, which comes before it, has been installed.
+  const [chosen, setChosen] = useState(() => chosenHarness(harnesses, undefined));
+  const harness = chosenHarness(harnesses, chosen);
   const [workspace, setWorkspace] = useState(() => load("last-workspace") ?? offer.workspaces[0]?.name ?? "my-project");
   const [model, setModel] = useState("");
   const [walls, setWalls] = useState(() => offer.sandbox && defaultWalls(offer.sandbox));
-  const { busy, error, create } = useCreate(client, onClose);
+  const { busy, error: createError, create } = useCreate(client, onClose);
+  const error = createError ?? installError;
   const problem = offer.sandbox && walls && wallsProblem(offer.sandbox, walls);
   const ready = harness !== "" && workspace.trim() !== "" && !busy && !problem;
   const submit = (event: SubmitEvent) => {
@@ -139,7 +167,7 @@ function NewSessionForm({ offer, onClose }: FormProps) {
   return (
     <form onSubmit={submit}>
       <div className="dialog-body">
-        <HarnessPicker harnesses={offer.harnesses} value={harness} onChange={setHarness} />
+        <HarnessPicker harnesses={harnesses} value={harness} onChange={setChosen} onInstall={(name) => void install(name)} />
         <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
         {offer.sandbox && walls && <SandboxPicker choices={offer.sandbox} value={walls} onChange={setWalls} />}
         <ModelPicker models={offer.models} value={model} onChange={setModel} />

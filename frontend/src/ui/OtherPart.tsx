@@ -1,11 +1,14 @@
 /** Parts that are neither text nor tool calls; unknown ones are shown as what they are. */
-import { CircleCheck, Circle, CircleDot, FileIcon, Paperclip } from "lucide-react";
+import { Circle, CircleCheck, CircleDot, FileIcon, Paperclip } from "lucide-react";
 import { parsePatch } from "../lib/diff";
 import { explain } from "../lib/errors";
 import type { BlobRef, Part, PlanEntry } from "../protocol/generated";
 import { DiffView } from "./DiffView";
+import { SubAgent } from "./SubAgent";
 
 const PLAN_ICONS = { pending: Circle, in_progress: CircleDot, completed: CircleCheck } as const;
+
+const PLAN_STATES = { pending: "To do", in_progress: "In progress", completed: "Done" } as const;
 
 export function PlanList({ entries }: { entries: readonly PlanEntry[] }) {
   return (
@@ -13,9 +16,12 @@ export function PlanList({ entries }: { entries: readonly PlanEntry[] }) {
       {entries.map((entry, index) => {
         const Icon = PLAN_ICONS[entry.status] ?? Circle;
         return (
-          <li key={index} className={`plan-${entry.status}`}>
-            <Icon size={14} aria-label={entry.status.replace("_", " ")} />
-            {entry.content}
+          <li key={index} className={`plan-${entry.status}`} data-testid="plan-entry" data-status={entry.status}>
+            <Icon size={14} aria-hidden />
+            <span>
+              <span className="visually-hidden">{PLAN_STATES[entry.status] ?? entry.status}: </span>
+              {entry.content}
+            </span>
           </li>
         );
       })}
@@ -87,9 +93,11 @@ export function OtherPart({ part }: { part: Part }) {
         </span>
       );
     case "diff":
-      return <DiffView lines={parsePatch(part.patch)} />;
+      return <DiffView lines={parsePatch(part.patch)} path={part.path} />;
     case "error":
       return <ErrorNote code={part.code} message={part.message} />;
+    case "x-claude-subagent":
+      return <SubAgent entries={part.entries} truncated={part.truncated === true} />;
     default:
       return (
         <details className="opaque">

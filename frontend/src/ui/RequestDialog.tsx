@@ -1,15 +1,15 @@
 /** What the agent asks: a permission, a choice, a yes or no, a line, a text. */
-import { useState, type SubmitEvent, type ReactNode } from "react";
-import { useClient } from "../app/context";
-import { diffLines } from "../lib/diff";
+import { use, useState, type SubmitEvent, type ReactNode } from "react";
+import { useClient, WorkspaceContext } from "../app/context";
+import { splitPatches } from "../lib/diff";
 import { cleanTerminal } from "../lib/terminal";
-import { toolView } from "../lib/tools";
+import { below, toolView, type ToolView } from "../lib/tools";
 import type { InputAnswer, InputRequest, PermissionChoice, SelectOption } from "../protocol/generated";
 import { destinationOf } from "../state/guard";
 import { Dialog } from "./Dialog";
-import { DiffView } from "./DiffView";
+import { Markdown } from "./Markdown";
 import { NetworkRequest } from "./NetworkRequest";
-import { ToolInput } from "./ToolBody";
+import { Changes, changesOf, ToolInput } from "./ToolBody";
 import { useCountdown } from "./useCountdown";
 
 const CHOICES: Readonly<Record<PermissionChoice, { readonly label: string; readonly className: string }>> = {
@@ -27,8 +27,41 @@ interface AnswerProps {
 
 type Permission = Extract<InputRequest, { kind: "permission" }>;
 
+/** A plan that the user is to agree to before the agent goes on. */
+function proposedPlan(input: unknown): string | undefined {
+  const plan = typeof input === "object" && input !== null && "plan" in input ? input.plan : undefined;
+  return typeof plan === "string" && plan !== "" ? plan : undefined;
+}
+
+/** What the agent says about its question, without what is shown beside it anyway. */
+function wordsOf(words: string, view: ToolView, workspace: string): string {
+  const known = (line: string) => below(line, workspace).trim() === view.subject.trim();
+  return words.split("\n").filter((line) => view.subject === "" || !known(line)).join("\n").trim();
+}
+
+function PermissionWhat({ request }: { request: Permission }) {
+  const workspace = use(WorkspaceContext);
+  const plan = proposedPlan(request.arguments);
+  if (plan !== undefined) return <Markdown text={plan} />;
+  const view = toolView(request.tool, request.arguments, workspace);
+  const told = splitPatches(request.message ?? "");
+  const words = wordsOf(told.words, view, workspace);
+  const asked = changesOf(view, []);
+  const files = asked.length > 0 ? asked : told.files;
+  return (
+    <>
+      {words !== "" && <p className="prewrap">{cleanTerminal(words)}</p>}
+      <div className="permission-what">
+        <span className="tool-label">{view.label}</span>
+        {view.subject !== "" && <pre className="tool-command">{cleanTerminal(view.subject)}</pre>}
+        <Changes files={files} />
+        {view.kind !== "bash" && files.length === 0 && <ToolInput view={view} input={request.arguments} />}
+      </div>
+    </>
+  );
+}
+
 function PermissionBody({ request, onAnswer, busy }: AnswerProps & { request: Permission }) {
-  const view = toolView(request.tool, request.arguments);
   const allow = request.choices.filter((choice) => !choice.startsWith("deny"));
   const deny = request.choices.filter((choice) => choice.startsWith("deny"));
   const button = (choice: PermissionChoice) => (
@@ -46,15 +79,7 @@ function PermissionBody({ request, onAnswer, busy }: AnswerProps & { request: Pe
   return (
     <>
       <div className="dialog-body">
-        {request.message && <p className="prewrap">{request.message}</p>}
-        <div className="permission-what">
-          <span className="tool-label">{view.label}</span>
-          {view.subject !== "" && <pre className="tool-command">{cleanTerminal(view.subject)}</pre>}
-          {view.edits.map((edit, index) => (
-            <DiffView key={index} lines={diffLines(edit.before, edit.after)} />
-          ))}
-          {view.kind !== "bash" && view.edits.length === 0 && <ToolInput view={view} input={request.arguments} />}
-        </div>
+        <PermissionWhat request={request} />
       </div>
       <footer className="dialog-actions split">
         <div className="action-group">{deny.map(button)}</div>
@@ -163,11 +188,13 @@ function Body({ request, ...answer }: AnswerProps & { request: InputRequest }) {
 
 interface Props {
   readonly request: InputRequest;
+  /** So many others wait behind it. */
+  readonly more?: number;
   readonly sessionId: string;
   readonly onLater: () => void;
 }
 
-export function RequestDialog({ request, sessionId, onLater }: Props) {
+export function RequestDialog({ request, more = 0, sessionId, onLater }: Props) {
   const client = useClient();
   const [busy, setBusy] = useState(false);
   const left = useCountdown(request.expires_at);
@@ -189,6 +216,7 @@ export function RequestDialog({ request, sessionId, onLater }: Props) {
         <button type="button" className="link-button" disabled={busy} data-testid="answer-cancel" onClick={cancel}>
           Cancel <kbd>Esc</kbd>
         </button>
+        {more > 0 && <span data-testid="more-questions">{more === 1 ? "1 more question follows" : `${more} more questions follow`}</span>}
         {left !== undefined && <span>{network ? `It is denied in ${left} s` : `The agent decides by itself in ${left} s`}</span>}
         <button type="button" className="link-button" onClick={onLater}>
           Read the conversation first

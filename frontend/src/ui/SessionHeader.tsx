@@ -1,6 +1,6 @@
 import { FolderClosed, Minimize2 } from "lucide-react";
 import { useState } from "react";
-import { useClient } from "../app/context";
+import { useClient, useHarnessTitle } from "../app/context";
 import { baseName } from "../lib/format";
 import type { Capabilities, CommandBody, ModelInfo } from "../protocol/generated";
 import type { SessionModel } from "../state/model";
@@ -108,6 +108,7 @@ interface HeaderProps {
 export function SessionHeader({ model, sessionId, onMenu, panel, onPanel }: HeaderProps) {
   const client = useClient();
   const { info } = model;
+  const harness = useHarnessTitle(info.harness);
   const run = (body: CommandBody) => client.attempt(body, sessionId);
   const { items, dialogs } = useSessionActions(info);
   const compact = useCompact(model.capabilities, run);
@@ -117,7 +118,7 @@ export function SessionHeader({ model, sessionId, onMenu, panel, onPanel }: Head
       <div className="header-title">
         <h1 className="ellipsis">{info.title || "Untitled"}</h1>
         <div className="header-sub">
-          <span>{info.harness}</span>
+          <span title={info.harness_version ? `${harness} ${info.harness_version}` : harness}>{harness}</span>
           <span className="ellipsis" title={info.workspace}>
             <FolderClosed size={12} aria-hidden /> {baseName(info.workspace)}
           </span>

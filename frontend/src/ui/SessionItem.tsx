@@ -1,7 +1,7 @@
 /** One row of the session list. */
 import { Pencil, Power, Trash2 } from "lucide-react";
 import { memo, useState } from "react";
-import { useClient } from "../app/context";
+import { useClient, useHarnessTitle } from "../app/context";
 import { navigate, parseRoute, sessionHref } from "../app/route";
 import { baseName, formatWhen } from "../lib/format";
 import type { SessionInfo } from "../protocol/generated";
@@ -63,6 +63,7 @@ export function useSessionActions(session: SessionInfo) {
 export const SessionItem = memo(function SessionItem({ session, current }: { session: SessionInfo; current: boolean }) {
   const { items, dialogs } = useSessionActions(session);
   const dot = dotKind(session);
+  const harness = useHarnessTitle(session.harness);
   const title = session.title || "Untitled";
   return (
     <li className={current ? "session-row current" : "session-row"}>
@@ -78,7 +79,7 @@ export const SessionItem = memo(function SessionItem({ session, current }: { ses
         <span className="visually-hidden">{session.needs_input ? "Needs your answer" : STATUS_LABELS[session.status]}</span>
         <span className="session-sub">
           {session.needs_input && <span className="badge">Needs you</span>}
-          <span>{session.harness}</span>
+          <span>{harness}</span>
           <span className="ellipsis">{baseName(session.workspace)}</span>
           <time dateTime={new Date(session.updated_at).toISOString()}>{formatWhen(session.updated_at, Date.now())}</time>
         </span>

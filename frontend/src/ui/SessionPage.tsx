@@ -1,12 +1,13 @@
 /** One open session: header, conversation, queue and composer, and what the agent asks. */
 import { lazy, Suspense, useEffect, useState } from "react";
-import { useApp, useClient } from "../app/context";
+import { useApp, useClient, WorkspaceContext } from "../app/context";
 import type { SessionModel } from "../state/model";
 import { Banners } from "./Banners";
 import { Composer } from "./Composer";
 import { ErrorBoundary } from "./ErrorBoundary";
 import { MenuButton } from "./HomePage";
-import { ErrorNote, PlanList } from "./OtherPart";
+import { ErrorNote } from "./OtherPart";
+import { PlanPanel } from "./PlanPanel";
 import { QueueList } from "./QueueList";
 import { RequestDialog } from "./RequestDialog";
 import { SessionHeader } from "./SessionHeader";
@@ -17,18 +18,6 @@ import { usePanel } from "./workbench/panels";
 // Most visits open no panel: their code comes when one is opened.
 const Workbench = lazy(() => import("./workbench/Workbench").then((module) => ({ default: module.Workbench })));
 
-function PlanPanel({ model }: { model: SessionModel }) {
-  const done = model.plan.filter((entry) => entry.status === "completed").length;
-  if (model.plan.length === 0) return null;
-  return (
-    <details className="plan-panel">
-      <summary>
-        Plan, {done} of {model.plan.length} done
-      </summary>
-      <PlanList entries={model.plan} />
-    </details>
-  );
-}
 
 /** The first request that waits, unless the user has put it aside to read first. */
 function Requests({ model, sessionId }: { model: SessionModel; sessionId: string }) {
@@ -47,7 +36,8 @@ function Requests({ model, sessionId }: { model: SessionModel; sessionId: string
       </div>
     );
   }
-  return <RequestDialog key={request.id} request={request} sessionId={sessionId} onLater={() => setAside(request.id)} />;
+  const onLater = () => setAside(request.id);
+  return <RequestDialog key={request.id} request={request} more={model.requests.length - 1} sessionId={sessionId} onLater={onLater} />;
 }
 
 function Loading({ onMenu }: { onMenu: () => void }) {
@@ -89,28 +79,30 @@ export function SessionPage({ id, onMenu }: { id: string; onMenu: () => void }) 
   }
   if (!model) return <Loading onMenu={onMenu} />;
   return (
-    <div className="page">
-      <SessionHeader model={model} sessionId={id} onMenu={onMenu} panel={panel} onPanel={toggle} />
-      <div className="session-columns">
-        <div className="conversation">
-          <Banners model={model} sessionId={id} />
-          <Transcript model={model} sessionId={id} />
-          <div className="dock">
-            <Requests model={model} sessionId={id} />
-            <PlanPanel model={model} />
-            <QueueList model={model} sessionId={id} />
-            <TurnStatus model={model} />
-            <Composer model={model} sessionId={id} />
+    <WorkspaceContext value={model.info.workspace}>
+      <div className="page">
+        <SessionHeader model={model} sessionId={id} onMenu={onMenu} panel={panel} onPanel={toggle} />
+        <div className="session-columns">
+          <div className="conversation">
+            <Banners model={model} sessionId={id} />
+            <Transcript model={model} sessionId={id} />
+            <div className="dock">
+              <Requests model={model} sessionId={id} />
+              <PlanPanel entries={model.plan} />
+              <QueueList model={model} sessionId={id} />
+              <TurnStatus model={model} />
+              <Composer model={model} sessionId={id} />
+            </div>
           </div>
+          {panel && (
+            <ErrorBoundary fallback={() => <p className="workbench panel-empty">This panel could not be loaded. Reload the page.</p>}>
+              <Suspense fallback={<aside className="workbench panel-empty">Loading</aside>}>
+                <Workbench model={model} sessionId={id} panel={panel} onShow={show} />
+              </Suspense>
+            </ErrorBoundary>
+          )}
         </div>
-        {panel && (
-          <ErrorBoundary fallback={() => <p className="workbench panel-empty">This panel could not be loaded. Reload the page.</p>}>
-            <Suspense fallback={<aside className="workbench panel-empty">Loading</aside>}>
-              <Workbench model={model} sessionId={id} panel={panel} onShow={show} />
-            </Suspense>
-          </ErrorBoundary>
-        )}
       </div>
-    </div>
+    </WorkspaceContext>
   );
 }

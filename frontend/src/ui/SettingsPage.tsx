@@ -1,10 +1,11 @@
-/** Model providers and their keys. A key goes in and never comes out. */
+/** Model providers and their keys, and what was allowed for always. A key goes in and never comes out. */
 import { LogOut } from "lucide-react";
 import { useCallback, useEffect, useState } from "react";
 import { useClient } from "../app/context";
 import { api } from "../lib/http";
 import { errorBody } from "../protocol/wire";
 import type { ErrorBody } from "../protocol/generated";
+import { Approvals } from "./Approvals";
 import { MenuButton } from "./HomePage";
 import { ErrorNote } from "./OtherPart";
 import { AddProvider, KeyDialog } from "./ProviderForms";
@@ -111,6 +112,7 @@ export function SettingsPage({ onMenu }: { onMenu: () => void }) {
           </ul>
           {providers && <AddProvider existing={providers} onSaved={refresh} />}
         </section>
+        <Approvals />
       </div>
     </div>
   );

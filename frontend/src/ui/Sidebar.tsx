@@ -4,6 +4,7 @@ import { useEffect, useMemo, useState } from "react";
 import { useApp } from "../app/context";
 import type { Route } from "../app/route";
 import { useTheme } from "../app/theme";
+import type { SessionInfo } from "../protocol/generated";
 import { sortedSessions } from "../state/app-state";
 import { Brand } from "./Brand";
 import { ConnectionBadge } from "./ConnectionBadge";
@@ -21,13 +22,14 @@ const FILTER_FROM = 8;
 
 function SessionList({ current }: { current: string | undefined }) {
   const sessions = useApp((state) => state.sessions);
+  const harnesses = useApp((state) => state.harnesses);
   const loaded = useApp((state) => state.sessionsLoaded);
   const [filter, setFilter] = useState("");
   const sorted = useMemo(() => sortedSessions(sessions), [sessions]);
   const wanted = filter.trim().toLowerCase();
-  const shown = wanted
-    ? sorted.filter((session) => `${session.title} ${session.workspace} ${session.harness}`.toLowerCase().includes(wanted))
-    : sorted;
+  const title = (name: string) => harnesses.find((harness) => harness.name === name)?.title ?? "";
+  const words = ({ title: own, workspace, harness }: SessionInfo) => `${own} ${workspace} ${harness} ${title(harness)}`;
+  const shown = wanted ? sorted.filter((session) => words(session).toLowerCase().includes(wanted)) : sorted;
   return (
     <nav className="session-nav" aria-label="Sessions">
       {sorted.length >= FILTER_FROM && (

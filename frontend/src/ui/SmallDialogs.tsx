@@ -7,9 +7,11 @@ interface ConfirmProps {
   readonly children: ReactNode;
   readonly onClose: () => void;
   readonly onConfirm: () => void;
+  /** Something is lost by it. */
+  readonly danger?: boolean;
 }
 
-export function ConfirmDialog({ title, action, children, onClose, onConfirm }: ConfirmProps) {
+export function ConfirmDialog({ title, action, children, onClose, onConfirm, danger = true }: ConfirmProps) {
   return (
     <Dialog title={title} onClose={onClose} size="small" testId="dialog-confirm">
       <div className="dialog-body">{children}</div>
@@ -17,7 +19,7 @@ export function ConfirmDialog({ title, action, children, onClose, onConfirm }: C
         <button type="button" className="button" onClick={onClose}>
           Cancel
         </button>
-        <button type="button" className="button danger" data-testid="confirm" onClick={onConfirm}>
+        <button type="button" className={danger ? "button danger" : "button primary"} data-testid="confirm" onClick={onConfirm}>
           {action}
         </button>
       </footer>

@@ -21,7 +21,7 @@ function ToastCard({ toast }: { toast: Toast }) {
     <li className={`toast toast-${toast.level}`} data-testid="toast">
       <Icon size={16} aria-hidden />
       <div className="toast-body">
-        <p>{toast.message}</p>
+        <p title={toast.message}>{toast.message}</p>
         {toast.hint && <p className="toast-hint">{toast.hint}</p>}
         <p className="toast-meta">
           {toast.code && <code>{toast.code}</code>}

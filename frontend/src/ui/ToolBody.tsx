@@ -1,47 +1,26 @@
-import { useState } from "react";
-import { diffLines, parsePatch, type DiffLine } from "../lib/diff";
+import { diffLines, parsePatch, type DiffLine, type FileDiff } from "../lib/diff";
 import { cleanTerminal } from "../lib/terminal";
 import { outputText, type ToolView } from "../lib/tools";
 import type { Part } from "../protocol/generated";
-import { CopyButton } from "./CopyButton";
 import { DiffView } from "./DiffView";
-import { OtherPart } from "./OtherPart";
+import { Mono } from "./Mono";
+import { OtherPart, PlanList } from "./OtherPart";
 
-const MAX_LINES = 200;
-
-/** Monospaced text, cut to a length that a page can bear; live output keeps its end, finished output its start. */
-export function Mono({ text, live = false, label, testId }: { text: string; live?: boolean; label: string; testId?: string }) {
-  const [all, setAll] = useState(false);
-  const lines = text.replace(/\n+$/, "").split("\n");
-  const cut = !all && lines.length > MAX_LINES;
-  const shown = cut ? (live ? lines.slice(-MAX_LINES) : lines.slice(0, MAX_LINES)) : lines;
-  return (
-    <div className="mono">
-      <pre tabIndex={0} data-testid={testId} aria-label={label} role="group">
-        {shown.join("\n")}
-      </pre>
-      <div className="mono-tools">
-        <CopyButton text={text} label={`Copy ${label.toLowerCase()}`} />
-      </div>
-      {cut && (
-        <button type="button" className="link-button" onClick={() => setAll(true)}>
-          Show all {lines.length} lines
-        </button>
-      )}
-    </div>
-  );
+/** The changes that a call made, or would make: as its result has them, else as they were asked for. */
+export function changesOf(view: ToolView, output: readonly Part[]): readonly FileDiff[] {
+  const made = output.flatMap((part) => (part.type === "diff" ? [{ path: part.path, lines: parsePatch(part.patch) }] : []));
+  if (made.length > 0) return made;
+  if (view.edits.length === 0) return view.files;
+  const lines = view.edits.flatMap(({ before, after }, index): DiffLine[] => [
+    ...(index > 0 ? [{ kind: "hunk" as const, text: "⋯" }] : []),
+    ...diffLines(before, after),
+  ]);
+  return [{ path: view.subject, lines }];
 }
 
-function diffOf(view: ToolView, output: readonly Part[]): readonly DiffLine[] | undefined {
-  const patch = output.find((part) => part.type === "diff");
-  if (patch) return parsePatch(patch.patch);
-  if (view.edits.length > 0) {
-    return view.edits.flatMap(({ before, after }, index): DiffLine[] => [
-      ...(index > 0 ? [{ kind: "hunk" as const, text: "⋯" }] : []),
-      ...diffLines(before, after),
-    ]);
-  }
-  return view.patch ? parsePatch(view.patch) : undefined;
+/** The changes, each under its file where there are several. */
+export function Changes({ files }: { files: readonly FileDiff[] }) {
+  return files.map((file, index) => <DiffView key={index} lines={file.lines} path={files.length > 1 ? file.path : undefined} />);
 }
 
 function pretty(input: unknown): string {
@@ -49,9 +28,19 @@ function pretty(input: unknown): string {
   return cleanTerminal(JSON.stringify(input, undefined, 2) ?? "");
 }
 
+/** What an agent tells of a call whose arguments it keeps to itself; its card shows it already. */
+const TOLD: ReadonlySet<string> = new Set(["title", "locations"]);
+
 function isEmpty(input: unknown): boolean {
   if (input === undefined || input === null || input === "") return true;
-  return typeof input === "object" && Object.keys(input).length === 0;
+  return typeof input === "object" && Object.keys(input).every((key) => TOLD.has(key));
+}
+
+/** What a sub-agent is to do. */
+function AgentTask({ input }: { input: unknown }) {
+  const prompt = typeof input === "object" && input !== null && "prompt" in input ? input.prompt : undefined;
+  if (typeof prompt === "string") return <pre className="tool-command">{cleanTerminal(prompt)}</pre>;
+  return isEmpty(input) ? null : <pre className="tool-raw">{pretty(input)}</pre>;
 }
 
 /** What was asked of the tool. */
@@ -63,6 +52,8 @@ export function ToolInput({ view, input }: { view: ToolView; input: unknown }) {
   if (view.kind === "write" && view.content !== undefined) {
     return <Mono text={cleanTerminal(view.content)} label="Content" />;
   }
+  if (view.plan.length > 0) return <PlanList entries={view.plan} />;
+  if (view.kind === "agent") return <AgentTask input={input} />;
   if (view.kind === "read" || isEmpty(input)) return null;
   return <pre className="tool-raw">{pretty(input)}</pre>;
 }
@@ -76,19 +67,19 @@ interface Props {
 }
 
 export function ToolBody({ view, input, output, messageId, live }: Props) {
-  const diff = diffOf(view, output);
+  const files = changesOf(view, output);
   const text = outputText(output);
   const others = output.filter((part) => !["text", "thinking", "error", "diff"].includes(part.type));
   return (
     <div className="tool-body">
-      {diff ? <DiffView lines={diff} /> : <ToolInput view={view} input={input} />}
+      {files.length > 0 ? <Changes files={files} /> : <ToolInput view={view} input={input} />}
       {/* The result is a message of its own in the log; its id stays findable. */}
       <div className="tool-result" data-testid={messageId ? "message-tool" : undefined} data-message-id={messageId}>
         {text !== "" && <Mono text={text} live={live} label="Output" testId="tool-output" />}
         {others.map((part, index) => (
           <OtherPart key={index} part={part} />
         ))}
-        {text === "" && others.length === 0 && messageId && !diff && <p className="tool-empty">No output</p>}
+        {text === "" && others.length === 0 && messageId && files.length === 0 && <p className="tool-empty">No output shown</p>}
       </div>
     </div>
   );

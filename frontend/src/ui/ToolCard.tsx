@@ -1,6 +1,21 @@
 /** A tool call with its outcome: what was asked, what came of it, how long it took. */
-import { Check, ChevronRight, FilePen, FilePlus2, FileText, LoaderCircle, SquareTerminal, Wrench, X } from "lucide-react";
-import { memo, useState } from "react";
+import {
+  Bot,
+  Check,
+  ChevronRight,
+  FilePen,
+  FilePlus2,
+  FileText,
+  Globe,
+  ListTodo,
+  LoaderCircle,
+  Search,
+  SquareTerminal,
+  Wrench,
+  X,
+} from "lucide-react";
+import { memo, use, useState } from "react";
+import { WorkspaceContext } from "../app/context";
 import { formatDuration } from "../lib/format";
 import { cleanTerminal } from "../lib/terminal";
 import { toolView, type ToolKind } from "../lib/tools";
@@ -21,7 +36,7 @@ interface Props {
   readonly turnRuns: boolean;
 }
 
-const ICONS = { bash: SquareTerminal, read: FileText, write: FilePlus2, edit: FilePen, other: Wrench } as const;
+const ICONS = { bash: SquareTerminal, read: FileText, write: FilePlus2, edit: FilePen, search: Search, web: Globe, plan: ListTodo, agent: Bot, other: Wrench } as const;
 
 const STATE_LABELS: Readonly<Record<ToolState, string>> = {
   writing: "being written",
@@ -43,7 +58,7 @@ function stateOf({ result, run, streaming, turnRuns, input }: Props): ToolState 
 /** Reading is quiet; what runs, changes files or fails is shown. */
 function opensByItself(kind: ToolKind, state: ToolState): boolean {
   if (state === "error") return true;
-  return kind === "bash" || kind === "edit" || kind === "write";
+  return kind === "bash" || kind === "edit" || kind === "write" || kind === "agent";
 }
 
 function StateIcon({ state }: { state: ToolState }) {
@@ -57,7 +72,7 @@ export const ToolCard = memo(function ToolCard(props: Props) {
   const { name, input, result, run, duration } = props;
   const [chosen, setChosen] = useState<boolean>();
   const known = run && typeof input === "string" ? (run.input ?? input) : input;
-  const view = toolView(name, known);
+  const view = toolView(name, known, use(WorkspaceContext));
   const state = stateOf(props);
   const open = chosen ?? opensByItself(view.kind, state);
   const output: readonly Part[] = result?.output ?? run?.output ?? [];

@@ -2,7 +2,7 @@
 import { useVirtualizer, type Range, defaultRangeExtractor } from "@tanstack/react-virtual";
 import { ArrowDown, LoaderCircle } from "lucide-react";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
-import { useApp, useClient } from "../app/context";
+import { useApp, useClient, useHarnessTitle } from "../app/context";
 import { navigate, sessionHref } from "../app/route";
 import type { SessionModel } from "../state/model";
 import { buildRows, finishedRows, toolResults, type Row, type ToolResults } from "../state/rows";
@@ -78,6 +78,23 @@ function useTranscriptVirtualizer(rows: readonly Row[], scroller: React.RefObjec
   });
 }
 
+/** What appears below the transcript (a plan, a queue) takes its room: who read its end goes on seeing it. */
+function useEndKept(scroller: React.RefObject<HTMLDivElement | null>, toEnd: () => void) {
+  useEffect(() => {
+    const element = scroller.current;
+    if (!element || typeof ResizeObserver === "undefined") return;
+    let height = element.clientHeight;
+    const observer = new ResizeObserver(() => {
+      const lost = height - element.clientHeight;
+      height = element.clientHeight;
+      const below = element.scrollHeight - element.scrollTop - element.clientHeight;
+      if (lost > 0 && below - lost < NEAR_END_PX) toEnd();
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [scroller, toEnd]);
+}
+
 interface RowViewProps {
   readonly row: Row;
   readonly model: SessionModel;
@@ -116,7 +133,9 @@ export function Transcript({ model, sessionId }: { model: SessionModel; sessionI
   const virtualizer = useTranscriptVirtualizer(rows, scroller);
   const pendingCount = rows.filter((row) => row.kind === "pending").length;
 
-  useLayoutEffect(() => virtualizer.scrollToEnd(), [virtualizer]);
+  const toEnd = useCallback(() => virtualizer.scrollToEnd(), [virtualizer]);
+  useLayoutEffect(toEnd, [toEnd]);
+  useEndKept(scroller, toEnd);
   // Whoever sends something wants to see it, wherever they were reading.
   useEffect(() => {
     if (pendingCount > 0) virtualizer.scrollToEnd();
@@ -174,9 +193,10 @@ export function Transcript({ model, sessionId }: { model: SessionModel; sessionI
 }
 
 function EmptyTranscript({ model }: { model: SessionModel }) {
+  const title = useHarnessTitle(model.info.harness);
   return (
     <div className="empty">
-      <h2>{model.info.harness}</h2>
+      <h2>{title}</h2>
       <p>
         works in <code>{model.info.workspace}</code> and sees nothing else. What should it do?
       </p>

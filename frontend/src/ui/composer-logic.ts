@@ -13,6 +13,8 @@ export interface SendState {
   readonly choice: boolean;
   readonly label: string;
   readonly reason?: string | undefined;
+  /** The agent works and cannot be steered: what is sent waits for the end of the turn. */
+  readonly waits?: boolean;
 }
 
 export function sendState(model: SessionModel, wanted: BusyChoice): SendState {
@@ -25,7 +27,7 @@ export function sendState(model: SessionModel, wanted: BusyChoice): SendState {
   const canQueue = capabilities.queue || capabilities.follow_up;
   const canSteer = capabilities.steer && info.status === "working";
   if (canSteer && (wanted === "steer" || !canQueue)) return { kind: "steer", choice: canQueue, label: "Steer" };
-  if (canQueue) return { kind: "follow_up", choice: canSteer, label: "Queue" };
+  if (canQueue) return { kind: "follow_up", choice: canSteer, label: "Queue", waits: !capabilities.steer };
   return blocked("This agent takes no message while it works. Wait for it, or stop it.");
 }
 

@@ -238,6 +238,9 @@ impl Builder<'_> {
     }
 
     fn call(&self, index: usize, kind: ToolKind, args: &[String]) -> Item {
+        if let Some(command) = tools::write_command(kind, self.request, args) {
+            return self.call(index, ToolKind::Bash, &[command]);
+        }
         let name = tools::pick(kind, self.request);
         self.tool(index, name, tools::arguments(kind, name, self.request, args))
     }
@@ -252,6 +255,15 @@ impl Builder<'_> {
 
     fn directive(&self, directive: &Directive, message: &str) -> Plan {
         match directive {
+            Directive::Use {
+                kind: ToolKind::Plan,
+                args,
+            } if tools::pick(ToolKind::Plan, self.request) == tools::TASK => self.items(
+                args.iter()
+                    .enumerate()
+                    .map(|(index, step)| self.call(index, ToolKind::Plan, std::slice::from_ref(step)))
+                    .collect(),
+            ),
             Directive::Use { kind, args } => self.items(vec![
                 Item::Text(strings(["Calling ", kind.word(), "."])),
                 self.call(0, *kind, args),
@@ -269,6 +281,7 @@ impl Builder<'_> {
             }
             Directive::BadTool => self.items(vec![self.tool(0, "no_such_tool", r#"{"x": 1}"#.to_owned())]),
             Directive::Say(text) => self.text(words(text)),
+            Directive::Recall(text) => self.text(words(&self.recall(text))),
             Directive::Think(text) => self.think(text),
             Directive::ThinkBash(command) => self.items(vec![
                 Item::Think(strings(["I should ", "run a ", "command."])),
@@ -277,6 +290,20 @@ impl Builder<'_> {
             ]),
             Directive::Unparsed(line) => self.text(strings(["cannot parse: ", line])),
             other => self.shaped(other, message),
+        }
+    }
+
+    /// Whether a text was said before the message that asks for it.
+    fn recall(&self, text: &str) -> String {
+        let turns = &self.request.turns;
+        let asking = turns
+            .iter()
+            .rposition(|turn| turn.role == Role::User)
+            .unwrap_or(0);
+        if turns[..asking].iter().any(|turn| turn.text.contains(text)) {
+            format!("{text} was said before")
+        } else {
+            format!("{text} is new")
         }
     }
 
@@ -410,6 +437,17 @@ mod tests {
         assert_eq!(
             planned(turns).items,
             [Item::Text(vec!["done: ".into(), "out".into()])]
+        );
+    }
+
+    #[test]
+    fn what_was_said_before_is_recalled() {
+        let ask = turn(Role::User, "recall the word");
+        assert_eq!(planned(vec![ask.clone()]).items[0].full(), "the word is new");
+        let before = turn(Role::User, "say the word");
+        assert_eq!(
+            planned(vec![before, ask]).items[0].full(),
+            "the word was said before"
         );
     }
 

@@ -3,12 +3,14 @@
 //! | line | response |
 //! |---|---|
 //! | `use bash[: CMD]` `use read[: PATH]` `use write[: PATH \| CONTENT]` `use edit[: PATH \| OLD \| NEW]` | a tool call |
+//! | `use plan[: STEP \| STEP …]` | a call of the tool that keeps the plan; `x STEP` is done, `> STEP` in progress |
 //! | `use tool NAME {json}` | any tool, these arguments |
 //! | `par bash: A \|\| B` | several shell calls in one response |
 //! | `badargs NAME` · `badtool` | arguments cut off · a tool that does not exist |
 //! | `say TEXT` · `think [TEXT]` · `think+bash: CMD` | text · reasoning, then text · both and a shell call |
 //! | `long N [MS]` · `big N` · `unicode` | N deltas MS apart · one delta of N characters · odd characters |
 //! | `hang S` · `slow S` · `drop [N]` · `miderr` | silence after the headers · before them · cut · error in the stream |
+//! | `recall TEXT` | whether TEXT was said before in the conversation |
 //! | `length` · `empty` · `refuse` · `usage IN OUT [CACHED]` | stop reasons and token counts |
 //! | `err CODE\|overloaded\|context\|quota [xK] [retry-after=S]` | an HTTP error, for the first K requests |
 
@@ -17,9 +19,9 @@ use std::time::Duration;
 /// Between text blocks of one message: the script is the last block that has directives.
 pub const BLOCK_SEPARATOR: &str = "\n\u{0}\n";
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "use ", "par ", "badargs", "badtool", "say ", "think", "long ", "big ", "unicode", "hang ", "slow ",
-    "drop", "miderr", "length", "empty", "refuse", "usage ", "err ",
+    "drop", "miderr", "length", "empty", "refuse", "usage ", "err ", "recall ",
 ];
 
 /// Upper bounds, so that a prompt cannot make the gateway hold or wait without end.
@@ -28,13 +30,14 @@ const MAX_BIG: usize = 8 << 20;
 const MAX_WAIT: Duration = Duration::from_hours(1);
 const MAX_GAP: Duration = Duration::from_mins(1);
 
-/// The four tools every coding agent has under one name or another.
+/// The tools that coding agents have under one name or another: four that all have, and the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolKind {
     Bash,
     Read,
     Write,
     Edit,
+    Plan,
 }
 
 impl ToolKind {
@@ -45,11 +48,12 @@ impl ToolKind {
             Self::Read => "read",
             Self::Write => "write",
             Self::Edit => "edit",
+            Self::Plan => "plan",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::Bash, Self::Read, Self::Write, Self::Edit]
+        [Self::Bash, Self::Read, Self::Write, Self::Edit, Self::Plan]
             .into_iter()
             .find(|kind| kind.word() == word)
     }
@@ -81,6 +85,7 @@ pub enum Directive {
     BadArgs,
     BadTool,
     Say(String),
+    Recall(String),
     Think(String),
     ThinkBash(String),
     Long {
@@ -155,6 +160,7 @@ fn parse_known(line: &str) -> Option<Directive> {
                 .collect(),
         ),
         "say" => Directive::Say(line.strip_prefix("say ")?.to_owned()),
+        "recall" => Directive::Recall(line.strip_prefix("recall ")?.to_owned()),
         "long" => Directive::Long {
             count: argument(1)?.parse::<usize>().ok()?.min(MAX_DELTAS),
             gap: parse_gap(argument(2).unwrap_or("20"))?,
@@ -219,7 +225,7 @@ fn parse_use(line: &str) -> Option<Directive> {
     let rest = rest.strip_prefix(':').unwrap_or(rest).trim_start();
     let args = match kind {
         ToolKind::Bash | ToolKind::Read => vec![rest.to_owned()],
-        ToolKind::Write | ToolKind::Edit => rest
+        ToolKind::Write | ToolKind::Edit | ToolKind::Plan => rest
             .split('|')
             .map(|part| part.trim().replace("\\n", "\n"))
             .collect(),
@@ -302,6 +308,13 @@ mod tests {
             Directive::Use {
                 kind: ToolKind::Write,
                 args: vec!["a.txt".into(), "x\ny".into()]
+            }
+        );
+        assert_eq!(
+            parse("use plan: x look | > change"),
+            Directive::Use {
+                kind: ToolKind::Plan,
+                args: vec!["x look".into(), "> change".into()]
             }
         );
         assert_eq!(

@@ -1,8 +1,8 @@
 //! Strategies for events.
 
 use super::strategies::{
-    answer, error, error_code, fields, id, made, message, part, phase, plan_entry, request, small, status,
-    text, usage, value,
+    answer, approval_scope, error, error_code, fields, id, made, message, part, phase, plan_entry, request,
+    small, status, text, usage, value,
 };
 use super::{places, sessions};
 use lodge_proto::event::{CompactReason, EventBody, NetworkDecision, NotifyLevel, TurnOutcome};
@@ -48,7 +48,8 @@ fn session_events() -> Vec<BoxedStrategy<EventBody>> {
         made!(EventBody::AgentInputNeeded { request: request() }),
         made!(EventBody::AgentInputResolved {
             request_id: id(),
-            answer: answer()
+            answer: answer(),
+            remembered: of(approval_scope())
         }),
     ]
 }

@@ -1,9 +1,10 @@
-//! Strategies for files, Git, terminals, findings and the choice of a sandbox.
+//! Strategies for files, Git, terminals, findings, approvals and the choice of a sandbox.
 
 use super::sessions::tier;
-use super::strategies::{made, small, text};
+use super::strategies::{approval_scope, id, made, small, text, value};
 use lodge_proto::command::CommandBody;
 use lodge_proto::event::NetworkDecision;
+use lodge_proto::input::Approval;
 use lodge_proto::sandbox::{ProfileChoice, SandboxChoices, TierChoice};
 use lodge_proto::workspace::{
     FileContent, FileEntry, FileKind, FileListing, FileWritten, Finding, FindingKind, GitDiff, GitEntry,
@@ -18,6 +19,10 @@ pub(crate) fn commands() -> Vec<BoxedStrategy<CommandBody>> {
     let terminal = any::<u32>;
     vec![
         made!(CommandBody::SandboxList {}),
+        made!(CommandBody::ApprovalsList {}),
+        made!(CommandBody::ApprovalsForget {
+            approval_id: of(id())
+        }),
         made!(CommandBody::TerminalOpen {
             rows: rows(),
             cols: cols()
@@ -176,6 +181,19 @@ pub(crate) fn network_summary() -> BoxedStrategy<NetworkSummary> {
         allowed: any::<u64>(),
         denied: any::<u64>(),
         places: small(place)
+    })
+}
+
+pub(crate) fn approval() -> BoxedStrategy<Approval> {
+    made!(Approval {
+        id: id(),
+        scope: approval_scope(),
+        session_id: of(id()),
+        harness: text(),
+        workspace: text(),
+        tool: text(),
+        subject: value(),
+        created_at: any::<u64>()
     })
 }
 

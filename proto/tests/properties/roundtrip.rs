@@ -55,6 +55,7 @@ survive! {
     git_diffs: places::git_diff();
     terminals: places::terminal();
     sandbox_choices: places::choices();
+    approvals: places::approval();
     session_states: sessions::state();
     message_anchors: sessions::anchor();
     client_frames: sessions::client_frame();

@@ -5,7 +5,7 @@ use super::strategies::{
     answer, cursor, error, id, made, message, part, phase, plan_entry, request, small, status, text, usage,
     value,
 };
-use lodge_proto::command::{CommandBody, HarnessInfo, WorkspaceInfo};
+use lodge_proto::command::{CommandBody, HarnessInfo, Installing, WorkspaceInfo};
 use lodge_proto::relay::{Actor, ClientFrame, Hello, Rights, ToClient, ToRelay, ToRunner, Verdict};
 use lodge_proto::session::{
     Capabilities, CommandInfo, MessageAnchor, ModeInfo, ModelInfo, QueueEntry, QueueState, RunningTool,
@@ -281,6 +281,7 @@ fn other_commands() -> Vec<BoxedStrategy<CommandBody>> {
         made!(CommandBody::GetCommands {}),
         made!(CommandBody::GetStats {}),
         made!(CommandBody::HarnessList {}),
+        made!(CommandBody::HarnessInstall { name: text() }),
         made!(CommandBody::WorkspaceList {}),
         made!(CommandBody::WorkspaceCreate { name: text() }),
     ]
@@ -308,7 +309,17 @@ pub(crate) fn harness() -> BoxedStrategy<HarnessInfo> {
         description: text(),
         installed: any::<bool>(),
         version: text(),
+        licence: of(text()),
         problem: of(error()),
+        installing: of(installing()),
+    })
+}
+
+fn installing() -> BoxedStrategy<Installing> {
+    made!(Installing {
+        step: text(),
+        done: any::<u32>(),
+        total: any::<u32>()
     })
 }
 

@@ -1,7 +1,9 @@
 //! Strategies for every type of the protocol. Where a type has variants there is one strategy a variant, so that a
 //! test can hold that none was forgotten.
 
-use lodge_proto::input::{InputAnswer, InputKind, InputRequest, PermissionChoice, SelectOption};
+use lodge_proto::input::{
+    ApprovalScope, InputAnswer, InputKind, InputRequest, PermissionChoice, SelectOption,
+};
 use lodge_proto::message::{Sender, StopReason, Usage};
 use lodge_proto::part::{BlobRef, PlanEntry, PlanStatus};
 use lodge_proto::session::{Phase, SessionStatus};
@@ -288,6 +290,10 @@ pub(crate) fn answer() -> BoxedStrategy<InputAnswer> {
         made!(InputAnswer::Cancelled {}),
     ])
     .boxed()
+}
+
+pub(crate) fn approval_scope() -> BoxedStrategy<ApprovalScope> {
+    select(vec![ApprovalScope::Session, ApprovalScope::Always]).boxed()
 }
 
 pub(crate) fn status() -> BoxedStrategy<SessionStatus> {

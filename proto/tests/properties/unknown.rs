@@ -145,6 +145,7 @@ const REQUIRED_NOWHERE: &[&str] = &[
     "persisting",
     "truncated",
     "duration_ms",
+    "remembered",
     "delta?",
     "redacted",
     "alt",

@@ -191,8 +191,9 @@ impl Fake {
             Directive::Think { count } => self.think(*count),
             Directive::Tool { count } => self.tools(*count),
             Directive::Ask => self.ask("Which?"),
-            Directive::Permit => {
-                self.ask("lodge-permission:{\"tool\":\"bash\",\"arguments\":{\"command\":\"make\"}}")
+            Directive::Permit { command } => {
+                let call = json!({ "tool": "bash", "arguments": { "command": command } });
+                self.ask(&format!("lodge-permission:{call}"))
             }
             Directive::Wait { pause } => self.wait(*pause),
             Directive::Silent => self.wait(FOREVER),

@@ -20,8 +20,9 @@ pub(crate) enum Directive {
     Tool { count: u64 },
     /// `ask`: a question to the user; the answer is repeated.
     Ask,
-    /// `permit`: a request for permission, as Lodge's extension for pi makes it; the answer is repeated.
-    Permit,
+    /// `permit`, `permit COMMAND`: a request for permission, as Lodge's extension for pi makes it (for `make` where it
+    /// does not say); the answer is repeated.
+    Permit { command: String },
     /// `wait MS`
     Wait { pause: Duration },
     /// `exit CODE`: the process ends in the middle of its turn.
@@ -88,7 +89,9 @@ impl Directive {
                 bytes: usize::try_from(number()?).ok()?,
             },
             "ask" if rest.is_empty() => Self::Ask,
-            "permit" if rest.is_empty() => Self::Permit,
+            "permit" => Self::Permit {
+                command: if rest.is_empty() { "make" } else { rest }.to_owned(),
+            },
             "garbage" if rest.is_empty() => Self::Garbage,
             "invalid-utf8" if rest.is_empty() => Self::InvalidUtf8,
             "ignore-abort" if rest.is_empty() => Self::IgnoreAbort,

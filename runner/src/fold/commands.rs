@@ -1,5 +1,6 @@
 //! Commands of clients, as they come out of the journal.
 
+use super::approvals;
 use super::cx::Cx;
 use super::network;
 use super::record::{JournalCommand, Queued, Reply};
@@ -85,6 +86,10 @@ fn handle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &JournalCommand) -
         CommandBody::AbortRetry {} => {
             require(cx, cx.core.capabilities.abort_retry, "ending a retry")?;
             adapter.abort_retry(cx)
+        }
+        CommandBody::ApprovalsForget { approval_id } => {
+            approvals::forget(cx, *approval_id)?;
+            done()
         }
         CommandBody::SetTitle { title } => {
             cx.title(title.trim());
@@ -256,16 +261,7 @@ fn answer_request(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, id: RequestId, answ
         return Err(unfit());
     }
     let open = cx.core.requests.remove(at);
-    adapter.answer(cx, &open.native, &open.request, answer);
-    cx.resolved(id, answer.clone());
-    if matches!(
-        answer,
-        InputAnswer::Permission {
-            choice: lodge_proto::input::PermissionChoice::DenyAndStop
-        }
-    ) {
-        turn::abort(cx, adapter);
-    }
+    approvals::answer(cx, adapter, &open, answer);
     done()
 }
 

@@ -5,7 +5,7 @@ use super::record::{DeliveryId, Launch, Record, Reply, Timer};
 use super::state::{Core, OpenRequest, PendingInput, ReplyTo};
 use lodge_proto::event::{EventBody, NotifyLevel};
 use lodge_proto::ids::{Origin, RequestId, TurnId, derive_id};
-use lodge_proto::input::{InputAnswer, InputKind, InputRequest};
+use lodge_proto::input::{ApprovalScope, InputAnswer, InputKind, InputRequest};
 use lodge_proto::message::Usage;
 use lodge_proto::part::PlanEntry;
 use lodge_proto::session::{Capabilities, CommandInfo, Phase, QueueState, SessionStatus};
@@ -293,6 +293,8 @@ impl<'a> Cx<'a> {
         self.core.requests.push(OpenRequest {
             request: request.clone(),
             native,
+            rule: None,
+            lent: Vec::new(),
         });
         self.phase(Phase::WaitingForInput);
         self.emit(EventBody::AgentInputNeeded { request });
@@ -313,7 +315,7 @@ impl<'a> Cx<'a> {
         self.core.requests = kept;
         let gone: Vec<OpenRequest> = gone;
         for open in gone {
-            self.resolved(open.request.id, InputAnswer::Cancelled {});
+            self.resolved(open.request.id, InputAnswer::Cancelled {}, None);
         }
     }
 
@@ -321,12 +323,21 @@ impl<'a> Cx<'a> {
     pub fn answered(&mut self, mut matches: impl FnMut(&Value) -> bool, answer: InputAnswer) {
         if let Some(at) = self.core.requests.iter().position(|open| matches(&open.native)) {
             let open = self.core.requests.remove(at);
-            self.resolved(open.request.id, answer);
+            self.resolved(open.request.id, answer, None);
         }
     }
 
-    pub(super) fn resolved(&mut self, request_id: RequestId, answer: InputAnswer) {
-        self.emit(EventBody::AgentInputResolved { request_id, answer });
+    pub(super) fn resolved(
+        &mut self,
+        request_id: RequestId,
+        answer: InputAnswer,
+        remembered: Option<ApprovalScope>,
+    ) {
+        self.emit(EventBody::AgentInputResolved {
+            request_id,
+            answer,
+            remembered,
+        });
         if self.core.requests.is_empty() && self.core.phase == Some(Phase::WaitingForInput) {
             let phase = if self.core.tools.is_empty() {
                 Phase::Generating

@@ -1,5 +1,6 @@
 //! One record at a time: what each kind does.
 
+use super::approvals;
 use super::commands;
 use super::cx::Cx;
 use super::network;
@@ -82,6 +83,8 @@ fn noted(cx: &mut Cx<'_>, note: &Note) {
                 truncated: *truncated,
             });
         }
+        Note::ApprovalKept { approval } => approvals::kept(cx, *approval),
+        Note::Approvals { given } => approvals::known(cx, given),
         Note::NetworkAccess(access) => network::accessed(cx, access),
         Note::NetworkAsked {
             question,

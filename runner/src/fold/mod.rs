@@ -16,6 +16,7 @@
 //!   starting ── gone ─────► failed
 //! ```
 
+mod approvals;
 mod commands;
 mod cx;
 mod lifecycle;
@@ -31,6 +32,7 @@ mod tools;
 mod turn;
 mod view;
 
+pub use approvals::{Given, Rule};
 pub use cx::Cx;
 pub use network::{Access, NetworkAnswer, NetworkWord};
 pub use output::Output;
@@ -69,6 +71,7 @@ impl SessionFold {
         self.core.record_seq = record.seq;
         let mut cx = Cx::new(&mut self.core, out, record);
         lifecycle::apply(&mut cx, &mut self.adapter, record);
+        approvals::settle(&mut cx, &mut self.adapter);
         turn::settle(&mut cx, &mut self.adapter);
     }
 

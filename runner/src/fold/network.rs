@@ -197,5 +197,9 @@ fn withdraw(cx: &mut Cx<'_>, gone: Vec<Question>) {
 }
 
 fn resolved(cx: &mut Cx<'_>, request_id: RequestId, answer: InputAnswer) {
-    cx.emit(EventBody::AgentInputResolved { request_id, answer });
+    cx.emit(EventBody::AgentInputResolved {
+        request_id,
+        answer,
+        remembered: None,
+    });
 }

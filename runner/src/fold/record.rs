@@ -1,8 +1,9 @@
 //! Journal records as the fold sees them.
 
+use super::approvals::Given;
 use lodge_proto::ErrorBody;
 use lodge_proto::command::CommandBody;
-use lodge_proto::ids::{QueueId, SessionId, TurnId};
+use lodge_proto::ids::{QueueId, RequestId, SessionId, TurnId};
 use lodge_proto::message::{Message, Sender};
 use lodge_proto::session::{ModelInfo, Tier};
 use lodge_proto::workspace::Finding;
@@ -125,6 +126,10 @@ pub enum Note {
     LaunchFailed { error: ErrorBody },
     /// What a turn left in the workspace that is worth a look.
     Findings { items: Vec<Finding>, truncated: bool },
+    /// The runner's database has an approval for always.
+    ApprovalKept { approval: RequestId },
+    /// The approvals for always that the runner's database has for this session; they replace what was known.
+    Approvals { given: Vec<Given> },
     /// The guest reached something besides models, or tried to.
     NetworkAccess(Box<super::network::Access>),
     /// A connection of the guest waits for the user, for so many seconds.

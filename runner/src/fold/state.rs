@@ -6,7 +6,7 @@ use super::tools::{KnownTool, OpenTool};
 use lodge_proto::ErrorBody;
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::ids::{SessionId, TurnId};
-use lodge_proto::input::InputRequest;
+use lodge_proto::input::{InputRequest, PermissionChoice};
 use lodge_proto::message::{Message, Usage};
 use lodge_proto::part::PlanEntry;
 use lodge_proto::session::{Capabilities, CommandInfo, Phase, SessionStatus};
@@ -63,6 +63,12 @@ pub(super) struct OpenRequest {
     pub(super) request: InputRequest,
     /// What the adapter needs to answer.
     pub(super) native: Value,
+    /// What an approval of it holds for, where it can be remembered.
+    #[serde(default)]
+    pub(super) rule: Option<super::approvals::Rule>,
+    /// Choices that the harness does not know: it is told `once`.
+    #[serde(default)]
+    pub(super) lent: Vec<PermissionChoice>,
 }
 
 /// Who is to get the answer of a command that the harness has yet to answer.
@@ -83,6 +89,8 @@ pub struct Wants<'a> {
     pub persist: Option<&'a TurnRecord>,
     /// The harness did not settle in time and is to be killed.
     pub kill: bool,
+    /// Approvals for always that the runner's database does not have.
+    pub approvals: &'a [super::approvals::Given],
     /// Answers for the gateway, about connections that wait.
     pub network: &'a [super::network::NetworkAnswer],
     /// Whether there are questions of the gateway, or answers to them.
@@ -118,6 +126,8 @@ pub(super) struct Core {
     /// After an abort the queue waits for the next prompt.
     pub(super) queue_held: bool,
     pub(super) requests: Vec<OpenRequest>,
+    #[serde(default)]
+    pub(super) approvals: super::approvals::Approvals,
     #[serde(default)]
     pub(super) network: super::network::Network,
     #[serde(default)]
@@ -175,6 +185,7 @@ impl Core {
             queue: Vec::new(),
             queue_held: false,
             requests: Vec::new(),
+            approvals: super::approvals::Approvals::default(),
             network: super::network::Network::default(),
             seen: super::seen::Seen::default(),
             open_messages: Vec::new(),

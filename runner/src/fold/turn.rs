@@ -150,7 +150,7 @@ pub(super) fn abort(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
     // Open questions first: some harnesses answer an abort only after their dialogs.
     for open in std::mem::take(&mut cx.core.requests) {
         adapter.answer(cx, &open.native, &open.request, &InputAnswer::Cancelled {});
-        cx.resolved(open.request.id, InputAnswer::Cancelled {});
+        cx.resolved(open.request.id, InputAnswer::Cancelled {}, None);
     }
     adapter.abort(cx);
 }

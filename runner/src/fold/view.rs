@@ -40,6 +40,7 @@ impl SessionFold {
             timers: &core.timers,
             persist: core.persisting.as_ref(),
             kill: core.kill && core.running,
+            approvals: core.approvals.unkept(),
             network: core.network.answers(),
             has_network: !core.network.is_idle(),
         }
@@ -170,7 +171,9 @@ impl Core {
             id: self.session,
             title: self.title.clone(),
             harness: self.harness().to_owned(),
-            harness_version: launch.map(|launch| launch.harness_version.clone()),
+            harness_version: launch
+                .map(|launch| launch.harness_version.clone())
+                .filter(|version| !version.is_empty()),
             workspace: created
                 .map(|created| created.workspace.clone())
                 .unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! What a harness needs to be started: arguments, environment, files of its private home.
 
+use super::agents::Agent;
 use super::install::InstalledHarness;
 use lodge_proto::SessionId;
 use lodge_proto::control::{Dialect, Model};
@@ -20,6 +21,10 @@ pub const GUEST_HOME: &str = "/home/guest";
 pub struct LaunchContext {
     pub session: SessionId,
     pub installed: InstalledHarness,
+    /// Its row in the configuration file, where it is not one of Lodge's own.
+    pub agent: Option<Agent>,
+    /// Where it works: a real path, the same in the guest.
+    pub workspace: PathBuf,
     /// The harness's own name for the conversation to resume.
     pub native_session: Option<String>,
     /// Models that the gateway allows this session.
@@ -50,10 +55,24 @@ pub struct HarnessLaunch {
     pub files: Vec<HomeFile>,
 }
 
+/// Names of a workspace that the guest of this harness is not shown: it runs what they bring, and has no switch that
+/// keeps it from that. opencode's switch is not asked by all of its parts.
+pub fn hidden(harness: &str) -> &'static [&'static str] {
+    match harness {
+        "opencode" | "opencode-acp" => &[".opencode", "opencode.json", "opencode.jsonc"],
+        _ => &[],
+    }
+}
+
 /// The models of the gateway that a harness can use, of those it is allowed.
 pub fn usable(harness: &str, models: &[Model], wanted: Option<&str>) -> Vec<Model> {
     match harness {
         "claude" => super::claude::launch::usable(models, wanted),
+        // Its client speaks nothing else.
+        "gemini" => {
+            let speaks = |model: &&Model| dialects(model).contains(&Dialect::Gemini);
+            models.iter().filter(speaks).cloned().collect()
+        }
         _ => models.to_vec(),
     }
 }

@@ -4,10 +4,13 @@
 //! sees it tells the [`Cx`], what it wants to say it sends through the [`Cx`].
 
 pub mod acp;
+pub mod agents;
 pub mod claude;
 pub mod codex;
 pub mod install;
+pub mod instructions;
 pub mod launch;
+pub mod opencode;
 pub mod pi;
 
 use crate::fold::{Cx, DeliveryId};
@@ -77,6 +80,7 @@ pub enum AnyAdapter {
     Claude(Box<claude::Claude>),
     Acp(Box<acp::Acp>),
     Codex(Box<codex::Codex>),
+    OpenCode(Box<opencode::OpenCode>),
 }
 
 impl AnyAdapter {
@@ -86,13 +90,19 @@ impl AnyAdapter {
             "pi" => Some(Self::Pi(pi::Pi::default())),
             "claude" => Some(Self::Claude(Box::default())),
             "codex" => Some(Self::Codex(Box::default())),
+            "opencode" => Some(Self::OpenCode(Box::default())),
             name if acp::launch::is_known(name) => Some(Self::Acp(Box::default())),
             _ => None,
         }
     }
 
+    /// The adapter of an agent that only the configuration file knows.
+    pub fn of_agent() -> Self {
+        Self::Acp(Box::default())
+    }
+
     /// Names of all adapters. Agents that share the last have rows of their own there.
-    pub const NAMES: &'static [&'static str] = &["pi", "codex", "claude", "acp"];
+    pub const NAMES: &'static [&'static str] = &["pi", "codex", "claude", "opencode", "acp"];
 }
 
 impl Deref for AnyAdapter {
@@ -103,6 +113,7 @@ impl Deref for AnyAdapter {
             Self::Claude(claude) => claude.as_ref(),
             Self::Acp(acp) => acp.as_ref(),
             Self::Codex(codex) => codex.as_ref(),
+            Self::OpenCode(opencode) => opencode.as_ref(),
         }
     }
 }
@@ -114,6 +125,7 @@ impl DerefMut for AnyAdapter {
             Self::Claude(claude) => claude.as_mut(),
             Self::Acp(acp) => acp.as_mut(),
             Self::Codex(codex) => codex.as_mut(),
+            Self::OpenCode(opencode) => opencode.as_mut(),
         }
     }
 }

@@ -54,11 +54,12 @@ impl Hub {
         if command.body.is_mutating() {
             self.mutate(&envelope.actor, command, reply).await;
         } else {
-            self.look(conn, channel, command, reply).await;
+            self.look(conn, channel, &envelope.actor.account, command, reply)
+                .await;
         }
     }
 
-    async fn look(&mut self, conn: ConnId, channel: u32, command: Command, reply: ReplyPort) {
+    async fn look(&mut self, conn: ConnId, channel: u32, account: &str, command: Command, reply: ReplyPort) {
         let query = match command.body {
             CommandBody::SessionList { cursor, limit } => {
                 return reply.send(self.list(cursor.as_deref(), limit));
@@ -67,6 +68,10 @@ impl Hub {
             CommandBody::HarnessList {} => return self.harnesses(reply),
             CommandBody::GetModels {} => return self.models(reply),
             CommandBody::SandboxList {} => return self.choices(reply),
+            CommandBody::ApprovalsList {} if command.session_id.is_none() => {
+                return self.approvals(account, reply);
+            }
+            CommandBody::ApprovalsList {} => Query::Approvals,
             body @ (CommandBody::FileList { .. }
             | CommandBody::FileRead { .. }
             | CommandBody::GitStatus {}
@@ -177,6 +182,13 @@ impl Hub {
             body @ (CommandBody::TerminalOpen { .. }
             | CommandBody::TerminalClose { .. }
             | CommandBody::FileWrite { .. }) => self.change_inside(session_id, body, answering).await,
+            CommandBody::HarnessInstall { name } => {
+                let result = self.installs.begin(&self.shared.config, &name);
+                finish(&self.shared, answering, result.map(|()| json!({})));
+            }
+            CommandBody::ApprovalsForget { approval_id } if session_id.is_none() => {
+                self.forget_approvals(approval_id, answering);
+            }
             CommandBody::WorkspaceCreate { name } => {
                 let result = create::workspace(&self.shared.config.default_root(), &name);
                 finish(&self.shared, answering, result);
@@ -266,12 +278,10 @@ impl Hub {
     }
 
     fn harnesses(&self, reply: ReplyPort) {
-        let shared = Arc::clone(&self.shared);
+        let (shared, installs) = (Arc::clone(&self.shared), self.installs.clone());
         tokio::task::spawn_blocking(move || {
-            let listed = crate::harness::install::Installer::new(&shared.config.data_dir)
-                .map(|installer| json!({ "harnesses": installer.list() }))
-                .map_err(|error| crate::shared::harness_error(&error));
-            reply.send(listed);
+            let listed = installs.list(&shared.config);
+            reply.send(listed.map(|harnesses| json!({ "harnesses": harnesses })));
         });
     }
 

@@ -3,7 +3,6 @@
 use super::commands::finish;
 use super::{Entry, Hub, HubMessage};
 use crate::fold::{self, Fork, Note};
-use crate::harness::AnyAdapter;
 use crate::history::stored;
 use crate::launcher;
 use crate::session::journal::Own;
@@ -16,7 +15,7 @@ use lodge_proto::history::{AppendTurnRequest, Session, Turn};
 use lodge_proto::ids::MessageId;
 use lodge_proto::message::{Message, Role};
 use lodge_proto::relay::Actor;
-use lodge_proto::session::{SessionInfo, SessionStatus, Tier};
+use lodge_proto::session::{Capabilities, SessionInfo, SessionStatus, Tier};
 use lodge_proto::{ErrorBody, ErrorCode, SessionId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -126,7 +125,7 @@ async fn make(
         return Err(ErrorBody::new(ErrorCode::Internal, "this is no session.create"));
     };
     shared.resolve_harness(&harness).await?;
-    if AnyAdapter::new(&harness).is_none() {
+    if shared.adapter(&harness).is_none() {
         let message = format!("this version has no adapter for the harness `{harness}`");
         return Err(ErrorBody::new(ErrorCode::NotFound, message));
     }
@@ -217,6 +216,19 @@ async fn make_fork(
     since_ms: u64,
 ) -> Result<SessionRow> {
     let id = id_of(&answering.account, &answering.client_id, since_ms);
+    let last = last_known(shared, parent.info.id).await;
+    let can = last
+        .as_ref()
+        .map(|fold| fold.state().capabilities)
+        .unwrap_or_default();
+    // Before its first start a harness has said nothing of what it can.
+    if can != Capabilities::default() && !can.fork {
+        let message = format!(
+            "{} cannot go on from a copy of a conversation",
+            parent.info.harness
+        );
+        return Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, message));
+    }
     let all = shared.history.all(parent.info.id).await?;
     let kept = match before {
         None => all,
@@ -256,7 +268,7 @@ async fn make_fork(
             messages: messages.iter().rev().take(FORK_TAIL).rev().cloned().collect(),
         }),
     };
-    let native = native_session(shared, info.id).await;
+    let native = last.and_then(|fold| fold.native_session());
     let copy = Some((shared.session_dir(info.id), native));
     store(
         shared,
@@ -271,11 +283,10 @@ async fn make_fork(
     .await
 }
 
-/// What the parent's harness calls its conversation, from its newest snapshot.
-async fn native_session(shared: &Shared, id: SessionId) -> Option<String> {
+/// A session as its newest snapshot has it.
+async fn last_known(shared: &Shared, id: SessionId) -> Option<fold::SessionFold> {
     let snapshots = shared.store.snapshots(id).await.ok()?;
-    let newest = snapshots.last()?;
-    fold::SessionFold::from_snapshot(&newest.bytes)?.native_session()
+    fold::SessionFold::from_snapshot(&snapshots.last()?.bytes)
 }
 
 /// Writes the kept messages into history as those of the new session, under new ids.

@@ -3,10 +3,12 @@
 //! It owns the list, routes requests to sessions, and makes and deletes them. What a session does is its own
 //! business: the hub only keeps the row of each for the list.
 
+mod approvals;
 mod choices;
 mod commands;
 mod create;
 mod inside;
+mod installs;
 pub mod router;
 
 use crate::conns::{ConnId, Outbox};
@@ -14,6 +16,7 @@ use crate::session::{self, Report, Request, SessionHandle};
 use crate::shared::Shared;
 use crate::store::SessionRow;
 use bytes::Bytes;
+use installs::Installs;
 use lodge_proto::frame::{Header, Kind};
 use lodge_proto::relay::{Actor, ToClient, ToRunner};
 use lodge_proto::session::{SessionInfo, SessionStatus};
@@ -71,6 +74,7 @@ pub struct Hub {
     sender: HubSender,
     next_handle: u64,
     deleting: HashSet<SessionId>,
+    installs: Installs,
 }
 
 impl Hub {
@@ -95,6 +99,7 @@ impl Hub {
             sender,
             next_handle: 1,
             deleting: HashSet::new(),
+            installs: Installs::default(),
         };
         hub.adopt();
         tokio::pin!(shutdown);
@@ -165,6 +170,7 @@ impl Hub {
     async fn report(&mut self, report: Report) {
         match report {
             Report::Changed(info) => self.changed(*info).await,
+            Report::ApprovalsChanged(by) => self.approvals_changed(by).await,
             Report::Ended(id) => {
                 if let Some(entry) = self.sessions.get_mut(&id) {
                     entry.handle = None;

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::store::{SessionRow, Snapshot};
 use bytes::Bytes;
 use lodge_proto::event::EventBody;
-use lodge_proto::ids::TurnId;
+use lodge_proto::ids::{RequestId, TurnId};
 use lodge_proto::session::SessionInfo;
 use lodge_proto::{ErrorBody, SessionId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -39,6 +39,8 @@ pub(super) enum Internal {
     Network(crate::lease::Notice),
     /// The gateway has the answer to this question, or cannot be told.
     NetworkTold(String),
+    /// The database has an approval.
+    ApprovalKept(RequestId),
     /// The shim was spawned, or could not be.
     Spawned(Result<(), ErrorBody>),
     /// The workspace was looked through.
@@ -80,6 +82,10 @@ pub(super) struct Actor {
     pub(super) ending: Vec<Request>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) lease: Option<crate::lease::Lease>,
+    /// Approvals on their way to the database.
+    pub(super) keeping: HashSet<RequestId>,
+    /// Approvals were appended; the fold may not have read them yet.
+    pub(super) told_of_approvals: bool,
     /// Questions whose answers are on their way to the gateway.
     pub(super) told_gateway: HashSet<String>,
     /// The workspace as it was looked at last; `None` while a look is under way.
@@ -144,6 +150,7 @@ async fn refuse(session_id: SessionId, mut inbox: mpsc::Receiver<Request>, error
             Request::Start { reply: None }
             | Request::Unsubscribe { .. }
             | Request::ConnGone { .. }
+            | Request::ApprovalsChanged { .. }
             | Request::SharedWith { .. } => {}
         }
     }

@@ -19,6 +19,7 @@ impl Actor {
         self.persist();
         self.kill();
         self.answer_network();
+        self.keep_approvals();
         self.release_waiting();
         if !self.fold.is_running() && !self.launching && self.lease.is_some() {
             // The key dies with the harness.
@@ -249,6 +250,7 @@ impl Actor {
             Internal::Leased(lease) => self.lease = Some(lease),
             Internal::Network(notice) => self.network(notice),
             Internal::NetworkTold(question) => self.network_closed(question),
+            Internal::ApprovalKept(approval) => self.approval_kept(approval).await,
             Internal::Prepared(prepared) => self.prepared(*prepared).await,
             Internal::Spawned(result) => self.spawned(result).await,
             Internal::Looked(looked) => self.looked(*looked),

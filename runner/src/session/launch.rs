@@ -58,13 +58,23 @@ impl Actor {
                     .leases
                     .open(&dir, (info.id, &info.harness), egress, notices)
                     .await?;
-                let usable =
-                    crate::harness::launch::usable(&info.harness, lease.models(), info.model.as_deref());
+                let agent = shared.config.agents.get(&info.harness).cloned();
+                let wanted_model = info.model.as_deref();
+                let usable = match &agent {
+                    Some(agent) => crate::harness::acp::launch::usable(agent, lease.models()),
+                    None => crate::harness::launch::usable(&info.harness, lease.models(), wanted_model),
+                };
                 let models = crate::harness::launch::model_infos(&usable);
-                let harness_version = installed.version.to_string();
+                // Of an agent of the administrator's Lodge knows none.
+                let harness_version = match &agent {
+                    Some(_) => String::new(),
+                    None => installed.version.to_string(),
+                };
                 let context = LaunchContext {
                     session: info.id,
                     installed,
+                    agent,
+                    workspace: info.workspace.clone().into(),
                     native_session,
                     models: lease.models().to_vec(),
                     model: info.model.clone(),
@@ -109,6 +119,7 @@ impl Actor {
         if let Err(error) = self.take_journal().await {
             return self.launch_failed(error).await;
         }
+        self.load_approvals().await;
         self.append(Own::note(&Note::Launch(Box::new(prepared.launch))));
         self.lease = Some(prepared.lease);
         self.take_baseline();

@@ -1,6 +1,7 @@
 //! One session: the task that owns its state, and how others reach it.
 
 mod actor;
+mod approvals;
 mod drive;
 mod findings;
 pub mod journal;
@@ -69,6 +70,10 @@ pub enum Request {
         reason: String,
         done: oneshot::Sender<()>,
     },
+    /// The user's approvals for always are others than before.
+    ApprovalsChanged {
+        done: Option<oneshot::Sender<()>>,
+    },
     /// Other open sessions in the same workspace.
     SharedWith {
         sessions: Vec<SessionId>,
@@ -101,6 +106,7 @@ pub enum Query {
         limit: Option<u32>,
     },
     Commands,
+    Approvals,
     Stats,
 }
 
@@ -122,6 +128,8 @@ impl SessionHandle {
 pub enum Report {
     /// Its row in the list changed.
     Changed(Box<SessionInfo>),
+    /// It brought an approval for always.
+    ApprovalsChanged(SessionId),
     /// Its task ended.
     Ended(SessionId),
 }

@@ -7,7 +7,6 @@ use super::link::{Link, LinkError};
 use super::log::EventLog;
 use super::port::{JOURNAL_NAME, Local, Port};
 use crate::fold::{Created, Fork, Note, Output, SessionFold, Wish};
-use crate::harness::AnyAdapter;
 use crate::launcher;
 use crate::shared::Shared;
 use crate::store::{SNAPSHOTS_KEPT, SessionRow, Snapshot};
@@ -39,7 +38,7 @@ pub(super) async fn open(
         new_epoch(&shared, &mut row).await?;
     }
     let snapshots = shared.store.snapshots(id).await.map_err(internal_error)?;
-    let (fold, boundaries) = oldest_usable(&row, &snapshots)?;
+    let (fold, boundaries) = oldest_usable(&shared, &row, &snapshots)?;
     let log = EventLog::new(row.epoch, fold.seq());
     let mut actor = Actor {
         shared,
@@ -63,6 +62,8 @@ pub(super) async fn open(
         ending: Vec::new(),
         waiting: Vec::new(),
         lease: None,
+        keeping: HashSet::new(),
+        told_of_approvals: false,
         told_gateway: std::collections::HashSet::new(),
         baseline: None,
         internal,
@@ -75,6 +76,7 @@ pub(super) async fn open(
     connect(&mut actor).await?;
     actor.settle_terminals();
     if matches!(actor.port, Port::Shim(_)) {
+        actor.load_approvals().await;
         actor.take_baseline();
         actor.resume_lease();
     }
@@ -83,6 +85,7 @@ pub(super) async fn open(
 
 /// The oldest snapshot that this version reads, so that cursors of some turns back still find their events.
 fn oldest_usable(
+    shared: &Shared,
     row: &SessionRow,
     snapshots: &[Snapshot],
 ) -> Result<(SessionFold, BTreeMap<u64, u64>), ErrorBody> {
@@ -99,18 +102,18 @@ fn oldest_usable(
     Ok((
         match fold {
             Some(fold) => fold,
-            None => fresh(row)?,
+            None => fresh(shared, row)?,
         },
         boundaries,
     ))
 }
 
-fn fresh(row: &SessionRow) -> Result<SessionFold, ErrorBody> {
-    let adapter = AnyAdapter::new(&row.info.harness).ok_or_else(|| {
+fn fresh(shared: &Shared, row: &SessionRow) -> Result<SessionFold, ErrorBody> {
+    let adapter = shared.adapter(&row.info.harness).ok_or_else(|| {
         ErrorBody::new(
             ErrorCode::NotFound,
             format!(
-                "this version has no adapter for the harness `{}`",
+                "this version has no adapter for the harness `{}`, and config/lodge.toml has no [[agent]] of that name",
                 row.info.harness
             ),
         )
@@ -218,7 +221,7 @@ async fn lost(actor: &mut Actor, why: &impl std::fmt::Display) -> Result<(), Err
     let shared = Arc::clone(&actor.shared);
     new_epoch(&shared, &mut actor.row).await?;
     let (message_count, messages) = actor.shared.history.tail(id).await;
-    actor.fold = fresh(&actor.row)?;
+    actor.fold = fresh(&shared, &actor.row)?;
     actor.log = EventLog::new(actor.row.epoch, 0);
     actor.boundaries.clear();
     let local = Local::open(&actor.dir).map_err(internal_error)?;

@@ -56,6 +56,12 @@ impl Actor {
                 self.stop(&reason).await;
                 let _ = done.send(());
             }
+            Request::ApprovalsChanged { done } => {
+                self.load_approvals().await;
+                if let Some(done) = done {
+                    let _ = done.send(());
+                }
+            }
             Request::SharedWith { sessions } => {
                 if self.fold.info().shares_workspace_with != sessions {
                     self.append(Own::note(&Note::WorkspaceShared { with: sessions }));
@@ -149,6 +155,7 @@ impl Actor {
         match query {
             Query::State => reply.send(Ok(json!(self.fold.state()))),
             Query::Commands => reply.send(Ok(json!({ "commands": self.fold.state().commands }))),
+            Query::Approvals => reply.send(Ok(json!({ "approvals": self.fold.approvals() }))),
             Query::Stats => {
                 let state = self.fold.state();
                 reply.send(Ok(json!({

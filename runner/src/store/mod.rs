@@ -3,6 +3,7 @@
 //! The truth of a session is its journal; what is here makes a start quick and a repeated command harmless. One
 //! thread owns the connection; everyone else sends it requests.
 
+pub mod approvals;
 mod schema;
 
 use lodge_proto::SessionId;

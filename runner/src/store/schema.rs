@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
 
 /// One step per version; a step is never changed once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE runner (generation INTEGER NOT NULL, boot_id TEXT NOT NULL, clean INTEGER NOT NULL) STRICT;
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY,
@@ -30,7 +31,22 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (account, client_id)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX answers_since ON answers (since);
-"];
+",
+    // The subject is JSON with its keys in order: equal subjects are equal texts.
+    "
+    CREATE TABLE approvals (
+        id TEXT PRIMARY KEY,
+        account TEXT NOT NULL,
+        harness TEXT NOT NULL,
+        workspace TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        forgotten INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX approvals_place ON approvals (account, harness, workspace, tool);
+",
+];
 
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let opened = |source| StoreError::Open {
@@ -98,4 +114,35 @@ pub(super) fn count_start(connection: &mut Connection, boot_id: &str) -> rusqlit
         generation,
         unclean_boot,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test that panics has failed.
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_the_first_release_is_brought_up_to_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runner.db");
+        let first = Connection::open(&path).unwrap();
+        first.execute_batch(MIGRATIONS[0]).unwrap();
+        first.pragma_update(None, "user_version", 1).unwrap();
+        first
+            .execute(
+                "INSERT INTO sessions (id, info, epoch, account) VALUES ('s', '{}', 1, 'a')",
+                [],
+            )
+            .unwrap();
+        drop(first);
+        let now = open(&path).unwrap();
+        let count = |table: &str| {
+            now.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .unwrap()
+        };
+        assert_eq!((count("sessions"), count("approvals")), (1, 0));
+        assert!(path.with_extension("before-2.db").exists());
+    }
 }

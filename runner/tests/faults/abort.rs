@@ -54,7 +54,7 @@ async fn an_abort_cancels_the_open_question_first() {
     let at =
         |wanted: &dyn Fn(&EventBody) -> bool| events.iter().position(|event| wanted(&event.body)).unwrap();
     let resolved = at(
-        &|event| matches!(event, EventBody::AgentInputResolved { request_id, answer: InputAnswer::Cancelled {} } if *request_id == asked),
+        &|event| matches!(event, EventBody::AgentInputResolved { request_id, answer: InputAnswer::Cancelled {}, .. } if *request_id == asked),
     );
     assert!(resolved < at(&|event| matches!(event, EventBody::TurnEnded { .. })));
     assert_eq!(world.truth(id, "start").len(), 1, "nothing had to be killed");

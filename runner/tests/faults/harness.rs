@@ -3,9 +3,11 @@
 use crate::peer::prompt;
 use crate::support::rig::Rig;
 use crate::world::World;
+use lodge_proto::command::CommandBody;
 use lodge_proto::event::{EventBody, TurnOutcome};
 use lodge_proto::session::SessionStatus;
 use lodge_proto::{ErrorBody, ErrorCode, Outcome, SessionId};
+use std::time::Duration;
 
 /// The next error that the agent reports.
 async fn agent_error(world: &mut World, id: SessionId, after: u64) -> ErrorBody {
@@ -123,5 +125,26 @@ async fn a_harness_that_does_not_exist_fails_the_session_with_its_name() {
     assert!(error.message.contains("scripted"), "{error:?}");
     let refused = world.refused(id, prompt("hello")).await;
     assert_eq!(refused.code, error.code, "{refused:?}");
+    world.finish();
+}
+
+/// Whether nobody uses the harness's tree.
+fn is_free(world: &World) -> bool {
+    let tree = std::fs::File::open(world.rig.root().join("harness")).unwrap();
+    tree.try_lock().is_ok()
+}
+
+#[tokio::test]
+async fn what_a_harness_was_started_from_is_in_use_until_its_shim_ends() {
+    let mut world = World::new();
+    assert!(is_free(&world));
+    let id = world.session("using").await;
+    assert!(!is_free(&world), "an update must not remove it");
+    world.restart_runner().await;
+    world.run(id, "still here").await;
+    assert!(!is_free(&world), "it is the shim that uses it, not the runner");
+    world.ok(id, CommandBody::SessionClose {}).await;
+    assert!(world.rig.all_gone(Duration::from_secs(20)).await);
+    assert!(is_free(&world));
     world.finish();
 }

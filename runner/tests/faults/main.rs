@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod abort;
+mod approvals;
 mod dialogs;
 mod files;
 mod git;

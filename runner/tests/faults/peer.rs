@@ -299,6 +299,16 @@ impl Peer {
         .await;
     }
 
+    /// Waits until a terminal has shown a text behind another.
+    pub(crate) async fn shows_after(&mut self, terminal: u32, first: &str, text: &str) {
+        self.until(text, |peer| {
+            let shown = String::from_utf8_lossy(peer.shown.get(&terminal)?).into_owned();
+            let (_, behind) = shown.split_once(first)?;
+            behind.contains(text).then_some(())
+        })
+        .await;
+    }
+
     /// A prompt that begins a turn.
     pub(crate) async fn prompt(&mut self, id: SessionId, text: &str) -> TurnId {
         let answer = self.ok(id, prompt(text)).await;

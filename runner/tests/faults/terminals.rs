@@ -52,12 +52,15 @@ async fn a_terminal_echoes_resizes_and_says_how_it_ended() {
     world.shows(terminal, "50 132").await;
     let list = world.ok(id, CommandBody::TerminalList {}).await;
     assert_eq!(list["terminals"][0]["rows"], 50);
-    // Ctrl-C reaches the foreground job and not the shell.
+    // Ctrl-C reaches the foreground job and not the shell. What is typed before the next prompt goes with the job, and a
+    // shell that is about to start a program would take the signal for the program's.
+    world.type_in(terminal, "PS1=rea; PS1=${PS1}dy:\n").await;
     world
-        .type_in(terminal, "sh -c 'echo up-$((3 + 4)); sleep 1000'\n")
+        .type_in(terminal, "sh -c 'echo up-$((3 + 4)); exec sleep 1000'\n")
         .await;
     world.shows(terminal, "up-7").await;
     world.type_in(terminal, "\u{3}").await;
+    world.shows_after(terminal, "up-7", "ready:").await;
     world.type_in(terminal, "echo still-$((2 + 2))\n").await;
     world.shows(terminal, "still-4").await;
     world.type_in(terminal, "exit 7\n").await;

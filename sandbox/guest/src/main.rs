@@ -5,6 +5,7 @@
 //! everything in the sandbox ends.
 
 mod bounds;
+mod bridge;
 mod buffer;
 mod children;
 mod config;
@@ -35,6 +36,15 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
+    }
+    // And as the harness's own process, where the harness is a server.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|mode| mode == "opencode-bridge") {
+        let command: Vec<_> = arguments.skip_while(|argument| argument == "--").collect();
+        return bridge::run(&command).unwrap_or_else(|error| {
+            eprintln!("lodge-init: {error}");
+            ExitCode::FAILURE
+        });
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,50 @@
 //! Questions of the agent, asked at the terminal.
 
 use crate::terminal::{one_line, safe};
+use lodge_proto::event::EventBody;
 use lodge_proto::input::{InputAnswer, InputKind, InputRequest, PermissionChoice, SelectOption};
+use std::collections::VecDeque;
 use std::io::BufRead;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest answer, bytes.
 const MAX_ANSWER: usize = 64 * 1024;
+
+/// Time a question has to be answered by an approval that is remembered, whose event follows at once.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Questions that wait to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    open: VecDeque<(Instant, InputRequest)>,
+}
+
+impl Questions {
+    /// What is asked, and what is answered already.
+    pub(super) fn event(&mut self, body: &EventBody) {
+        match body {
+            EventBody::AgentInputNeeded { request } => {
+                self.open.push_back((Instant::now() + GRACE, request.clone()));
+            }
+            EventBody::AgentInputResolved { request_id, .. } => {
+                self.open.retain(|(_, request)| request.id != *request_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next question that nobody answered in time; for ever pending without one. Cancelling loses nothing.
+    pub(super) async fn due(&mut self) -> InputRequest {
+        if let Some((at, _)) = self.open.front() {
+            tokio::time::sleep_until(*at).await;
+        }
+        match self.open.pop_front() {
+            Some((_, request)) => request,
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// Asks the person at the terminal; without one the question is cancelled. Blocks.
 pub(super) fn answer(request: &InputRequest, may_ask: bool) -> InputAnswer {
@@ -127,6 +166,30 @@ fn read_line() -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[tokio::test]
+    async fn what_an_approval_answered_is_not_asked() {
+        let request = |title: &str| InputRequest {
+            id: lodge_proto::RequestId::new(),
+            title: title.to_owned(),
+            message: None,
+            expires_at: None,
+            kind: InputKind::Confirm {},
+        };
+        let (first, second) = (request("first"), request("second"));
+        let mut questions = Questions::default();
+        for request in [&first, &second] {
+            questions.event(&EventBody::AgentInputNeeded {
+                request: request.clone(),
+            });
+        }
+        questions.event(&EventBody::AgentInputResolved {
+            request_id: first.id,
+            answer: InputAnswer::Cancelled {},
+            remembered: None,
+        });
+        assert_eq!(questions.due().await, second);
+    }
 
     #[test]
     fn only_an_offered_choice_permits() {

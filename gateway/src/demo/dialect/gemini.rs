@@ -147,6 +147,14 @@ pub(super) fn models(one: bool) -> Value {
     if one { model } else { json!({ "models": [model] }) }
 }
 
+/// As the service writes it: its own client takes these two for the end of a line.
+fn escaped(value: &Value) -> String {
+    value
+        .to_string()
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
 pub(super) struct Stream {
     id: String,
     model: String,
@@ -166,12 +174,12 @@ impl Stream {
 
     fn write(&mut self, value: &Value, out: &mut String) {
         if self.sse {
-            for text in ["data: ", &value.to_string(), "\r\n\r\n"] {
+            for text in ["data: ", &escaped(value), "\r\n\r\n"] {
                 out.push_str(text);
             }
         } else {
             out.push_str(if self.first { "[" } else { ",\r\n" });
-            out.push_str(&value.to_string());
+            out.push_str(&escaped(value));
         }
         self.first = false;
     }

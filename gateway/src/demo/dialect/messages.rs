@@ -10,6 +10,9 @@ use super::{MIDSTREAM_ERROR, Wire};
 /// Base64 of "scripted-signature".
 const SIGNATURE: &str = "c2NyaXB0ZWQtc2lnbmF0dXJl";
 
+/// Above what the user says in the middle of a turn: Claude Code sends it as a message of the system.
+const MID_TURN: &str = "The user sent a new message while you were working:\n";
+
 pub(super) fn neutral(body: &Value) -> Neutral {
     let mut request = Neutral {
         system: text_of(body.get("system")),
@@ -19,7 +22,7 @@ pub(super) fn neutral(body: &Value) -> Neutral {
         let role = Role::parse(message["role"].as_str());
         match &message["content"] {
             Value::Array(parts) if role == Role::User => user_turns(parts, &mut request.turns),
-            content => request.turns.push(Turn::of(role, Some(content))),
+            content => request.turns.push(said(Turn::of(role, Some(content)))),
         }
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
@@ -30,6 +33,17 @@ pub(super) fn neutral(body: &Value) -> Neutral {
         }
     }
     request
+}
+
+fn said(turn: Turn) -> Turn {
+    match turn.text.strip_prefix(MID_TURN) {
+        Some(text) if turn.role == Role::Other => Turn {
+            role: Role::User,
+            text: text.to_owned(),
+            ..turn
+        },
+        _ => turn,
+    }
 }
 
 /// Results of tools come in the user's message; what is beside them is the user speaking.

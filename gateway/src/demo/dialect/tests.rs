@@ -65,6 +65,11 @@ fn request(dialect: Dialect, script: &str, stream: bool) -> Vec<u8> {
 }
 
 fn streamed(dialect: Dialect, script: &str) -> String {
+    played(dialect, script, readable)
+}
+
+/// The stream of an answer, each piece as `show` has it.
+fn played(dialect: Dialect, script: &str, show: impl Fn(&str) -> String) -> String {
     let body = request(dialect, script, true);
     let operation = generate(dialect);
     let request = neutral(dialect, &operation, &body).unwrap();
@@ -76,7 +81,7 @@ fn streamed(dialect: Dialect, script: &str) -> String {
     let mut out = String::new();
     loop {
         match playback.step() {
-            Step::Send { bytes, .. } => out.push_str(&readable(&bytes)),
+            Step::Send { bytes, .. } => out.push_str(&show(&bytes)),
             Step::Cut => return out + "<cut>\n",
             Step::End => return out,
         }
@@ -246,4 +251,32 @@ fn bodies_that_are_no_requests_are_refused_and_odd_ones_do_not_panic() {
             neutral(dialect, &generate(dialect), body.as_bytes()).unwrap();
         }
     }
+}
+
+#[test]
+fn gemini_gets_no_separator_that_its_client_takes_for_the_end_of_a_line() {
+    let stream = played(Dialect::Gemini, "unicode", str::to_owned);
+    assert!(!stream.contains(['\u{2028}', '\u{2029}']), "{stream}");
+    assert!(
+        stream.contains("\\u2028line") && stream.contains("\\u2029para"),
+        "{stream}"
+    );
+}
+
+#[test]
+fn what_claude_passes_on_in_mid_turn_is_the_users() {
+    let text = "The user sent a new message while you were working:\nsay two\n\nAddress it.";
+    let body = json!({
+        "model": "demo",
+        "messages": [
+            { "role": "user", "content": "use bash: a\nsay one" },
+            { "role": "assistant", "content": [{ "type": "tool_use", "id": "t", "name": "bash", "input": {} }] },
+            { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "t", "content": "" }] },
+            { "role": "system", "content": [{ "type": "text", "text": text }] },
+        ],
+    });
+    let body = body.to_string().into_bytes();
+    let request = neutral(Dialect::Messages, &generate(Dialect::Messages), &body).unwrap();
+    let plan = plan::plan(Dialect::Messages, &request, IdSeed::of(Dialect::Messages, &body));
+    assert_eq!(plan.items[0].full(), "two");
 }

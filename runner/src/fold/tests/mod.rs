@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that panics has failed.
 
+mod approvals;
 mod network;
 mod seen;
 mod support;

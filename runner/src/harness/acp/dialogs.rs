@@ -2,7 +2,7 @@
 
 use super::wire::{ToolFields, key, list, text};
 use super::{Acp, diff, failure, forms};
-use crate::fold::Cx;
+use crate::fold::{Cx, Rule};
 use lodge_proto::input::{InputAnswer, InputKind, PermissionChoice, SelectOption};
 use lodge_proto::part::Part;
 use serde_json::{Map, Value, json};
@@ -52,6 +52,10 @@ impl Acp {
             || fields.kind.clone().unwrap_or_else(|| "tool".to_owned()),
             |tool| tool.name.clone(),
         );
+        // A title is made for people: what it leaves out would be allowed unread.
+        let told = fields.raw_input.as_ref().is_some_and(|input| !input.is_null())
+            || text(&call, "command").is_some()
+            || tool.is_some_and(|tool| tool.input.is_some());
         let arguments = match (&fields.raw_input, text(&call, "command"), tool) {
             (Some(input), _, _) if !input.is_null() => input.clone(),
             (_, Some(command), _) => json!({ "command": command, "cwd": call.get("cwd") }),
@@ -61,6 +65,11 @@ impl Acp {
         let title = text(params, "title").map_or_else(|| format!("Allow {name}?"), str::to_owned);
         let options = list(params, "options");
         let known = (!native.is_empty() && cx.in_turn()).then(|| cx.tool_id(native));
+        let rule = if told {
+            rule(&name, &arguments, &fields)
+        } else {
+            None
+        };
         let (kind, answers) = match choices(options) {
             Some((choices, answers)) => {
                 let kind = InputKind::Permission {
@@ -74,7 +83,7 @@ impl Acp {
             None => (select(options), Map::new()),
         };
         let question = json!({ "id": id, "tool": native, "answers": answers, "rejects": rejects(options) });
-        cx.ask(question, title, message(params, &fields), kind);
+        cx.ask_permission(question, title, message(params, &fields), kind, rule);
     }
 
     /// The user's answer goes to the agent.
@@ -198,6 +207,27 @@ fn choices(options: &[Value]) -> Option<(Vec<PermissionChoice>, Map<String, Valu
     Some((choices, answers))
 }
 
+/// What an approval of a call holds for: changes that are shown by their files, all else by the arguments.
+fn rule(tool: &str, arguments: &Value, fields: &ToolFields) -> Option<Rule> {
+    let content = fields.content.as_deref().unwrap_or_default();
+    let shown: Option<Vec<&str>> = content
+        .iter()
+        .map(|item| text(item, "path").filter(|_| text(item, "type") == Some("diff")))
+        .collect();
+    // opencode shows the change among the arguments.
+    let shown = shown.filter(|paths| !paths.is_empty()).or_else(|| {
+        text(arguments, "diff")
+            .and(text(arguments, "filepath"))
+            .map(|path| vec![path])
+    });
+    match shown {
+        Some(paths) if fields.kind.as_deref() == Some("edit") => Rule::files(tool, paths),
+        // Beside a command it describes; elsewhere it may be what is written.
+        _ if text(arguments, "command").is_some() => Rule::exact(tool, arguments, &["description"]),
+        _ => Rule::exact(tool, arguments, &[]),
+    }
+}
+
 fn select(options: &[Value]) -> InputKind {
     let options = options
         .iter()
@@ -241,4 +271,44 @@ fn message(params: &Value, fields: &ToolFields) -> Option<String> {
         }
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_holds_for_the_files_of_shown_changes_or_for_exact_arguments() {
+        let of = |fields: Value, arguments: Value| {
+            let fields: ToolFields = serde_json::from_value(fields).expect("fields");
+            rule("t", &arguments, &fields)
+        };
+        let edit = |text: &str| {
+            let content = [json!({ "type": "diff", "path": "/w/a", "newText": text })];
+            of(
+                json!({ "toolCallId": "c", "kind": "edit", "content": content }),
+                json!({ "text": text }),
+            )
+        };
+        assert!(edit("x").is_some());
+        assert_eq!(edit("x"), edit("y"));
+        // What stands beside the changes would be allowed unread.
+        let content = [
+            json!({ "type": "diff", "path": "/w/a" }),
+            json!({ "type": "content" }),
+        ];
+        let more = |text: &str| {
+            of(
+                json!({ "toolCallId": "c", "kind": "edit", "content": content }),
+                json!({ "text": text }),
+            )
+        };
+        assert_ne!(more("x"), more("y"));
+        let run = |command: &str, why: &str| {
+            let arguments = json!({ "command": command, "description": why });
+            of(json!({ "toolCallId": "c", "kind": "execute" }), arguments)
+        };
+        assert_eq!(run("ls", "look"), run("ls", "see"));
+        assert_ne!(run("ls", "look"), run("ls /", "look"));
+    }
 }

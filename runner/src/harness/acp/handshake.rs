@@ -80,7 +80,6 @@ impl Acp {
             can.follow_up = true;
             can.queue = true;
             can.abort = true;
-            can.plan = true;
             can.permissions = true;
             can.set_title = true;
         });

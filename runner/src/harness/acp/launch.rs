@@ -1,17 +1,14 @@
 //! How agents that speak ACP are started: one row for each.
 
 use super::options::PROVIDER_PREFIX;
+use crate::harness::agents::Agent;
 use crate::harness::launch::{
     GATEWAY_PORT, GUEST_HOME, HarnessLaunch, HomeFile, KEY_VALUE, KEY_VARIABLE, LaunchContext, dialects,
 };
 use lodge_proto::control::{Dialect, Model};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// Tokens a model may answer with where the catalog does not say.
-const DEFAULT_MAX_OUTPUT: u64 = 8_192;
-/// Context window where the catalog does not say.
-const DEFAULT_CONTEXT_WINDOW: u64 = 128_000;
 
 /// Environment and files of an agent.
 #[derive(Debug, Default)]
@@ -67,6 +64,20 @@ const ROWS: &[Row] = &[
     },
 ];
 
+/// What one client for `OpenAI` speaks, best first.
+const OPENAI: &[Dialect] = &[Dialect::OpenaiChat, Dialect::OpenaiResponses];
+/// Where Gemini's client finds its model.
+const GEMINI_ADDRESS: &[&str] = &["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL"];
+
+/// Tools run unasked. The mode for that would need a trusted workspace, and one that is trusted runs what it brings.
+const GEMINI_POLICY: &str = r#"[[rule]]
+toolName = "*"
+decision = "allow"
+priority = 998
+modes = ["default", "autoEdit"]
+allowRedirection = true
+"#;
+
 /// Whether an agent of this name is started over ACP.
 pub fn is_known(name: &str) -> bool {
     ROWS.iter().any(|row| row.name == name)
@@ -81,15 +92,22 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
         .iter()
         .map(|path| path.to_string_lossy().into_owned())
         .collect();
-    argv.extend(row.iter().flat_map(|row| row.args).map(|arg| (*arg).to_owned()));
+    let agent = context.agent.as_ref();
+    match agent.and_then(|agent| agent.args.as_ref()) {
+        Some(args) => argv.extend(args.iter().cloned()),
+        None => argv.extend(row.iter().flat_map(|row| row.args).map(|arg| (*arg).to_owned())),
+    }
     let config = row.map_or_else(|| other(context), |row| (row.configure)(context));
+    let mut env: BTreeMap<String, String> = config
+        .env
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    // The administrator's word is the last.
+    env.extend(agent.into_iter().flat_map(|agent| agent.env.clone()));
     HarnessLaunch {
         argv,
-        env: config
-            .env
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
+        env: env.into_iter().collect(),
         files: config
             .files
             .into_iter()
@@ -101,10 +119,9 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
     }
 }
 
-/// A model and the dialect an agent speaks to it.
+/// A model that an agent can speak to.
 struct Choice<'a> {
     model: &'a Model,
-    dialect: Dialect,
 }
 
 impl Choice<'_> {
@@ -118,17 +135,13 @@ fn address(provider: &str) -> String {
     format!("http://127.0.0.1:{GATEWAY_PORT}/{provider}")
 }
 
-/// Models that speak one of these dialects, each with the first of them that it speaks.
+/// Models that speak one of these dialects.
 fn speaking<'a>(context: &'a LaunchContext, wanted: &[Dialect]) -> Vec<Choice<'a>> {
     context
         .models
         .iter()
-        .filter_map(|model| {
-            let dialect = dialects(model)
-                .into_iter()
-                .find(|dialect| wanted.contains(dialect))?;
-            Some(Choice { model, dialect })
-        })
+        .filter(|model| dialects(model).iter().any(|dialect| wanted.contains(dialect)))
+        .map(|model| Choice { model })
         .collect()
 }
 
@@ -168,10 +181,17 @@ fn gemini(context: &LaunchContext) -> Config {
         env: vec![
             ("GEMINI_API_KEY", key()),
             ("GEMINI_CLI_NO_RELAUNCH", "true".to_owned()),
+            // A workspace's settings, servers and hooks are code of a stranger.
+            ("GEMINI_CLI_TRUST_WORKSPACE", "false".to_owned()),
             ("GEMINI_TELEMETRY_ENABLED", "false".to_owned()),
         ],
         files: vec![(".gemini/settings.json", pretty(&settings))],
     };
+    if !context.ask_permissions {
+        config
+            .files
+            .push((".gemini/policies/lodge.toml", GEMINI_POLICY.to_owned()));
+    }
     if let Some(choice) = first(context, &[Dialect::Gemini]) {
         // The client adds the version itself. A fixed model: the choice by itself costs calls of another model.
         config.env.push(("GOOGLE_GEMINI_BASE_URL", choice.address()));
@@ -188,7 +208,7 @@ fn qwen(context: &LaunchContext) -> Config {
         "security": { "auth": { "selectedType": "openai" } },
         "tools": { "sandbox": false },
     });
-    let mut config = openai(context);
+    let mut config = openai(context, OPENAI);
     config.files.push((".qwen/settings.json", pretty(&settings)));
     config
 }
@@ -216,12 +236,12 @@ fn goose(context: &LaunchContext) -> Config {
     config
 }
 
-fn openai(context: &LaunchContext) -> Config {
+fn openai(context: &LaunchContext, spoken: &[Dialect]) -> Config {
     let mut config = Config {
         env: vec![("OPENAI_API_KEY", key())],
         files: Vec::new(),
     };
-    if let Some(choice) = first(context, &[Dialect::OpenaiChat, Dialect::OpenaiResponses]) {
+    if let Some(choice) = first(context, spoken) {
         config
             .env
             .push(("OPENAI_BASE_URL", format!("{}/v1", choice.address())));
@@ -278,6 +298,8 @@ fn codex(context: &LaunchContext) -> Config {
         "features": { "plugins": false },
         "analytics": { "enabled": false },
         "model_providers": providers,
+        // Where nothing is said of it, it is trusted as soon as there is no sandbox of codex's own.
+        "projects": { context.workspace.to_string_lossy(): { "trust_level": "untrusted" } },
     });
     if let Some(choice) = first(context, &[Dialect::OpenaiResponses]) {
         settings["model"] = choice.model.id.clone().into();
@@ -299,90 +321,47 @@ fn codex(context: &LaunchContext) -> Config {
     }
 }
 
+/// The program of the harness `opencode`, with the same settings.
 fn opencode(context: &LaunchContext) -> Config {
-    let wanted = [
-        Dialect::OpenaiChat,
-        Dialect::OpenaiResponses,
-        Dialect::AnthropicMessages,
-    ];
-    let mut providers = Map::new();
-    for choice in speaking(context, &wanted) {
-        let package = match choice.dialect {
-            Dialect::AnthropicMessages => "@ai-sdk/anthropic",
-            Dialect::OpenaiResponses => "@ai-sdk/openai",
-            _ => "@ai-sdk/openai-compatible",
-        };
-        let provider = &choice.model.provider;
-        let entry = providers
-            .entry(format!("{PROVIDER_PREFIX}{provider}"))
-            .or_insert_with(|| {
-                json!({
-                    "npm": package,
-                    "name": provider,
-                    "options": {
-                        "baseURL": format!("{}/v1", choice.address()),
-                        "apiKey": format!("{{env:{KEY_VARIABLE}}}"),
-                    },
-                    "models": {},
-                })
-            });
-        let or = |value: u64, default: u64| if value == 0 { default } else { value };
-        entry["models"][&choice.model.id] = json!({
-            "name": choice.model.name,
-            "reasoning": choice.model.reasoning,
-            "attachment": choice.model.images,
-            "limit": {
-                "context": or(choice.model.context_window, DEFAULT_CONTEXT_WINDOW),
-                "output": or(choice.model.max_output, DEFAULT_MAX_OUTPUT),
-            },
-        });
-    }
-    // Without this list it offers its vendor's own models and would send code there.
-    let names: Vec<String> = providers.keys().cloned().collect();
-    let mut settings = json!({
-        "provider": providers,
-        "enabled_providers": names,
-        "share": "disabled",
-        "autoupdate": false,
-    });
-    if let Some(choice) = first(context, &wanted) {
-        let model = format!("{PROVIDER_PREFIX}{}/{}", choice.model.provider, choice.model.id);
-        settings["small_model"] = model.clone().into();
-        settings["model"] = model.into();
-    }
-    if context.ask_permissions {
-        settings["permission"] = json!({ "bash": "ask", "edit": "ask", "webfetch": "ask" });
-    }
-    let path = format!("{GUEST_HOME}/.config/opencode/lodge.json");
     Config {
-        env: vec![
-            ("OPENCODE_CONFIG", path),
-            // A workspace's own settings are code of a stranger.
-            ("OPENCODE_DISABLE_PROJECT_CONFIG", "1".to_owned()),
-            ("OPENCODE_DISABLE_AUTOUPDATE", "1".to_owned()),
-            ("OPENCODE_DISABLE_MODELS_FETCH", "1".to_owned()),
-            ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1".to_owned()),
-            ("OPENCODE_DISABLE_CLAUDE_CODE", "1".to_owned()),
-        ],
-        files: vec![(".config/opencode/lodge.json", pretty(&settings))],
+        env: crate::harness::opencode::launch::environment(),
+        files: crate::harness::opencode::launch::files(context).to_vec(),
     }
 }
 
 fn other(context: &LaunchContext) -> Config {
-    let mut config = openai(context);
-    config.env.extend(
-        claude(context)
+    let every = [OPENAI, &[Dialect::AnthropicMessages, Dialect::Gemini]].concat();
+    let spoken = context.agent.as_ref().map_or(every, Agent::dialects);
+    let of_openai: Vec<Dialect> = spoken
+        .iter()
+        .copied()
+        .filter(|dialect| OPENAI.contains(dialect))
+        .collect();
+    let mut config = if of_openai.is_empty() {
+        Config::default()
+    } else {
+        openai(context, &of_openai)
+    };
+    if spoken.contains(&Dialect::AnthropicMessages) {
+        let env = claude(context).env.into_iter();
+        config
             .env
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("ANTHROPIC")),
-    );
-    config.env.extend(
-        gemini(context)
+            .extend(env.filter(|(name, _)| name.starts_with("ANTHROPIC")));
+    }
+    if spoken.contains(&Dialect::Gemini) {
+        let env = gemini(context).env.into_iter();
+        config
             .env
-            .into_iter()
-            .filter(|(name, _)| name.contains("GEMINI")),
-    );
+            .extend(env.filter(|(name, _)| GEMINI_ADDRESS.contains(name)));
+    }
     config
+}
+
+/// The models that an agent of the configuration file can use.
+pub fn usable(agent: &Agent, models: &[Model]) -> Vec<Model> {
+    let spoken = agent.dialects();
+    let speaks = |model: &&Model| dialects(model).iter().any(|dialect| spoken.contains(dialect));
+    models.iter().filter(speaks).cloned().collect()
 }
 
 #[cfg(test)]

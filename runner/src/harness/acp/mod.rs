@@ -9,6 +9,7 @@ mod diff;
 mod failure;
 mod forms;
 mod handshake;
+pub mod home;
 pub mod launch;
 mod messages;
 mod options;

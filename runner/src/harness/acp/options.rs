@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// Prefix of the provider names that Lodge writes into the configuration of agents.
 pub(super) const PROVIDER_PREFIX: &str = "lodge-";
 
+/// What Gemini's client calls itself.
+const GEMINI: &str = "gemini-cli";
+
 /// What of the session can be set, and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -116,6 +119,9 @@ impl Acp {
                 models.push(model.clone());
             }
         }
+        if models.is_empty() && self.agent == GEMINI {
+            models = self.gateways_models(cx, &known);
+        }
         if models.is_empty() {
             for choice in choices {
                 let model = self.own_model(choice);
@@ -124,6 +130,28 @@ impl Acp {
             }
         }
         cx.capabilities(|can| can.models = models);
+    }
+
+    /// Gemini lists its vendor's models whatever it was started with, and takes the name of any other. All requests go to
+    /// one provider: that of the model it was started with.
+    fn gateways_models(&mut self, cx: &mut Cx<'_>, known: &[ModelInfo]) -> Vec<ModelInfo> {
+        let wanted = cx.wanted_model().map(str::to_owned);
+        let now = known
+            .iter()
+            .find(|model| Some(&model.id) == wanted.as_ref())
+            .or_else(|| known.first());
+        let Some(now) = now else { return Vec::new() };
+        let mut models = Vec::new();
+        for model in known.iter().filter(|model| model.provider == now.provider) {
+            if let Some((_, native)) = model.id.split_once('/') {
+                self.options.native.insert(model.id.clone(), native.to_owned());
+                models.push(model.clone());
+            }
+        }
+        if wanted.is_none() {
+            cx.model(now.id.clone());
+        }
+        models
     }
 
     /// A model of the agent that the gateway does not name.

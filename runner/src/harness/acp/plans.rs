@@ -51,6 +51,8 @@ impl Acp {
     }
 
     fn show_plans(&self, cx: &mut Cx<'_>) {
+        // No agent says beforehand whether its model has a tool for it.
+        cx.capabilities(|can| can.plan = true);
         cx.plan(self.plans.values().flatten().cloned().collect());
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Tool {
     /// What the agent says the call does, before it runs.
     description: String,
     locations: Vec<String>,
-    input: Option<Value>,
+    pub(super) input: Option<Value>,
     content: Vec<Value>,
     raw_output: Option<Value>,
     /// The terminal that shows its output.

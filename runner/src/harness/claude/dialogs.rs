@@ -1,7 +1,7 @@
 //! Questions of the harness: may a tool run, what does the user choose, forms of MCP servers.
 
 use super::{Claude, Questions};
-use crate::fold::Cx;
+use crate::fold::{Cx, Rule};
 use lodge_proto::event::NotifyLevel;
 use lodge_proto::input::{InputAnswer, InputKind, InputRequest, PermissionChoice, SelectOption};
 use serde_json::{Map, Value, json};
@@ -47,6 +47,7 @@ impl Claude {
             ("ExitPlanMode", plan) if !plan.is_empty() => Some(plan.to_owned()),
             _ => reason(request),
         };
+        let rule = rule(&tool, &input);
         let kind = InputKind::Permission {
             tool: tool.clone(),
             arguments: input,
@@ -54,7 +55,7 @@ impl Claude {
             choices,
         };
         let native = json!({ "request_id": id, "tool_use_id": native, "suggestions": suggestions });
-        cx.ask(native, format!("Allow {tool}?"), message, kind);
+        cx.ask_permission(native, format!("Allow {tool}?"), message, kind, rule);
     }
 
     /// The model's questions, one request each; `false` where their shape is not known.
@@ -200,6 +201,19 @@ impl Claude {
     }
 }
 
+/// What an approval of a call holds for: changes of files by the file, all else by the arguments. A plan is approved
+/// once.
+fn rule(tool: &str, input: &Value) -> Option<Rule> {
+    let path = |field: &str| input.get(field).and_then(Value::as_str);
+    match tool {
+        "ExitPlanMode" | ASK_TOOL => None,
+        "Read" | "Write" | "Edit" | "MultiEdit" => Rule::files(tool, path("file_path")),
+        "NotebookEdit" => Rule::files(tool, path("notebook_path")),
+        "Bash" => Rule::exact(tool, input, &["description", "timeout"]),
+        _ => Rule::exact(tool, input, &[]),
+    }
+}
+
 fn respond(cx: &mut Cx<'_>, id: &str, response: &Value) {
     let response = json!({ "subtype": "success", "request_id": id, "response": response });
     cx.send(&json!({ "type": "control_response", "response": response }));
@@ -289,5 +303,25 @@ fn elicitation_answer(native: &Value, answer: &InputAnswer) -> Value {
             json!({ "action": "accept", "content": content })
         }
         _ => json!({ "action": "cancel" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_holds_for_a_file_or_for_exact_arguments() {
+        let edit = |text: &str| rule("Edit", &json!({ "file_path": "/w/a", "new_string": text }));
+        assert!(edit("x").is_some());
+        assert_eq!(edit("x"), edit("y"));
+        assert_eq!(rule("Edit", &json!({ "new_string": "x" })), None);
+        let bash =
+            |command: &str, why: &str| rule("Bash", &json!({ "command": command, "description": why }));
+        assert_eq!(bash("ls", "look"), bash("ls", "see"));
+        assert_ne!(bash("ls", "look"), bash("ls /", "look"));
+        let issue = |text: &str| rule("mcp__x__issue", &json!({ "title": "t", "description": text }));
+        assert_ne!(issue("a"), issue("b"), "here it is what is written");
+        assert_eq!(rule("ExitPlanMode", &json!({ "plan": "p" })), None);
     }
 }

@@ -114,6 +114,8 @@ fn environment(config_dir: &str, models: &[Model], model: Option<&Model>) -> Vec
         ("ANTHROPIC_BASE_URL", base.as_str()),
         ("CLAUDE_CODE_MAX_RETRIES", MAX_RETRIES),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        // Otherwise a model that it does not know gets no tools to keep a plan with.
+        ("CLAUDE_CODE_ENABLE_TODO_TOOLS", "1"),
         ("DISABLE_AUTOUPDATER", "1"),
         ("DISABLE_TELEMETRY", "1"),
         ("DISABLE_ERROR_REPORTING", "1"),
@@ -167,6 +169,8 @@ mod tests {
                 argv0: vec![PathBuf::from("/harness/claude")],
                 roots: Vec::new(),
             },
+            agent: None,
+            workspace: PathBuf::from("/workspace"),
             native_session: None,
             models: vec![
                 model("openai", "gpt", Dialect::OpenaiResponses),

@@ -292,7 +292,11 @@ impl Claude {
             parts: parts.into_values().collect(),
             provider: provider.map(|(provider, _)| provider.to_owned()),
             model: attempt.model.clone(),
-            stop_reason: attempt.stop.or(why),
+            // What an interrupt cuts off ends without a reason of its own.
+            stop_reason: attempt
+                .stop
+                .or(why)
+                .or_else(|| cx.is_aborting().then_some(StopReason::Aborted)),
             usage: Some(usage).filter(|usage| *usage != lodge_proto::message::Usage::default()),
             sender: None,
         };

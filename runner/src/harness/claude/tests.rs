@@ -6,7 +6,7 @@ use lodge_proto::command::CommandBody;
 use lodge_proto::event::{EventBody, TurnOutcome};
 use lodge_proto::input::{InputAnswer, InputKind, InputRequest, PermissionChoice};
 use lodge_proto::invariants::Checker;
-use lodge_proto::message::{Role, Sender};
+use lodge_proto::message::{Role, Sender, StopReason};
 use lodge_proto::part::{Part, PlanStatus};
 use lodge_proto::session::Tier;
 use lodge_proto::{ErrorCode, Event, SessionId};
@@ -175,11 +175,11 @@ fn a_permission_for_the_session_stays_in_the_session() {
     let mut session = Session::idle();
     session.prompt("go");
     session.sent();
-    for (choice, destination) in [
-        (PermissionChoice::Session, "session"),
-        (PermissionChoice::Always, "userSettings"),
+    for (choice, destination, command) in [
+        (PermissionChoice::Session, "session", "ls"),
+        (PermissionChoice::Always, "userSettings", "ls -l"),
     ] {
-        let input = json!({ "command": "ls" });
+        let input = json!({ "command": command });
         session.asks("r1", "t1", "Bash", &input);
         let request = session.requests().remove(0);
         let answer = session.answer(&request, choose(choice));
@@ -305,6 +305,33 @@ fn an_abort_takes_steered_prompts_back_first() {
     assert_eq!(session.outcomes(), [TurnOutcome::Aborted]);
     let queue = session.fold.state().queue;
     assert_eq!(queue.len(), 1, "what was not taken up waits for the user");
+}
+
+#[test]
+fn an_answer_that_an_abort_cuts_off_says_so() {
+    let mut session = Session::idle();
+    session.prompt("go");
+    session.sent();
+    let stream = |event: Value| json!({ "type": "stream_event", "event": event });
+    session.line(&stream(
+        json!({ "type": "message_start", "message": { "id": "m1", "model": "demo", "content": [] } }),
+    ));
+    let block = json!({ "type": "text", "text": "" });
+    session.line(&stream(
+        json!({ "type": "content_block_start", "index": 0, "content_block": block }),
+    ));
+    let delta = json!({ "type": "text_delta", "text": "half" });
+    session.line(&stream(
+        json!({ "type": "content_block_delta", "index": 0, "delta": delta }),
+    ));
+    session.command(CommandBody::Abort {});
+    session.sent();
+    session.line(&stream(json!({ "type": "message_stop" })));
+    session.result("aborted_streaming");
+    let messages = session.fold.state().messages;
+    let answer = messages.last().unwrap();
+    assert_eq!(answer.parts, [Part::text("half")]);
+    assert_eq!(answer.stop_reason, Some(StopReason::Aborted));
 }
 
 #[test]

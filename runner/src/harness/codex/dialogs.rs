@@ -2,7 +2,7 @@
 
 use super::tools::Tool;
 use super::{Codex, Place};
-use crate::fold::Cx;
+use crate::fold::{Cx, Rule};
 use lodge_proto::input::{InputAnswer, InputKind, PermissionChoice, SelectOption};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -128,6 +128,10 @@ impl Codex {
                 "Grant these permissions?".to_owned(),
             ),
         };
+        let rule = match method {
+            FILE_CHANGE => changes(&arguments, approval.grant_root.as_deref()),
+            _ => Rule::exact(tool, &arguments, &[]),
+        };
         let always = always(&approval);
         let mut choices = vec![PermissionChoice::Once, PermissionChoice::Session];
         if always.is_some() {
@@ -143,7 +147,7 @@ impl Codex {
         let native = json!({
             "id": id, "method": method, "always": always, "permissions": approval.permissions,
         });
-        cx.ask(native, title, approval.reason, kind);
+        cx.ask_permission(native, title, approval.reason, kind, rule);
         Some(())
     }
 
@@ -204,6 +208,19 @@ impl Codex {
         let answers = self.questions.remove(&key)?.answers;
         Some(json!({ "answers": answers }))
     }
+}
+
+/// What an approval of changes holds for: their files. A grant for a whole directory is codex's own to remember.
+fn changes(arguments: &Value, root: Option<&str>) -> Option<Rule> {
+    let changes = arguments.get("changes")?.as_array()?;
+    let paths: Option<Vec<&str>> = changes
+        .iter()
+        .map(|change| match change.get("path") {
+            Some(Value::String(path)) if root.is_none() => Some(path.as_str()),
+            _ => None,
+        })
+        .collect();
+    Rule::files("apply_patch", paths?)
 }
 
 /// The decision that codex offers for "always": a rule of its execution policy, or of its network policy.
@@ -326,5 +343,30 @@ pub(super) fn read_answer(result: &Value) -> InputAnswer {
         (None, Some("accept")) => InputAnswer::Confirmed { yes: true },
         (None, Some("decline")) => InputAnswer::Confirmed { yes: false },
         _ => InputAnswer::Cancelled {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_of_changes_holds_for_their_files() {
+        let input = |paths: &[&str], diff: &str| {
+            let changes: Vec<Value> = paths
+                .iter()
+                .map(|path| json!({ "path": path, "diff": diff }))
+                .collect();
+            json!({ "changes": changes })
+        };
+        let rule = changes(&input(&["/w/b", "/w/a"], "x"), None);
+        assert!(rule.is_some());
+        assert_eq!(rule, changes(&input(&["/w/a", "/w/b"], "y"), None));
+        assert_ne!(rule, changes(&input(&["/w/a"], "x"), None));
+        assert_eq!(changes(&input(&["/w/a"], "x"), Some("/w")), None);
+        assert_eq!(changes(&input(&[], "x"), None), None);
+        // Of changes that were not announced nothing is known.
+        assert_eq!(changes(&Value::Null, None), None);
+        assert_eq!(changes(&json!({ "changes": [{ "diff": "x" }] }), None), None);
     }
 }

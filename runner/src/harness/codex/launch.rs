@@ -58,6 +58,7 @@ fn config(context: &LaunchContext) -> Table {
         entry("features", Table::from_iter([entry("plugins", false)])),
         entry("shell_environment_policy", environment()),
         entry("model_providers", providers(&models)),
+        entry("projects", untrusted(context)),
     ]);
     let name = |model: &Model| format!("{}/{}", model.provider, model.id);
     let wanted = models
@@ -75,6 +76,13 @@ fn config(context: &LaunchContext) -> Table {
 
 fn entry(key: &str, value: impl Into<Value>) -> (String, Value) {
     (key.to_owned(), value.into())
+}
+
+/// A workspace brings settings, servers and hooks. Where nothing is said of it, codex trusts it as soon as a conversation
+/// in it has no sandbox of codex's own.
+fn untrusted(context: &LaunchContext) -> Table {
+    let project = Table::from_iter([entry("trust_level", "untrusted")]);
+    Table::from_iter([entry(&context.workspace.to_string_lossy(), project)])
 }
 
 /// Tools get the environment without the session's key.
@@ -146,6 +154,8 @@ mod tests {
                 argv0: vec![PathBuf::from("/opt/codex/bin/codex")],
                 roots: Vec::new(),
             },
+            agent: None,
+            workspace: PathBuf::from("/workspace"),
             native_session: None,
             models: vec![
                 model("claude", "opus", Dialect::AnthropicMessages, 1),

@@ -16,6 +16,31 @@ const LOCKS: &[(&str, &str, &str)] = &[
         include_str!("../../../harness/pi/package-lock.json"),
     ),
     (
+        "claude",
+        include_str!("../../../harness/claude/package.json"),
+        include_str!("../../../harness/claude/package-lock.json"),
+    ),
+    (
+        "codex",
+        include_str!("../../../harness/codex/package.json"),
+        include_str!("../../../harness/codex/package-lock.json"),
+    ),
+    (
+        "gemini",
+        include_str!("../../../harness/gemini/package.json"),
+        include_str!("../../../harness/gemini/package-lock.json"),
+    ),
+    (
+        "opencode",
+        include_str!("../../../harness/opencode/package.json"),
+        include_str!("../../../harness/opencode/package-lock.json"),
+    ),
+    (
+        "opencode-acp",
+        include_str!("../../../harness/opencode-acp/package.json"),
+        include_str!("../../../harness/opencode-acp/package-lock.json"),
+    ),
+    (
         "node",
         include_str!("../../../harness/node/package.json"),
         include_str!("../../../harness/node/package-lock.json"),
@@ -40,11 +65,19 @@ struct Document {
 struct HarnessTable {
     title: String,
     description: String,
-    package: String,
+    licence: Option<String>,
+    /// Carries the version; `packages` where it differs by architecture.
+    package: Option<String>,
+    #[serde(default)]
+    packages: BTreeMap<String, String>,
     version: Version,
     accepts: VersionReq,
-    entry: String,
-    runtime: String,
+    /// The program, relative to the installed tree; `entries` where it differs by architecture.
+    entry: Option<String>,
+    #[serde(default)]
+    entries: BTreeMap<String, String>,
+    /// None where the program starts by itself.
+    runtime: Option<String>,
     allow_scripts: Vec<String>,
 }
 
@@ -90,14 +123,18 @@ pub struct HarnessEntry {
     /// Name for people.
     pub title: String,
     pub description: String,
+    /// Terms that whoever installs it accepts, where they are its vendor's own.
+    pub licence: Option<String>,
     /// The version that is installed.
     pub version: Version,
     /// The versions that the adapter speaks to.
     pub accepts: VersionReq,
-    /// Name of its runtime.
-    pub runtime: String,
-    pub(super) package: String,
-    pub(super) entry: String,
+    /// Name of its runtime; none where it starts by itself.
+    pub runtime: Option<String>,
+    pub(super) package: Option<String>,
+    pub(super) packages: BTreeMap<String, String>,
+    pub(super) entry: Option<String>,
+    pub(super) entries: BTreeMap<String, String>,
     pub(super) allow_scripts: Vec<String>,
     pub(super) lock: LockFile,
 }
@@ -111,6 +148,25 @@ pub struct RuntimeEntry {
     pub(super) entry: String,
     pub(super) packages: BTreeMap<String, String>,
     pub(super) lock: LockFile,
+}
+
+impl HarnessEntry {
+    /// The package that carries the version on this machine, and the program's path in an installed tree.
+    pub(super) fn package_and_entry(&self) -> Result<(String, String), InstallError> {
+        let arch = std::env::consts::ARCH;
+        let here = |one: &Option<String>, many: &BTreeMap<String, String>| {
+            one.clone()
+                .or_else(|| many.get(arch).cloned())
+                .ok_or_else(|| InstallError::Platform {
+                    name: self.title.clone(),
+                    arch: arch.to_owned(),
+                })
+        };
+        Ok((
+            here(&self.package, &self.packages)?,
+            here(&self.entry, &self.entries)?,
+        ))
+    }
 }
 
 impl RuntimeEntry {
@@ -159,8 +215,19 @@ impl Catalog {
         }
         let mut harnesses = BTreeMap::new();
         for (name, table) in document.harness {
-            if !runtimes.contains_key(&table.runtime) {
-                return Err(wrong(format!("harness.{name}: no runtime `{}`", table.runtime)));
+            if let Some(runtime) = &table.runtime
+                && !runtimes.contains_key(runtime)
+            {
+                return Err(wrong(format!("harness.{name}: no runtime `{runtime}`")));
+            }
+            for (key, one, many) in [
+                ("package", &table.package, &table.packages),
+                ("entry", &table.entry, &table.entries),
+            ] {
+                if one.is_some() != many.is_empty() {
+                    let reason = format!("harness.{name}: {key} is to be given once, or by architecture");
+                    return Err(wrong(reason));
+                }
             }
             if !table.accepts.matches(&table.version) {
                 return Err(wrong(format!(
@@ -186,13 +253,10 @@ impl Catalog {
         })
     }
 
-    /// The runtime that a harness is started with.
-    pub fn runtime_of(&self, harness: &HarnessEntry) -> Result<&RuntimeEntry, InstallError> {
-        self.runtimes
-            .get(&harness.runtime)
-            .ok_or_else(|| InstallError::Catalog {
-                reason: format!("harness.{}: no runtime `{}`", harness.name, harness.runtime),
-            })
+    /// The runtime that a harness is started with; none where it starts by itself.
+    pub fn runtime_of(&self, harness: &HarnessEntry) -> Option<&RuntimeEntry> {
+        // That there is one of that name was checked when the catalog was read.
+        self.runtimes.get(harness.runtime.as_ref()?)
     }
 
     pub(super) fn runtimes(&self) -> impl Iterator<Item = &RuntimeEntry> {
@@ -230,11 +294,14 @@ impl HarnessTable {
             name,
             title: self.title,
             description: self.description,
+            licence: self.licence,
             version: self.version,
             accepts: self.accepts,
             runtime: self.runtime,
             package: self.package,
+            packages: self.packages,
             entry: self.entry,
+            entries: self.entries,
             allow_scripts: self.allow_scripts,
             lock,
         }

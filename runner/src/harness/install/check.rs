@@ -68,20 +68,51 @@ pub(super) fn check_version(
         }
         Ended::Exit(_) => {
             let said = npm::read_bounded(&out_path);
-            let found = said
-                .trim()
-                .trim_start_matches('v')
-                .chars()
-                .take(64)
-                .collect::<String>();
-            if found == expected.to_string() {
+            if version_in(&said).as_ref() == Some(expected) {
                 return Ok(());
             }
+            let found = said.trim().chars().take(64).collect();
             Err(InstallError::CheckVersion {
                 name: name.to_owned(),
                 expected: expected.to_string(),
                 found,
             })
+        }
+    }
+}
+
+/// The version in what a program prints, which often says its name too: the one word of the first line that is one.
+fn version_in(said: &str) -> Option<semver::Version> {
+    let words = said
+        .lines()
+        .find(|line| !line.trim().is_empty())?
+        .split_whitespace();
+    let versions: Vec<_> = words
+        .filter_map(|word| word.trim_start_matches('v').parse().ok())
+        .collect();
+    match <[semver::Version; 1]>::try_from(versions) {
+        Ok([version]) => Some(version),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn a_version_is_found_in_what_programs_print() {
+        let found = |said| version_in(said).map(|version| version.to_string());
+        for (said, version) in [
+            ("v24.21.0\n", "24.21.0"),
+            ("codex-cli 0.169.0\n", "0.169.0"),
+            ("2.1.316 (Claude Code)\n", "2.1.316"),
+            ("\n1.0.0-rc.1\nbuilt 2.0.0", "1.0.0-rc.1"),
+        ] {
+            assert_eq!(found(said).as_deref(), Some(version), "{said}");
+        }
+        for said in ["", "codex", "1.2", "1.2.3 or 1.2.4"] {
+            assert_eq!(found(said), None, "{said}");
         }
     }
 }

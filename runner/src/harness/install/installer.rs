@@ -1,6 +1,8 @@
 //! Installing, removing and listing.
 
-use super::catalog::{Catalog, HarnessEntry};
+mod update;
+
+use super::catalog::{Catalog, HarnessEntry, RuntimeEntry};
 use super::lockfile::LockFile;
 use super::npm::{self, Npm};
 use super::resolve::{self, InstalledHarness};
@@ -13,6 +15,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use update::Updated;
 
 /// Where packages come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,11 +113,35 @@ impl Installer {
         progress: &mut dyn Progress,
     ) -> Result<InstalledHarness, InstallError> {
         let entry = self.catalog.harness(name)?;
-        let runtime = self.catalog.runtime_of(entry)?;
         let _lock = self.store.lock(self.wait)?;
-        let (package, program) = runtime.package_and_entry()?;
+        let runtime = match self.catalog.runtime_of(entry) {
+            Some(runtime) => Some(self.ensure_runtime(name, runtime, source, progress)?),
+            None => None,
+        };
         let job = Job {
             harness: name,
+            title: &entry.title,
+            manifest: harness_manifest(entry, self.catalog.runtime_of(entry))?,
+            folder: self.store.harness(name),
+            lock: &entry.lock,
+            allow_scripts: &entry.allow_scripts,
+            runtime,
+        };
+        self.ensure(&job, source, progress)?;
+        resolve::resolve(&self.store, &self.catalog, entry)
+    }
+
+    /// Makes sure that a runtime is in place; returns its program.
+    fn ensure_runtime(
+        &self,
+        harness: &str,
+        runtime: &RuntimeEntry,
+        source: &Source,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, InstallError> {
+        let (package, program) = runtime.package_and_entry()?;
+        let job = Job {
+            harness,
             title: &runtime.title,
             manifest: Manifest {
                 format: 1,
@@ -128,18 +156,7 @@ impl Installer {
             allow_scripts: &[],
             runtime: None,
         };
-        let runtime_root = self.ensure(&job, source, progress)?;
-        let job = Job {
-            harness: name,
-            title: &entry.title,
-            manifest: harness_manifest(entry, &runtime.version),
-            folder: self.store.harness(name),
-            lock: &entry.lock,
-            allow_scripts: &entry.allow_scripts,
-            runtime: Some(runtime_root.join(program)),
-        };
-        self.ensure(&job, source, progress)?;
-        resolve::resolve(&self.store, &self.catalog, entry)
+        Ok(self.ensure(&job, source, progress)?.join(program))
     }
 
     /// Removes every version of `name`, and runtimes that no harness needs any more.
@@ -178,7 +195,9 @@ impl Installer {
                         .as_ref()
                         .map_or(&entry.version, |harness| &harness.version)
                         .to_string(),
+                    licence: entry.licence.clone(),
                     problem: found.err().map(ErrorBody::from),
+                    installing: None,
                 }
             })
             .collect()
@@ -347,18 +366,19 @@ impl Installer {
     }
 }
 
-fn harness_manifest(entry: &HarnessEntry, runtime: &semver::Version) -> Manifest {
-    Manifest {
+fn harness_manifest(entry: &HarnessEntry, runtime: Option<&RuntimeEntry>) -> Result<Manifest, InstallError> {
+    let (package, program) = entry.package_and_entry()?;
+    Ok(Manifest {
         format: 1,
         name: entry.name.clone(),
         version: entry.version.clone(),
-        package: format!("node_modules/{}", entry.package),
-        entry: entry.entry.clone(),
-        runtime: Some(RuntimeRef {
-            name: entry.runtime.clone(),
-            version: runtime.clone(),
+        package: format!("node_modules/{package}"),
+        entry: program,
+        runtime: runtime.map(|runtime| RuntimeRef {
+            name: runtime.name.clone(),
+            version: runtime.version.clone(),
         }),
-    }
+    })
 }
 
 fn make(folder: &Path) -> Result<(), InstallError> {

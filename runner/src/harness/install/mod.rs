@@ -21,6 +21,7 @@ mod catalog;
 mod check;
 mod confine;
 mod error;
+pub mod in_use;
 mod installer;
 mod lockfile;
 mod npm;
@@ -37,7 +38,7 @@ mod tests;
 pub use catalog::{Catalog, HarnessEntry, RuntimeEntry};
 pub use confine::WayOut;
 pub use error::InstallError;
-pub use installer::{Installer, Source};
+pub use installer::{Installer, Source, Updated};
 pub use registry::Registry;
 pub use resolve::InstalledHarness;
 

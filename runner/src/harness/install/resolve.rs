@@ -47,23 +47,24 @@ pub(super) fn resolve(
         });
     };
     let tree = sound_tree(&entry.name, &entry.name, &folder, version)?;
-    let wanted = tree.manifest.runtime.clone().ok_or_else(|| {
-        damaged(
-            &entry.name,
-            &entry.name,
-            &tree.root,
-            "its manifest names no runtime".to_owned(),
-        )
-    })?;
-    let runtime = runtime_tree(store, catalog, entry, &wanted)?;
+    let program = tree.root.join(&tree.manifest.entry);
+    let (argv0, roots) = match &tree.manifest.runtime {
+        None if entry.runtime.is_some() => {
+            let reason = "its manifest names no runtime".to_owned();
+            return Err(damaged(&entry.name, &entry.name, &tree.root, reason));
+        }
+        None => (vec![program], vec![tree.root]),
+        Some(wanted) => {
+            let runtime = runtime_tree(store, catalog, entry, wanted)?;
+            let argv0 = vec![runtime.root.join(&runtime.manifest.entry), program];
+            (argv0, vec![runtime.root, tree.root])
+        }
+    };
     Ok(InstalledHarness {
         name: entry.name.clone(),
         version: version.clone(),
-        argv0: vec![
-            runtime.root.join(&runtime.manifest.entry),
-            tree.root.join(&tree.manifest.entry),
-        ],
-        roots: vec![runtime.root, tree.root],
+        argv0,
+        roots,
     })
 }
 
@@ -76,7 +77,9 @@ fn runtime_tree(
     let folder = store.runtime(&wanted.name);
     let present = Store::versions(&folder)?.contains(&wanted.version);
     if !present {
-        let title = catalog.runtime_of(entry)?.title.clone();
+        let title = catalog
+            .runtime_of(entry)
+            .map_or(&wanted.name, |runtime| &runtime.title);
         let reason = format!("its runtime {title} {} is missing", wanted.version);
         return Err(damaged(&entry.name, &entry.name, &folder, reason));
     }

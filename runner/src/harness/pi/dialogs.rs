@@ -1,6 +1,6 @@
 //! Dialogs of extensions, and of Lodge's own permission extension.
 
-use crate::fold::Cx;
+use crate::fold::{Cx, Rule};
 use lodge_proto::event::NotifyLevel;
 use lodge_proto::input::{InputAnswer, InputKind, PermissionChoice, SelectOption};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ pub(super) fn request(cx: &mut Cx<'_>, request: &Value) {
     let message = Some(text("message")).filter(|message| !message.is_empty());
     let kind = match text("method").as_str() {
         "select" => match title.strip_prefix(PERMISSION_PREFIX).and_then(permission) {
-            Some((title, kind)) => {
-                cx.ask(native(request), title, None, kind);
+            Some((title, kind, rule)) => {
+                cx.ask_permission(native(request), title, None, kind, rule);
                 return;
             }
             None => InputKind::Select {
@@ -71,21 +71,31 @@ fn options(request: &Value) -> Vec<SelectOption> {
         .collect()
 }
 
-fn permission(details: &str) -> Option<(String, InputKind)> {
+fn permission(details: &str) -> Option<(String, InputKind, Option<Rule>)> {
     let details: Value = serde_json::from_str(details).ok()?;
     let tool = details.get("tool")?.as_str()?.to_owned();
+    let arguments = details.get("arguments").cloned().unwrap_or_default();
+    let rule = rule(&tool, &arguments);
     let kind = InputKind::Permission {
         tool: tool.clone(),
-        arguments: details.get("arguments").cloned().unwrap_or_default(),
+        arguments,
         tool_call_id: None,
         choices: vec![
             PermissionChoice::Once,
-            PermissionChoice::Session,
             PermissionChoice::Deny,
             PermissionChoice::DenyAndStop,
         ],
     };
-    Some((format!("Allow {tool}?"), kind))
+    Some((format!("Allow {tool}?"), kind, rule))
+}
+
+/// What an approval of a call holds for: pi's own file tools by the file, all else by the arguments.
+fn rule(tool: &str, arguments: &Value) -> Option<Rule> {
+    match tool {
+        "read" | "write" | "edit" => Rule::files(tool, arguments.get("path").and_then(Value::as_str)),
+        "bash" => Rule::exact(tool, arguments, &["timeout"]),
+        _ => Rule::exact(tool, arguments, &[]),
+    }
 }
 
 pub(super) fn answer(cx: &mut Cx<'_>, native: &Value, answer: &InputAnswer) {
@@ -113,5 +123,24 @@ pub(super) fn read_answer(response: &Value) -> InputAnswer {
         },
         (None, Some(yes)) => InputAnswer::Confirmed { yes },
         (None, None) => InputAnswer::Cancelled {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_holds_for_a_file_or_for_exact_arguments() {
+        let edit = |text: &str| rule("edit", &json!({ "path": "a", "newText": text }));
+        assert!(edit("x").is_some());
+        assert_eq!(edit("x"), edit("y"));
+        assert_ne!(edit("x"), rule("edit", &json!({ "path": "b" })));
+        assert_ne!(edit("x"), rule("write", &json!({ "path": "a" })));
+        let bash =
+            |command: &str, timeout: u32| rule("bash", &json!({ "command": command, "timeout": timeout }));
+        assert_eq!(bash("ls", 1), bash("ls", 2));
+        assert_ne!(bash("ls", 1), bash("ls /", 1));
+        assert_eq!(rule("edit", &json!({})), None);
     }
 }

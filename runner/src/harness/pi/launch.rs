@@ -45,7 +45,12 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
         });
     }
     let env = vec![
-        ("PI_CODING_AGENT_DIR".to_owned(), agent_dir),
+        ("PI_CODING_AGENT_DIR".to_owned(), agent_dir.clone()),
+        // Otherwise a workspace says where conversations are kept, trusted or not.
+        (
+            "PI_CODING_AGENT_SESSION_DIR".to_owned(),
+            format!("{agent_dir}/sessions"),
+        ),
         ("PI_OFFLINE".to_owned(), "1".to_owned()),
         ("PI_TELEMETRY".to_owned(), "0".to_owned()),
     ];

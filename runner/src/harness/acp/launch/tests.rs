@@ -19,6 +19,8 @@ fn context(name: &str) -> LaunchContext {
             argv0: vec![PathBuf::from("/opt/agent")],
             roots: Vec::new(),
         },
+        agent: None,
+        workspace: PathBuf::from("/workspace"),
         native_session: None,
         models: vec![
             model("goo", "gem", Dialect::Gemini),
@@ -90,6 +92,26 @@ fn agents_get_the_key_under_their_own_names() {
 }
 
 #[test]
+fn gemini_runs_tools_unasked_only_where_nobody_is_to_be_asked() {
+    let policy = |asks: bool| {
+        let mut context = context("gemini");
+        context.ask_permissions = asks;
+        let launch = launch(&context);
+        let mut files = launch.files.into_iter();
+        files.find(|file| file.path.ends_with("policies/lodge.toml"))
+    };
+    let unasked: toml::Table = policy(false).unwrap().contents.parse().unwrap();
+    let rule = &unasked["rule"][0];
+    assert_eq!(rule["decision"].as_str(), Some("allow"));
+    let modes = rule["modes"].as_array().unwrap();
+    assert!(
+        modes.iter().all(|mode| mode.as_str() != Some("plan")),
+        "it keeps its plan mode"
+    );
+    assert_eq!(policy(true), None);
+}
+
+#[test]
 fn codex_has_its_own_sandbox_off_and_the_wanted_model() {
     let launch = launch(&context("codex-acp"));
     let settings: toml::Table = launch.files[0].contents.parse().unwrap();
@@ -117,4 +139,47 @@ fn opencode_offers_the_gateways_models_and_no_others() {
     assert_eq!(provider["npm"], "@ai-sdk/openai");
     assert_eq!(provider["options"]["apiKey"], "{env:LODGE_API_KEY}");
     assert_eq!(provider["models"]["small"]["limit"]["context"], 128_000);
+}
+
+#[test]
+fn an_agent_of_the_administrator_is_told_in_the_dialects_it_speaks() {
+    let agent = |more: &str| {
+        let text = format!("name = \"mine\"\ncommand = [\"/opt/agent\"]\n{more}");
+        Some(toml::from_str::<Agent>(&text).unwrap())
+    };
+    let every = launch(&LaunchContext {
+        agent: agent(""),
+        ..context("mine")
+    });
+    assert_eq!(every.argv, ["/opt/agent"]);
+    assert_eq!(variable(&every, "OPENAI_MODEL"), Some("large"));
+    assert_eq!(variable(&every, "ANTHROPIC_MODEL"), Some("opus"));
+    assert_eq!(variable(&every, "GEMINI_MODEL"), Some("gem"));
+
+    let more = "args = [\"--stdio\"]\ndialects = [\"openai_chat\", \"gemini\"]\n\
+        env = { GEMINI_MODEL = \"other\", MY_KEY = \"$LODGE_API_KEY\" }";
+    let one = agent(more);
+    let offered = usable(one.as_ref().unwrap(), &context("mine").models);
+    let ids: Vec<&str> = offered.iter().map(|model| model.id.as_str()).collect();
+    assert_eq!(ids, ["gem", "llama"]);
+    let some = launch(&LaunchContext {
+        agent: one,
+        ..context("mine")
+    });
+    assert_eq!(some.argv, ["/opt/agent", "--stdio"]);
+    assert_eq!(variable(&some, "OPENAI_MODEL"), Some("llama"));
+    assert_eq!(variable(&some, "ANTHROPIC_MODEL"), None);
+    assert_eq!(variable(&some, "GEMINI_MODEL"), Some("other"));
+    assert_eq!(variable(&some, "MY_KEY"), Some(KEY_VALUE));
+}
+
+#[test]
+fn an_agent_that_lodge_has_settings_for_gets_them() {
+    let text = "name = \"goose\"\ncommand = [\"/opt/agent\"]";
+    let goose = launch(&LaunchContext {
+        agent: Some(toml::from_str(text).unwrap()),
+        ..context("goose")
+    });
+    assert_eq!(goose.argv, ["/opt/agent", "acp"]);
+    assert_eq!(variable(&goose, "GOOSE_MODEL"), Some("llama"));
 }

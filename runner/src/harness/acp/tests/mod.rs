@@ -87,6 +87,32 @@ fn the_wanted_model_is_set_before_the_first_prompt() {
 }
 
 #[test]
+fn of_gemini_the_gateways_models_are_offered_not_its_vendors() {
+    let mut agent = Agent::created(None);
+    agent.start(&json!({ "protocolVersion": 1, "agentInfo": { "name": "gemini-cli" } }));
+    let new = agent.expect("session/new");
+    let models =
+        json!({ "currentModelId": "auto", "availableModels": [{ "modelId": "auto", "name": "Auto" }] });
+    agent.answer(&new, &json!({ "sessionId": "s", "models": models }));
+    let state = agent.fold.state();
+    let offered: Vec<&str> = state
+        .capabilities
+        .models
+        .iter()
+        .map(|model| model.id.as_str())
+        .collect();
+    assert_eq!(offered, ["p/one", "p/two"]);
+    assert_eq!(state.session.model.as_deref(), Some("p/one"));
+    agent.command(CommandBody::SetModel {
+        model: "p/two".into(),
+    });
+    let set = agent.expect("session/set_model");
+    assert_eq!(set["params"]["modelId"], "two");
+    agent.answer(&set, &json!({}));
+    assert_eq!(agent.fold.state().session.model.as_deref(), Some("p/two"));
+}
+
+#[test]
 fn an_abort_cancels_questions_first_and_end_turn_after_it_is_aborted() {
     let mut agent = Agent::open();
     agent.prompt("go");
@@ -108,7 +134,7 @@ fn an_abort_cancels_questions_first_and_end_turn_after_it_is_aborted() {
 
 #[test]
 fn choices_are_the_agents_own_and_more_than_ours_are_a_selection() {
-    use PermissionChoice::{Deny, DenyAndStop, Once, Session};
+    use PermissionChoice::{Always, Deny, DenyAndStop, Once, Session};
     let mut agent = Agent::open();
     agent.prompt("go");
     agent.expect("session/prompt");
@@ -133,7 +159,8 @@ fn choices_are_the_agents_own_and_more_than_ours_are_a_selection() {
     else {
         panic!("{request:?}");
     };
-    assert_eq!(*choices, [Once, Session, Deny, DenyAndStop]);
+    // What the agent says of the call is enough to remember it by.
+    assert_eq!(*choices, [Once, Session, Always, Deny, DenyAndStop]);
     assert_eq!(arguments["command"], "ls");
     agent.command(CommandBody::InputResponse {
         request_id: request.id,

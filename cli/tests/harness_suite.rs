@@ -1,0 +1,90 @@
+//! `lodge harness test`, with the real pi.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Lodge, eventually, signal, stderr, stdout};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// The suite, with its temporary directory where the test sees it.
+fn suite(lodge: &Lodge, args: &[&str]) -> Command {
+    let mut all = vec!["harness", "test"];
+    all.extend(args);
+    let mut command = lodge.command(&all);
+    command.env("TMPDIR", lodge.folder("tmp"));
+    command
+}
+
+fn assert_nothing_is_left(lodge: &Lodge) {
+    let left: Vec<_> = std::fs::read_dir(lodge.folder("tmp"))
+        .unwrap()
+        .flatten()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    lodge.assert_no_processes();
+}
+
+#[test]
+fn a_harness_that_does_all_passes_and_what_was_seen_is_told() {
+    let lodge = Lodge::with_pi();
+    let cases = "text,tool,permission,image";
+    let output = suite(&lodge, &["pi", "--json", "--only", cases])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        stdout(&output),
+        stderr(&output)
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let results: Vec<(&str, &str)> = report["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| (case["case"].as_str().unwrap(), case["result"].as_str().unwrap()))
+        .collect();
+    assert_eq!(results.len(), 4, "{report}");
+    assert!(
+        results.contains(&("tool", "ok")) && results.contains(&("permission", "ok")),
+        "{report}"
+    );
+    assert_eq!(report["observed"]["capabilities"]["steer"], true);
+    assert_eq!(report["observed"]["live_tool_output"], true);
+    assert_eq!(report["observed"]["permission_choices"][0], "once");
+    assert_nothing_is_left(&lodge);
+}
+
+#[test]
+fn one_that_is_not_installed_is_refused_by_name() {
+    let lodge = Lodge::new();
+    let output = suite(&lodge, &["codex"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(17), "{}", stderr(&output));
+    assert!(stderr(&output).contains("codex"), "{}", stderr(&output));
+    let output = suite(&lodge, &["pi", "--only", "singing"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("kill-and-resume"), "the cases are named");
+}
+
+#[test]
+fn after_an_interrupt_nothing_is_left() {
+    let lodge = Lodge::with_pi();
+    let mut child = suite(&lodge, &["pi", "--only", "text,steer"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first case is over while the other one sleeps in its tool.
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("pi text:")));
+    signal(child.id().into(), Signal::INT);
+    let status = eventually("the suite ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(130));
+    assert_nothing_is_left(&lodge);
+}

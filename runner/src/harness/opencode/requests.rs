@@ -1,0 +1,131 @@
+//! What goes to the server.
+
+use super::{Asked, OpenCode, wire};
+use crate::fold::{Cx, DeliveryId};
+use lodge_proto::part::Part;
+use serde_json::{Value, json};
+
+impl OpenCode {
+    /// Sends a request; returns its id and its delivery.
+    pub(super) fn ask(
+        &mut self,
+        cx: &mut Cx<'_>,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        asked: Asked,
+    ) -> (String, DeliveryId) {
+        let id = cx.new_id().to_string();
+        self.pending.insert(id.clone(), asked);
+        let mut line = json!({ "id": id, "method": method, "path": path });
+        if let Some(body) = body {
+            line["body"] = body;
+        }
+        let delivery = cx.send(&line);
+        (id, delivery)
+    }
+
+    /// Sends a request about the session's conversation.
+    pub(super) fn ask_session(
+        &mut self,
+        cx: &mut Cx<'_>,
+        method: &str,
+        what: &str,
+        body: Option<Value>,
+        asked: Asked,
+    ) -> (String, DeliveryId) {
+        let session = self.session.as_deref().unwrap_or_default();
+        let path = if what.is_empty() {
+            format!("/session/{session}")
+        } else {
+            format!("/session/{session}/{what}")
+        };
+        self.ask(cx, method, &path, body, asked)
+    }
+
+    pub(super) fn send_prompt(&mut self, cx: &mut Cx<'_>, what: &str, body: Value) -> DeliveryId {
+        self.used = true;
+        self.ask_session(cx, "POST", what, Some(body), Asked::Prompt).1
+    }
+
+    /// Path and body that give a prompt: a slash command has its own.
+    pub(super) fn prompt_body(&self, cx: &Cx<'_>, text: &str) -> (String, Value) {
+        let model = cx
+            .wanted_model()
+            .filter(|model| cx.offers(model))
+            .and_then(|model| model.split_once('/'))
+            .map(|(provider, id)| (format!("{}{provider}", wire::PROVIDER_PREFIX), id));
+        let command = text
+            .strip_prefix('/')
+            .map(|rest| rest.split_once(char::is_whitespace).unwrap_or((rest, "")))
+            .filter(|(name, _)| self.commands.iter().any(|known| known == name));
+        let mut body = match command {
+            Some((name, arguments)) => json!({ "command": name, "arguments": arguments.trim() }),
+            None => json!({ "parts": [{ "type": "text", "text": text }] }),
+        };
+        if let Some((provider, id)) = model {
+            body["model"] = if command.is_some() {
+                format!("{provider}/{id}").into()
+            } else {
+                json!({ "providerID": provider, "modelID": id })
+            };
+        }
+        if let Some(agent) = &self.agent {
+            body["agent"] = agent.clone().into();
+        }
+        if let Some(level) = cx
+            .wanted_thinking_level()
+            .filter(|level| levels(cx).contains(level))
+        {
+            body["variant"] = level.into();
+        }
+        let what = if command.is_some() {
+            "command"
+        } else {
+            "prompt_async"
+        };
+        (what.to_owned(), body)
+    }
+}
+
+/// Thinking levels of the model in use.
+fn levels(cx: &Cx<'_>) -> &'static [&'static str] {
+    let models = cx
+        .launch()
+        .map(|launch| launch.models.as_slice())
+        .unwrap_or_default();
+    let wanted = models
+        .iter()
+        .find(|model| Some(model.id.as_str()) == cx.wanted_model());
+    match wanted.or(models.first()) {
+        Some(model) if model.reasoning => &wire::LEVELS,
+        _ => &[],
+    }
+}
+
+pub(super) fn level_names(cx: &Cx<'_>) -> Vec<String> {
+    levels(cx).iter().map(|level| (*level).to_owned()).collect()
+}
+
+/// The thinking levels follow the model.
+pub(super) fn offer_levels(cx: &mut Cx<'_>) {
+    let levels = level_names(cx);
+    cx.capabilities(|can| can.thinking_levels = levels);
+}
+
+/// Text of a prompt: a file is named by its path, which opencode reads itself.
+pub(super) fn prompt_text(parts: &[Part]) -> String {
+    let texts: Vec<String> = parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Text { text } => Some(text.clone()),
+            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
+            Part::FileRef {
+                path,
+                lines: Some((first, last)),
+            } => Some(format!("@{path} (lines {first} to {last})")),
+            _ => None,
+        })
+        .collect();
+    texts.join("\n")
+}
