@@ -83,7 +83,7 @@ pub(super) fn spawn(
 impl Drop for Process {
     fn drop(&mut self) {
         // The wall's first process takes QEMU with it. It cannot be gone before it is waited for.
-        let _ = self.child.kill();
+        lodge_sandbox::spawn::kill(&self.child);
         let _ = self.child.wait();
     }
 }

@@ -33,8 +33,9 @@ const DEVICE: &str = "device";
 const RAM: &str = "ram";
 /// Snapshots kept; each is some 80 MiB.
 const KEPT: usize = 4;
-/// How long a boot may take on a loaded host that emulates the machine.
-const BOOT: Duration = Duration::from_mins(2);
+/// How long a boot may take on a loaded host that emulates the machine, where it takes some 3 s otherwise. Of many, one
+/// kernel stops for ever early in its boot; another try helps. Together less than a launcher waits for the first word.
+const BOOTS: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(80)];
 /// From opening the port until init reads from it, generously. Too early costs the restored machine time only.
 const SETTLE: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -81,7 +82,14 @@ pub(super) async fn ready(
     if let Ok(found) = Snapshot::read(&folder) {
         return Ok(found);
     }
-    let made = make(&parent, &folder, machine, wall).await?;
+    let [first, second] = BOOTS;
+    let made = match make(&parent, &folder, machine, wall, first).await {
+        Err(error @ MicrovmError::Silent { .. }) => {
+            eprintln!("lodge-tier: the machine is started once more: {error}");
+            make(&parent, &folder, machine, wall, second).await?
+        }
+        made => made?,
+    };
     forget(&parent, &folder);
     Ok(made)
 }
@@ -199,6 +207,7 @@ async fn make(
     folder: &Path,
     machine: &Machine,
     wall: &Bwrap,
+    limit: Duration,
 ) -> Result<Snapshot, MicrovmError> {
     let failed = || MicrovmError::file("write", folder);
     let memory = ram::allocate(machine.size.bytes()).map_err(MicrovmError::system("allocate memory"))?;
@@ -210,7 +219,7 @@ async fn make(
         });
     };
     let device = ram::allocate(0).map_err(MicrovmError::system("allocate memory"))?;
-    let saved = timeout(BOOT, save(monitor, &device)).await;
+    let saved = timeout(limit, save(monitor, &device)).await;
     let said = process.console.last_words();
     drop(process);
     match saved {
@@ -219,7 +228,7 @@ async fn make(
         }),
         Ok(saved) => saved,
         Err(_) => Err(MicrovmError::Silent {
-            seconds: BOOT.as_secs(),
+            seconds: limit.as_secs(),
             said,
         }),
     }?;
