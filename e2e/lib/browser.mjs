@@ -76,7 +76,7 @@ export class LodgePage {
     await this.at("new-session").first().click();
     await this.at(`harness-${harness}`).click();
     await this.at("workspace-input").fill(workspace);
-    if (profile) await this.at(`profile-${profile}`).check({ force: true });
+    if (profile) await this.choose(this.at(`profile-${profile}`));
     if (tier) await this.chooseTier(tier);
     await this.at("create-session").click();
     await this.page.waitForURL((url) => url.toString() !== before);
@@ -102,6 +102,12 @@ export class LodgePage {
     await eventually("a turn runs", async () => (await this.state()).status === "working", within);
   }
 
+  /** Picks one of several by its label, as a person does: the button itself is not seen. */
+  async choose(radio) {
+    await radio.locator("xpath=ancestor::label").click();
+    await eventually("the choice is made", () => radio.isChecked());
+  }
+
   /** Picks a tier; one that this machine lacks is a failure that says what mends it. */
   async chooseTier(tier) {
     const choice = this.at(`tier-${tier}`);
@@ -109,7 +115,7 @@ export class LodgePage {
     if (await choice.isDisabled()) {
       throw new Error(`the ${tier} tier cannot be used here: ${await this.at(`tier-problem-${tier}`).innerText()}`);
     }
-    await choice.check({ force: true });
+    await this.choose(choice);
   }
 
   /** Opens a panel beside the conversation, unless it is open. */
