@@ -33,8 +33,8 @@ const DEVICE: &str = "device";
 const RAM: &str = "ram";
 /// Snapshots kept; each is some 80 MiB.
 const KEPT: usize = 4;
-/// How long a boot may take on a loaded host that emulates the machine, where it takes some 3 s otherwise. Of many, one
-/// kernel stops for ever early in its boot; another try helps. Together less than a launcher waits for the first word.
+/// How long each try to boot may take on a loaded host that emulates the machine, where it takes some 3 s otherwise. A
+/// kernel was seen that stopped early in its boot for no known reason. Together less than a launcher waits for a word.
 const BOOTS: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(80)];
 /// From opening the port until init reads from it, generously. Too early costs the restored machine time only.
 const SETTLE: Duration = Duration::from_millis(300);
