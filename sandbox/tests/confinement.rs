@@ -376,13 +376,16 @@ fn a_person_can_work_with_git_inside() {
 fn denied_paths_and_further_roots_of_the_operator_hold() {
     let session = Session::new();
     let extra = session.root.path().canonicalize().unwrap().join("extra");
-    fs::create_dir_all(extra.join("private")).unwrap();
+    fs::create_dir_all(extra.join("private/deeper")).unwrap();
     fs::write(extra.join("file"), "shared").unwrap();
     fs::write(extra.join("private/key"), "secret").unwrap();
     fs::write(extra.join("token"), "secret").unwrap();
     let text = format!(
-        "version = 1\n[fs]\nread = [{extra:?}]\ndeny = [{:?}, {:?}]\n[env]\nset = {{ GREETING = 'hi', HOME = '/x' }}",
+        "version = 1\n[fs]\nread = [{extra:?}]\ndeny = [{:?}, {:?}, {:?}, {:?}]\n[env]\nset = {{ GREETING = 'hi', HOME = '/x' }}",
         extra.join("private"),
+        // Behind what is denied already.
+        extra.join("private/deeper"),
+        extra.join("private/key"),
         extra.join("token")
     );
     let policy = Policy::base(&Layer::parse("test.toml".as_ref(), &text).unwrap()).unwrap();

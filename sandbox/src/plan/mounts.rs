@@ -206,7 +206,12 @@ fn denied(host: &HostView, mounts: &[Mount]) -> Vec<Held> {
             matches!(mount, Mount::Bind { at, source, .. } if *source != Source::File && path.starts_with(at))
         })
     };
-    let covered = host.denied.iter().filter(|(path, _)| seen(path));
+    // What lies in a directory that is covered is not there any more to be covered itself.
+    let gone = |path: &Path| {
+        let mut above = path.ancestors().skip(1);
+        above.any(|above| host.denied.get(above) == Some(&Kind::Directory) && seen(above))
+    };
+    let covered = host.denied.iter().filter(|(path, _)| seen(path) && !gone(path));
     covered.map(|(path, kind)| hide(path, kind)).collect()
 }
 
