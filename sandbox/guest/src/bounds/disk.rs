@@ -22,9 +22,9 @@ const SLICE: Duration = Duration::from_millis(4);
 /// Pause between turns of the first walk, and of later ones: the first is the measure of all others.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(10);
-/// From one walk to the next while the file systems have not grown, and when they have.
-const REST: Duration = Duration::from_secs(30);
-const REST_GROWN: Duration = Duration::from_millis(250);
+/// From one walk to the next while as much of the file systems is used as before, and when that has changed.
+const REST: Duration = Duration::from_secs(10);
+const REST_CHANGED: Duration = Duration::from_millis(250);
 /// Files with several names that are remembered, so that they count once.
 const MAX_LINKED: usize = 100_000;
 /// Directories that wait for their turn; more are as good as closed ones.
@@ -78,7 +78,7 @@ impl Disk {
 
     fn finish(&mut self, now: Duration) -> Result<Duration, Crossed> {
         let Some(walk) = self.walk.take() else {
-            return Ok(REST_GROWN);
+            return Ok(REST_CHANGED);
         };
         self.used_last = used(&self.roots);
         self.finished = now;
@@ -90,18 +90,19 @@ impl Disk {
         if grown > self.allowed {
             return Err(crossed("limits.disk", self.allowed, grown));
         }
-        Ok(REST_GROWN)
+        Ok(REST_CHANGED)
     }
 
     /// Starts the next walk when there is a reason to.
     fn rest(&mut self, now: Duration) -> Duration {
-        let grown = used(&self.roots).saturating_sub(self.used_last);
-        // Other users of the file system may have made room, so a walk is due from time to time anyway.
-        if grown > self.allowed / 64 || now.saturating_sub(self.finished) >= REST {
+        // In either direction: while others make room on the file system, what the guest takes may show as a loss.
+        let changed = used(&self.roots).abs_diff(self.used_last);
+        // Both may cancel out, so a walk is due from time to time anyway.
+        if changed > self.allowed / 64 || now.saturating_sub(self.finished) >= REST {
             self.walk = Some(Walk::new(&self.roots));
             return PAUSE;
         }
-        REST_GROWN
+        REST_CHANGED
     }
 }
 
