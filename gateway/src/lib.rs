@@ -28,12 +28,15 @@ pub mod guest;
 pub mod key;
 pub mod lease;
 mod models;
+pub mod money;
+pub mod price;
 pub mod provider;
 pub mod proxy;
 pub mod seal;
 pub mod secret;
 mod serve;
 pub mod store;
+pub mod usage;
 
 pub use config::{Config, ConfigError, Options};
 pub use serve::{Error, serve};

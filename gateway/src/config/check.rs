@@ -238,6 +238,7 @@ fn provider(
         models,
         provider_tools: entry.provider_tools,
         responses: entry.responses,
+        free: entry.free,
     })
 }
 

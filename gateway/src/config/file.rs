@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::price::Rates;
 use crate::provider::Kind;
 
 /// The top-level keys of `lodge.toml` that belong to the gateway.
@@ -72,6 +73,9 @@ pub struct ProviderEntry {
     /// For `openai_compatible`: whether it serves Responses besides Chat Completions.
     #[serde(default)]
     pub responses: bool,
+    /// `true`: requests cost nothing. Default: only where no key is set.
+    #[serde(default)]
+    pub free: bool,
     /// What the picker offers; default: a short list for the kind.
     pub models: Option<Vec<ModelEntry>>,
 }
@@ -94,6 +98,8 @@ pub struct ModelEntry {
     pub reasoning: bool,
     #[serde(default)]
     pub images: bool,
+    /// Dollars per million tokens; default: the price table's.
+    pub price: Option<Rates>,
 }
 
 pub(super) fn parse(file: &Path, text: &str) -> Result<Document, ConfigError> {

@@ -43,6 +43,7 @@ pub(super) fn models(kind: Kind) -> Vec<Model> {
         max_output,
         reasoning: true,
         images: true,
+        price: None,
     };
     rows.iter().map(model).collect()
 }
@@ -55,5 +56,6 @@ fn demo_model() -> Model {
         max_output: demo::MAX_OUTPUT,
         reasoning: true,
         images: true,
+        price: None,
     }
 }

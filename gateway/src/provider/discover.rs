@@ -71,6 +71,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<Model>> {
             max_output: 0,
             reasoning: false,
             images: false,
+            price: None,
         });
     Some(models.collect())
 }

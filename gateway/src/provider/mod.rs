@@ -13,6 +13,7 @@ pub use registry::{ProviderError, Providers, Registry};
 
 use crate::config::{KeySource, ModelEntry};
 use crate::dialect::Dialect;
+use crate::price::Rates;
 use crate::secret::Secret;
 
 /// What a provider is, which decides its dialects and how it takes its key.
@@ -79,6 +80,8 @@ pub struct Model {
     pub max_output: u64,
     pub reasoning: bool,
     pub images: bool,
+    /// What an administrator says it costs, in place of the price table.
+    pub price: Option<Rates>,
 }
 
 impl From<ModelEntry> for Model {
@@ -90,6 +93,7 @@ impl From<ModelEntry> for Model {
             max_output,
             reasoning,
             images,
+            price,
         } = entry;
         Self {
             name: name.unwrap_or_else(|| id.clone()),
@@ -98,6 +102,7 @@ impl From<ModelEntry> for Model {
             max_output,
             reasoning,
             images,
+            price,
         }
     }
 }
@@ -115,6 +120,8 @@ pub struct ProviderSpec {
     pub provider_tools: bool,
     /// Whether an `openai_compatible` one serves Responses.
     pub responses: bool,
+    /// An administrator says that its requests cost nothing.
+    pub free: bool,
 }
 
 impl ProviderSpec {
@@ -138,6 +145,11 @@ impl ProviderSpec {
     /// Whether its models are unknown until it is asked.
     pub fn lists_its_models(&self) -> bool {
         self.kind == Kind::OpenaiCompatible && self.models.is_empty()
+    }
+
+    /// Whether its requests cost nothing: where no key is shown, nobody can be billed.
+    pub fn is_free(&self) -> bool {
+        self.free || self.kind == Kind::Demo || self.key.is_none()
     }
 
     /// Whether a request can be sent: only servers of one's own may go without a key.

@@ -230,6 +230,7 @@ impl Providers {
                 models: kind.default_models(),
                 provider_tools: false,
                 responses: false,
+                free: false,
             },
         };
         // Sealed for name, kind and address: a key entered for one server is never sent to another.
@@ -311,5 +312,6 @@ fn demo() -> ProviderSpec {
         models: Kind::Demo.default_models(),
         provider_tools: false,
         responses: true,
+        free: true,
     }
 }

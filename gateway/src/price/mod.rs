@@ -1,0 +1,154 @@
+//! What tokens cost: from the configuration where it says so, else from the `genai-prices` table.
+
+mod bound;
+mod rates;
+
+use std::time::SystemTime;
+
+use genai_prices::{Calculator, PriceRequest, UsageKey};
+
+pub use bound::{Asked, Bound};
+pub use rates::Rates;
+
+use crate::money::Nanos;
+use crate::provider::{Kind, ProviderSpec};
+use crate::usage::Usage;
+
+/// The table prices come from, as each request records it.
+const TABLE: &str = "genai-prices 0.2.1";
+
+/// The price of one model at one provider at one moment.
+#[derive(Clone, Debug)]
+pub enum Pricing {
+    /// Nobody is billed: the demo model, a server without a key, or one marked free.
+    Free,
+    /// As the configuration says.
+    Configured(Rates),
+    /// As the table says for the moment the request was made.
+    Table {
+        provider: Selector,
+        model: String,
+        at: SystemTime,
+    },
+}
+
+/// How the table finds a provider.
+#[derive(Clone, Debug)]
+pub enum Selector {
+    Id(&'static str),
+    Url(String),
+}
+
+impl Pricing {
+    /// The price of a model; none where nobody knows it.
+    pub fn find(provider: &ProviderSpec, model: &str, at: SystemTime) -> Option<Self> {
+        if provider.is_free() {
+            return Some(Self::Free);
+        }
+        let listed = provider.models.iter().find(|listed| listed.id == model);
+        if let Some(rates) = listed.and_then(|listed| listed.price) {
+            return Some(Self::Configured(rates));
+        }
+        let selector = match provider.kind {
+            Kind::Anthropic => Selector::Id("anthropic"),
+            Kind::Openai => Selector::Id("openai"),
+            Kind::Gemini => Selector::Id("google"),
+            Kind::OpenaiCompatible | Kind::Demo => Selector::Url(provider.base.to_string()),
+        };
+        let pricing = Self::Table {
+            provider: selector,
+            model: model.to_owned(),
+            at,
+        };
+        pricing
+            .try_cost(
+                &Usage {
+                    input: 1,
+                    output: 1,
+                    ..Usage::default()
+                },
+                None,
+            )
+            .map(|_| pricing)
+    }
+
+    /// What this usage costs. `tier` is the service tier the provider says it used.
+    pub fn cost(&self, usage: &Usage, tier: Option<&str>) -> Nanos {
+        // What could be priced once can be priced again; where not, nothing may come out cheap.
+        self.try_cost(usage, tier).unwrap_or(Nanos(u64::MAX / 4))
+    }
+
+    /// What the request records about where its price came from.
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Configured(_) => "configuration",
+            Self::Table { .. } => TABLE,
+        }
+    }
+
+    /// Whether anything can cost anything.
+    pub fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
+    fn try_cost(&self, usage: &Usage, tier: Option<&str>) -> Option<Nanos> {
+        match self {
+            Self::Free => Some(Nanos::ZERO),
+            Self::Configured(rates) => Some(rates.cost(usage)),
+            Self::Table { provider, model, at } => {
+                let counted = counted(usage);
+                let mut request = PriceRequest::new(model, &counted).with_timestamp(*at);
+                request = match provider {
+                    Selector::Id(id) => request.with_provider_id(id),
+                    Selector::Url(url) => request.with_provider_api_url(url),
+                };
+                if let Some(tier) = tier {
+                    request = request.with_price_context("service_tier", tier);
+                }
+                let price = Calculator::bundled().calculate(&request).ok()?;
+                Some(Nanos::from_dollars(price.total_price))
+            }
+        }
+    }
+}
+
+/// In the table's terms: its input is all input, and its cache writes are those of any life time.
+fn counted(usage: &Usage) -> genai_prices::Usage {
+    // Far below the integers that a float holds exactly.
+    #[allow(clippy::cast_precision_loss)]
+    let number = |count: u64| count as f64;
+    [
+        (UsageKey::INPUT_TOKENS, usage.all_input()),
+        (UsageKey::CACHE_READ_TOKENS, usage.cache_read),
+        (UsageKey::CACHE_WRITE_TOKENS, usage.cache_write),
+        (UsageKey::CACHE_WRITE_1H_TOKENS, usage.cache_write_1h),
+        (UsageKey::OUTPUT_TOKENS, usage.output),
+        (UsageKey::OUTPUT_REASONING_TOKENS, usage.reasoning),
+        (UsageKey::WEB_SEARCHES, usage.web_searches),
+    ]
+    .map(|(key, count)| (key, number(count)))
+    .into()
+}
+
+/// How many tokens the table says a model takes in; none where it does not know.
+pub fn context_window(provider: &ProviderSpec, model: &str) -> Option<u64> {
+    let id = match provider.kind {
+        Kind::Anthropic => "anthropic",
+        Kind::Openai => "openai",
+        Kind::Gemini => "google",
+        Kind::OpenaiCompatible | Kind::Demo => return None,
+    };
+    let found = Calculator::bundled().find_provider(Some(id), None).ok()??;
+    found
+        .models()
+        .find(|known| known.id() == model)
+        .and_then(genai_prices_window)
+}
+
+fn genai_prices_window(model: genai_prices::ModelInfo<'_>) -> Option<u64> {
+    model.context_window()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Prices an administrator sets.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use crate::money::Nanos;
+use crate::usage::Usage;
+
+const PER: u128 = 1_000_000;
+
+/// Nano-dollars per million tokens of each class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    pub input: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+    pub cache_write_1h: u64,
+    pub output: u64,
+    pub reasoning: u64,
+}
+
+/// As the file has it: dollars per million tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    input: f64,
+    output: f64,
+    cache_read: Option<f64>,
+    cache_write: Option<f64>,
+    cache_write_1h: Option<f64>,
+    reasoning: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for Rates {
+    /// What is left away costs what its class costs; cache writes for an hour cost twice the input.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        let nanos = |dollars: f64| {
+            let is_price = dollars.is_finite() && (0.0..=100_000.0).contains(&dollars);
+            if is_price {
+                Ok(Nanos::from_dollars(dollars).0)
+            } else {
+                Err(D::Error::custom(
+                    "a price is dollars per million tokens, from 0 to 100000",
+                ))
+            }
+        };
+        let (input, output) = (nanos(written.input)?, nanos(written.output)?);
+        let or = |price: Option<f64>, other: u64| price.map_or(Ok(other), nanos);
+        let cache_write = or(written.cache_write, input.saturating_add(input / 4))?;
+        Ok(Self {
+            input,
+            cache_read: or(written.cache_read, input)?,
+            cache_write,
+            cache_write_1h: or(written.cache_write_1h, cache_write.max(input.saturating_mul(2)))?,
+            output,
+            reasoning: or(written.reasoning, output)?,
+        })
+    }
+}
+
+impl Rates {
+    /// Rounded up to a whole nano-dollar.
+    pub fn cost(&self, usage: &Usage) -> Nanos {
+        let short = usage.cache_write.saturating_sub(usage.cache_write_1h);
+        let spoken = usage.output.saturating_sub(usage.reasoning);
+        let sum: u128 = [
+            (usage.input, self.input),
+            (usage.cache_read, self.cache_read),
+            (short, self.cache_write),
+            (usage.cache_write_1h.min(usage.cache_write), self.cache_write_1h),
+            (spoken, self.output),
+            (usage.reasoning.min(usage.output), self.reasoning),
+        ]
+        .iter()
+        .map(|&(tokens, rate)| u128::from(tokens) * u128::from(rate))
+        .sum();
+        Nanos(u64::try_from(sum.div_ceil(PER)).unwrap_or(u64::MAX))
+    }
+}
