@@ -27,6 +27,7 @@ pub mod environment;
 pub mod guest;
 pub mod key;
 pub mod lease;
+pub mod ledger;
 mod models;
 pub mod money;
 pub mod price;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Since boot.
-pub(super) fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(
         time.tv_sec.try_into().unwrap_or(0),
@@ -14,7 +14,7 @@ pub(super) fn since_boot() -> Duration {
 }
 
 /// Which boot this is.
-pub(super) fn boot_id() -> std::io::Result<String> {
+pub(crate) fn boot_id() -> std::io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?
         .trim()
         .to_owned())

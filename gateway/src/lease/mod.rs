@@ -4,7 +4,7 @@
 //! are cut. A runner that comes back may resume a lapsed lease in the same boot of the machine; a closed one is
 //! gone for good.
 
-mod clock;
+pub(crate) mod clock;
 mod fd;
 mod notices;
 mod server;

@@ -1,0 +1,27 @@
+//! The ledger: what was reserved and what was used, in order, on disk before it counts.
+//!
+//! Every request reserves the most it can cost before its first byte goes to a provider, and settles what it did cost.
+//! Both are records of a journal; SQLite holds what they add up to, with the number of the last record it has taken in.
+//!
+//! - [`record`], [`journal`]: records and the file they are appended to
+//! - [`state`]: records → counters, and whether one more reservation fits (pure)
+//! - [`window`]: days, weeks and months; [`clock`]: a time that never goes back
+//! - [`db`]: the counters, the requests and the budgets at rest
+//! - [`task`]: the one thread that owns all of it
+
+mod clock;
+mod db;
+mod journal;
+mod record;
+mod state;
+mod task;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use db::{DbError, Group, Totals};
+pub use journal::JournalError;
+pub use record::{How, Record, Reserve, Settle};
+pub use state::{Budgets, Exceeded, State};
+pub use task::{Ask, Ledger, LedgerError, OnLimit, Refused, Ticket};
+pub use window::Window;

@@ -1,0 +1,585 @@
+//! The thread that owns the ledger. Everybody else sends it requests.
+//!
+//! What waits is taken in together, written together and made durable together; then it is answered.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::Anchor;
+use super::db::{Db, DbError, Entry, Group, Totals};
+use super::journal::{Journal, JournalError};
+use super::record::{How, Record, Reserve, Settle};
+use super::state::{Budgets, Counter, Exceeded, State};
+use super::window::Window;
+use crate::lease::clock;
+use crate::money::Nanos;
+use crate::usage::Usage;
+
+/// Requests that are taken in together.
+const BATCH: usize = 256;
+/// Records that may wait for the database while requests come without a pause.
+const UNFOLDED: usize = 4096;
+/// Requests that may wait for room in a budget.
+const WAITING: usize = 1024;
+/// How long an earlier gateway may take to let go of the ledger.
+const TAKE_OVER: Duration = Duration::from_secs(10);
+
+/// A ledger that cannot be opened or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("preparing {}", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("another gateway has the ledger {}", path.display())]
+    Taken { path: PathBuf },
+    #[error("the journal")]
+    Journal(#[from] JournalError),
+    #[error("the database")]
+    Db(#[from] DbError),
+    #[error("reading which boot this is")]
+    Boot(#[source] std::io::Error),
+    #[error("starting the ledger's thread")]
+    Thread(#[source] std::io::Error),
+    #[error("the ledger has stopped")]
+    Stopped,
+}
+
+/// What happens to a request that does not fit into a budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLimit {
+    #[default]
+    Refuse,
+    /// Waits until what is reserved by others has settled, where that can help.
+    Queue,
+    /// As much output as fits.
+    Clamp,
+}
+
+impl OnLimit {
+    /// As commands spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Queue => "queue",
+            Self::Clamp => "clamp",
+        }
+    }
+
+    /// The policy of that name; empty: refuse.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "" | "refuse" => Some(Self::Refuse),
+            "queue" => Some(Self::Queue),
+            "clamp" => Some(Self::Clamp),
+            _ => None,
+        }
+    }
+}
+
+/// A request for a reservation.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// `at` is filled in by the ledger.
+    pub reserve: Reserve,
+    /// The amount is no bound: where a budget applies, it is refused for this reason.
+    pub boundless: Option<&'static str>,
+    /// Waits for room instead of being refused.
+    pub queue: bool,
+}
+
+/// Why there is no reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Exceeded(Box<Exceeded>),
+    /// A budget applies, and the request has no bound.
+    Boundless(&'static str),
+    /// The ledger cannot be written.
+    Unavailable,
+}
+
+type Job = Box<dyn FnOnce(&mut Owner) + Send>;
+
+enum Message {
+    Reserve(Box<Ask>, oneshot::Sender<Result<Ticket, Refused>>),
+    Record(Record),
+    Job(Job),
+}
+
+/// The way to the ledger.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    sender: mpsc::UnboundedSender<Message>,
+}
+
+/// A reservation. Dropped before it is marked as sent, it is void; after that, it counts in full.
+#[derive(Debug)]
+pub struct Ticket {
+    id: u64,
+    amount: Nanos,
+    sent: bool,
+    /// None when it is closed.
+    sender: Option<mpsc::UnboundedSender<Message>>,
+}
+
+impl Ticket {
+    /// What is reserved.
+    pub fn amount(&self) -> Nanos {
+        self.amount
+    }
+
+    /// From now on a provider may bill for it.
+    pub fn mark_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// What it has certainly cost by now.
+    pub fn progress(&self, cost: Nanos) {
+        if let Some(sender) = &self.sender {
+            let _stopping = sender.send(Message::Record(Record::Progress { id: self.id, cost }));
+        }
+    }
+
+    /// It is over and cost this.
+    pub fn settle(mut self, cost: Nanos, usage: Usage, how: How) {
+        let id = self.id;
+        self.close(Record::Settle(Settle { id, cost, usage, how }));
+    }
+
+    /// Nothing was billed.
+    pub fn void(mut self) {
+        let id = self.id;
+        self.close(Record::Void { id });
+    }
+
+    fn close(&mut self, record: Record) {
+        if let Some(sender) = self.sender.take() {
+            // A ledger that has stopped settles what is open at its next start.
+            let _stopped = sender.send(Message::Record(record));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let id = self.id;
+        let record = if self.sent {
+            Record::Settle(Settle {
+                id,
+                cost: self.amount,
+                usage: Usage::default(),
+                how: How::Aborted,
+            })
+        } else {
+            Record::Void { id }
+        };
+        self.close(record);
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
+    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let weak = sender.downgrade();
+        let mut owner = Owner::open(directory, weak)?;
+        owner.settle_crashed()?;
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || owner.run(receiver))
+            .map_err(LedgerError::Thread)?;
+        Ok(Self { sender })
+    }
+
+    /// Reserves; the answer comes when the reservation is as durable as its budgets ask for.
+    pub async fn reserve(&self, ask: Ask) -> Result<Ticket, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Reserve(Box::new(ask), reply);
+        self.sender.send(message).map_err(|_| Refused::Unavailable)?;
+        answer.await.unwrap_or(Err(Refused::Unavailable))
+    }
+
+    /// Sets or removes the budget of a holder; it holds from the next reservation on.
+    pub async fn set_budget(
+        &self,
+        scope: &str,
+        window: Window,
+        limit: Option<Nanos>,
+    ) -> Result<(), LedgerError> {
+        let scope: Arc<str> = scope.into();
+        self.call(move |owner| owner.set_budget(scope, window, limit))
+            .await?
+    }
+
+    /// The budgets of a holder, or of all, with what is spent and reserved in the window of now.
+    pub async fn budgets(&self, scope: Option<String>) -> Result<Vec<Budget>, LedgerError> {
+        self.call(move |owner| owner.budgets(scope.as_deref())).await
+    }
+
+    /// What is left in the tightest budget of these holders.
+    pub async fn room(&self, scopes: Vec<Arc<str>>) -> Result<Option<Nanos>, LedgerError> {
+        self.call(move |owner| owner.state.room(&owner.budgets, &scopes, owner.now()))
+            .await
+    }
+
+    /// Usage since a moment (seconds since 1970), everything that has settled by now included.
+    pub async fn usage(&self, group: Group, since: u64) -> Result<Vec<Totals>, LedgerError> {
+        let listed = self.call(move |owner| {
+            owner.fold()?;
+            owner.db.usage(group, since)
+        });
+        Ok(listed.await??)
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Owner) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |owner| {
+            let _nobody_waits = reply.send(job(owner));
+        });
+        self.sender
+            .send(Message::Job(job))
+            .map_err(|_| LedgerError::Stopped)?;
+        answer.await.map_err(|_| LedgerError::Stopped)
+    }
+}
+
+/// A budget as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub scope: Arc<str>,
+    pub window: Window,
+    pub limit: Nanos,
+    pub counter: Counter,
+    /// Seconds since 1970.
+    pub resets_at: Option<u64>,
+}
+
+type Reply = oneshot::Sender<Result<Ticket, Refused>>;
+
+/// The thread's own.
+struct Owner {
+    state: State,
+    budgets: Budgets,
+    journal: Journal,
+    db: Db,
+    /// In the journal and not in the database yet.
+    unfolded: Vec<Entry>,
+    /// Not in the journal yet.
+    pending: Vec<Entry>,
+    waiting: VecDeque<(Box<Ask>, Reply)>,
+    anchor: Anchor,
+    /// Says to what is closed while the process ends that there is nobody left.
+    sender: mpsc::WeakUnboundedSender<Message>,
+    day: u64,
+    _lock: std::fs::File,
+}
+
+impl Owner {
+    fn open(directory: &Path, sender: mpsc::WeakUnboundedSender<Message>) -> Result<Self, LedgerError> {
+        let at = |source| LedgerError::Directory {
+            path: directory.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(directory).map_err(at)?;
+        let lock = lock(directory)?;
+        let db = Db::open(&directory.join("usage.db"))?;
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let boot_id = clock::boot_id().map_err(LedgerError::Boot)?;
+        let mut kept = db.load()?;
+        let (journal, records) = Journal::open(directory, kept.applied)?;
+        let last = records.iter().map(|(_, record)| match record {
+            Record::Reserve(reserve) => reserve.at,
+            _ => 0,
+        });
+        let last = last.fold(kept.last, u64::max);
+        let anchor = Anchor::new(kept.anchor.take(), &boot_id, clock::since_boot(), wall, last);
+        db.set_anchor(&anchor)?;
+        let mut state = kept.state;
+        let unfolded = records
+            .into_iter()
+            .map(|(number, record)| enter(&mut state, number, record))
+            .collect();
+        Ok(Self {
+            state,
+            budgets: kept.budgets,
+            journal,
+            db,
+            unfolded,
+            pending: Vec::new(),
+            waiting: VecDeque::new(),
+            anchor,
+            sender,
+            day: 0,
+            _lock: lock,
+        })
+    }
+
+    /// What was under way when the process ended may have been billed in full.
+    fn settle_crashed(&mut self) -> Result<(), LedgerError> {
+        let crashed: Vec<Record> = self
+            .state
+            .open
+            .iter()
+            .map(|(&id, open)| {
+                Record::Settle(Settle {
+                    id,
+                    cost: open.reserve.amount.max(open.progress),
+                    usage: Usage::default(),
+                    how: How::Crashed,
+                })
+            })
+            .collect();
+        if !crashed.is_empty() {
+            tracing::warn!(
+                requests = crashed.len(),
+                "settling what an earlier gateway left open"
+            );
+        }
+        crashed.into_iter().for_each(|record| self.record(record));
+        self.write(true)?;
+        self.fold()?;
+        Ok(())
+    }
+
+    fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Message>) {
+        while let Some(first) = receiver.blocking_recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(message) = receiver.try_recv()
+            {
+                batch.push(message);
+            }
+            self.work(batch);
+            let is_quiet = receiver.is_empty();
+            if (is_quiet || self.unfolded.len() > UNFOLDED)
+                && let Err(error) = self
+                    .fold()
+                    .map_err(LedgerError::from)
+                    .and_then(|()| self.rotate())
+            {
+                tracing::error!(
+                    error = crate::causes(&error),
+                    "the journal is not folded; it is kept"
+                );
+            }
+        }
+        // The last one is gone: nothing is open, or it is settled at the next start.
+        if let Err(error) = self
+            .write(true)
+            .map_err(LedgerError::from)
+            .and_then(|()| Ok(self.fold()?))
+        {
+            tracing::error!(error = crate::causes(&error), "closing the ledger");
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.anchor.now(clock::since_boot())
+    }
+
+    fn work(&mut self, batch: Vec<Message>) {
+        let mut granted = Vec::new();
+        let mut sync = false;
+        let mut jobs = Vec::new();
+        // Who waited comes before who comes now, and what is over makes room first.
+        let mut asks = std::mem::take(&mut self.waiting);
+        for message in batch {
+            match message {
+                Message::Reserve(ask, reply) => asks.push_back((ask, reply)),
+                Message::Record(record) => self.record(record),
+                Message::Job(job) => jobs.push(job),
+            }
+        }
+        for (ask, reply) in asks {
+            self.ask(ask, reply, &mut granted, &mut sync);
+        }
+        self.commit(granted, sync);
+        jobs.into_iter().for_each(|job| job(self));
+    }
+
+    /// Decides on a reservation; what is granted is answered when it is written.
+    fn ask(
+        &mut self,
+        mut ask: Box<Ask>,
+        reply: Reply,
+        granted: &mut Vec<(u64, Nanos, Reply)>,
+        sync: &mut bool,
+    ) {
+        if reply.is_closed() {
+            return;
+        }
+        let now = self.now();
+        let reserve = &mut ask.reserve;
+        reserve.at = now;
+        let is_bounded = State::is_bounded(&self.budgets, &reserve.scopes);
+        if let (true, Some(why)) = (is_bounded, ask.boundless) {
+            let _gone = reply.send(Err(Refused::Boundless(why)));
+            return;
+        }
+        let checked = self
+            .state
+            .check(&self.budgets, &reserve.scopes, reserve.amount, now);
+        match checked {
+            Ok(()) => {
+                *sync |= is_bounded;
+                let (id, amount) = (self.next_number(), reserve.amount);
+                self.record(Record::Reserve(std::mem::take(reserve)));
+                granted.push((id, amount, reply));
+            }
+            Err(exceeded) if ask.queue && exceeded.may_fit_later && self.waiting.len() < WAITING => {
+                self.waiting.push_back((ask, reply));
+            }
+            Err(exceeded) => {
+                let _gone = reply.send(Err(Refused::Exceeded(Box::new(exceeded))));
+            }
+        }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.journal.next() + self.pending.len() as u64
+    }
+
+    fn record(&mut self, record: Record) {
+        let number = self.next_number();
+        self.pending.push(enter(&mut self.state, number, record));
+    }
+
+    /// Writes what is pending, then answers. What cannot be written was never granted.
+    fn commit(&mut self, granted: Vec<(u64, Nanos, Reply)>, sync: bool) {
+        let written = self.write(sync);
+        if let Err(error) = &written {
+            tracing::error!(
+                error = crate::causes(error),
+                "the ledger cannot be written; requests are refused"
+            );
+            self.take_back();
+        }
+        for (id, amount, reply) in granted {
+            let ticket = || Ticket {
+                id,
+                amount,
+                sent: false,
+                sender: self.sender.upgrade(),
+            };
+            let answer = match &written {
+                Ok(()) => Ok(ticket()),
+                Err(_) => Err(Refused::Unavailable),
+            };
+            // Nobody there any more: the ticket comes back and is void when it drops.
+            let _gone = reply.send(answer);
+        }
+    }
+
+    fn write(&mut self, sync: bool) -> Result<(), JournalError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let records = self.pending.iter().map(|entry| &entry.record);
+        self.journal.append(records, sync)?;
+        self.unfolded.append(&mut self.pending);
+        Ok(())
+    }
+
+    /// Forgets reservations that could not be written; settlements wait for the next write.
+    fn take_back(&mut self) {
+        let (state, mut number) = (&mut self.state, self.journal.next());
+        self.pending.retain_mut(|entry| {
+            if let Record::Reserve(_) = entry.record {
+                state.apply(entry.number, &Record::Void { id: entry.number });
+                return false;
+            }
+            entry.number = number;
+            number += 1;
+            true
+        });
+    }
+
+    fn fold(&mut self) -> Result<(), DbError> {
+        if self.unfolded.is_empty() {
+            return Ok(());
+        }
+        self.db.fold(&self.unfolded)?;
+        self.unfolded.clear();
+        let now = self.now();
+        if Window::Day.index(now) > self.day {
+            self.day = Window::Day.index(now);
+            self.state.forget_past(now);
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<(), LedgerError> {
+        if self.journal.is_full() && self.unfolded.is_empty() && self.pending.is_empty() {
+            self.db.checkpoint()?;
+            self.journal.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn set_budget(
+        &mut self,
+        scope: Arc<str>,
+        window: Window,
+        limit: Option<Nanos>,
+    ) -> Result<(), LedgerError> {
+        self.db.set_budget(&scope, window, limit)?;
+        match limit {
+            Some(limit) => self.budgets.insert((scope, window), limit),
+            None => self.budgets.remove(&(scope, window)),
+        };
+        Ok(())
+    }
+
+    fn budgets(&self, scope: Option<&str>) -> Vec<Budget> {
+        let now = self.now();
+        self.budgets
+            .iter()
+            .filter(|((holder, _), _)| scope.is_none_or(|scope| **holder == *scope))
+            .map(|((holder, window), limit)| Budget {
+                scope: Arc::clone(holder),
+                window: *window,
+                limit: *limit,
+                counter: self.state.counter(holder, *window, now),
+                resets_at: window.resets_at(now),
+            })
+            .collect()
+    }
+}
+
+fn enter(state: &mut State, number: u64, record: Record) -> Entry {
+    let closes = state.closed_by(&record);
+    state.apply(number, &record);
+    Entry {
+        number,
+        record,
+        closes,
+    }
+}
+
+/// One gateway at a time; one that is about to end may take a moment.
+fn lock(directory: &Path) -> Result<std::fs::File, LedgerError> {
+    let at = |source| LedgerError::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    let file = std::fs::File::create(directory.join("lock")).map_err(at)?;
+    let deadline = Instant::now() + TAKE_OVER;
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() > deadline {
+            return Err(LedgerError::Taken {
+                path: directory.to_owned(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(file)
+}
