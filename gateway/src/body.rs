@@ -16,6 +16,8 @@ pub enum Cut {
     Scripted,
     #[error("the provider's stream broke")]
     Upstream(#[source] hyper::Error),
+    #[error("the key's right to use models ended")]
+    Revoked,
     #[error("the provider was silent for {0} s")]
     Silent(u64),
 }

@@ -19,13 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::{self, GuestBody};
+use crate::caller::Caller;
 use crate::config::Limits;
 use crate::demo::Demo;
 use crate::dialect::{self, Operation, Route, WireError};
 use crate::egress::sniff::{Guest, Rewound, Spoken};
 use crate::egress::{self, broker};
 use crate::key::KeyHasher;
+use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
+use crate::ledger::Ledger;
+use crate::meter::Meter;
 use crate::provider::{Kind, ProviderSpec, Providers};
 use crate::proxy::{self, Upstream};
 
@@ -44,6 +48,13 @@ pub struct Gateway {
     /// Woken when a provider was entered or forgotten.
     pub(crate) providers_changed: Notify,
     pub(crate) leases: Leases,
+    /// Keys of people.
+    pub(crate) keys: Keys,
+    /// Bytes of request bodies of people that may be in memory at a time.
+    pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) ledger: Ledger,
+    /// Where keys of people are accepted, if anywhere.
+    pub(crate) address: Option<std::net::SocketAddr>,
     pub(crate) hasher: KeyHasher,
     pub(crate) upstream: Upstream,
     pub(crate) demo: Demo,
@@ -54,9 +65,20 @@ pub struct Gateway {
     pub(crate) peer_uid: u32,
     /// Cancelled at the end: no new requests, those under way may finish.
     pub(crate) stopping: CancellationToken,
+    /// Cancelled after that: what is under way is cut.
+    pub(crate) cut: CancellationToken,
     pub(crate) connections: TaskTracker,
     /// Of all guests together.
     pub(crate) guest_connections: Arc<Semaphore>,
+}
+
+/// What a connection came through, which decides whose key is accepted on it.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// A session's own socket: its own key and no other.
+    Session(Arc<Lease>),
+    /// The listener for people: any key of theirs, and no session's.
+    Open,
 }
 
 /// The peer's uid, if it is the one that may speak here.
@@ -108,9 +130,10 @@ pub(crate) async fn serve_connection(gateway: Arc<Gateway>, lease: Arc<Lease>, s
 /// Serves requests for models.
 async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound) {
     let stopping = gateway.stopping.clone();
+    let door = Arc::new(Door::Session(lease));
     let service = service_fn(move |request| {
-        let (gateway, lease) = (Arc::clone(&gateway), Arc::clone(&lease));
-        async move { Ok::<_, Infallible>(handle(&gateway, &lease, request).await) }
+        let (gateway, door) = (Arc::clone(&gateway), Arc::clone(&door));
+        async move { Ok::<_, Infallible>(handle(&gateway, &door, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,7 +152,12 @@ async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound)
     }
 }
 
-async fn handle(gateway: &Gateway, lease: &Lease, request: Request<Incoming>) -> Response<GuestBody> {
+/// Answers one request, whatever it is.
+pub(crate) async fn handle(
+    gateway: &Gateway,
+    door: &Door,
+    request: Request<Incoming>,
+) -> Response<GuestBody> {
     let (parts, incoming) = request.into_parts();
     let path = parts.uri.path();
     let (name, native) = split(path);
@@ -149,20 +177,31 @@ async fn handle(gateway: &Gateway, lease: &Lease, request: Request<Incoming>) ->
         _ => dialect::guess(&parts.headers, path),
     };
     let answer = async {
-        authenticate(gateway, lease, &parts)?;
+        let caller = match parts.method {
+            // Clients send this one before they use their key; the answer says nothing.
+            Method::HEAD => None,
+            _ => Some(authenticate(gateway, door, &parts)?),
+        };
         let provider = provider.ok_or_else(|| no_provider(name))?;
         let route = found
             .transpose()
             .map_err(|error| WireError::not_found(error.to_string()))?;
         let route = route.ok_or_else(|| no_provider(name))?;
-        dispatch(gateway, lease, &provider, &route, &parts, incoming).await
+        match caller {
+            Some(caller) => dispatch(gateway, &caller, &provider, &route, &parts, incoming).await,
+            None => Ok(body::empty()),
+        }
     };
     let response = match answer.await {
         Ok(response) => response,
         Err(error) => body::error(dialect, &error),
     };
     let status = response.status().as_u16();
-    tracing::debug!(session = lease.session_id, method = %parts.method, provider = name, status, "request");
+    let session = match door {
+        Door::Session(lease) => &lease.session_id,
+        Door::Open => "",
+    };
+    tracing::debug!(session, method = %parts.method, provider = name, status, "request");
     response
 }
 
@@ -177,63 +216,108 @@ fn no_provider(name: &str) -> WireError {
     WireError::not_found(format!("there is no provider `{name}`"))
 }
 
-fn authenticate(gateway: &Gateway, lease: &Lease, parts: &Parts) -> Result<(), WireError> {
-    // Clients send this one before they use their key; the answer says nothing.
-    if parts.method == Method::HEAD {
-        return Ok(());
-    }
+fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller, WireError> {
     let key = proxy::presented_key(&parts.headers, parts.uri.query())
         .ok_or_else(|| WireError::unauthenticated("the request carries no key"))?;
-    if lease.accepts(gateway.hasher.hash(&key)) {
-        return Ok(());
+    let hash = gateway.hasher.hash(&key);
+    match door {
+        Door::Session(lease) if lease.accepts(hash) => Ok(lease.caller()),
+        Door::Session(lease) => {
+            tracing::warn!(
+                session = lease.session_id,
+                "a key that does not belong to this socket"
+            );
+            Err(WireError::unauthenticated(
+                "this key is not valid on this session's socket",
+            ))
+        }
+        Door::Open => {
+            let line = gateway
+                .keys
+                .find(hash, gateway.ledger.now())
+                .map_err(WireError::unauthenticated)?;
+            Caller::of_key(line, &gateway.bodies)
+                .ok_or_else(|| WireError::unauthenticated("this key is not known here"))
+        }
     }
-    tracing::warn!(
-        session = lease.session_id,
-        "a key that does not belong to this socket"
-    );
-    Err(WireError::unauthenticated(
-        "this key is not valid on this session's socket",
-    ))
 }
 
 async fn dispatch(
     gateway: &Gateway,
-    lease: &Lease,
+    caller: &Caller,
     provider: &ProviderSpec,
     route: &Route,
     parts: &Parts,
     incoming: Incoming,
 ) -> Result<Response<GuestBody>, WireError> {
-    if route.operation == Operation::Probe {
-        return Ok(body::empty());
-    }
-    let (body, permit) = match parts.method {
-        Method::POST => read_body(gateway.limits, lease, parts, incoming).await?,
+    let (mut body, permit) = match parts.method {
+        Method::POST => read_body(gateway.limits, caller, parts, incoming).await?,
         _ => (Bytes::new(), None),
     };
-    if provider.kind == Kind::Demo {
-        return Ok(gateway.demo.handle(&lease.id, route, &body).await);
-    }
-    if !provider.is_usable() {
+    if provider.kind != Kind::Demo && !provider.is_usable() {
         let message = format!(
             "no key is set for the provider `{}`; add one in the settings",
             provider.name
         );
         return Err(WireError::unauthenticated(&message));
     }
-    if matches!(route.operation, Operation::Generate { .. }) {
+    if !matches!(route.operation, Operation::Generate { .. }) {
+        allow(caller, provider, &route.operation)?;
+        return send(gateway, caller, provider, route, parts, body).await;
+    }
+    if provider.kind != Kind::Demo {
         proxy::refusal(route.dialect, provider.provider_tools, &body)?;
     }
-    let response = gateway.upstream.forward(provider, route, parts, body).await;
+    let mut meter = Meter::begin(gateway, caller, provider, route, &mut body).await?;
+    meter.mark_sent();
+    let response = tokio::select! {
+        response = send(gateway, caller, provider, route, parts, body) => response,
+        () = caller.ended.cancelled() => return Err(WireError::unauthenticated("this key was revoked")),
+    };
     drop(permit);
-    response
+    match response {
+        Ok(response) => Ok(meter.watch(response, &caller.ended)),
+        Err(error) => {
+            // Dropped instead, it counts in full.
+            if !error.maybe_billed {
+                meter.void();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether the key may name that model at all.
+fn allow(caller: &Caller, provider: &ProviderSpec, operation: &Operation) -> Result<(), WireError> {
+    let (Operation::CountTokens { model: Some(model) } | Operation::GetModel(model)) = operation else {
+        return Ok(());
+    };
+    if caller.permits(&provider.name, model) {
+        Ok(())
+    } else {
+        Err(crate::meter::not_permitted(&provider.name, model))
+    }
+}
+
+async fn send(
+    gateway: &Gateway,
+    caller: &Caller,
+    provider: &ProviderSpec,
+    route: &Route,
+    parts: &Parts,
+    body: Bytes,
+) -> Result<Response<GuestBody>, WireError> {
+    if provider.kind == Kind::Demo {
+        return Ok(gateway.demo.handle(&caller.id, route, &body).await);
+    }
+    gateway.upstream.forward(provider, route, parts, body).await
 }
 
 type Budgeted = (Bytes, Option<OwnedSemaphorePermit>);
 
 async fn read_body(
     limits: Limits,
-    lease: &Lease,
+    caller: &Caller,
     parts: &Parts,
     incoming: Incoming,
 ) -> Result<Budgeted, WireError> {
@@ -255,7 +339,7 @@ async fn read_body(
     }
     // All at once, so that two half-read requests cannot wait for each other. Unknown length: the limit.
     let budget = u32::try_from(announced.unwrap_or(limits.max_body)).unwrap_or(u32::MAX);
-    let permit = Arc::clone(&lease.bodies).acquire_many_owned(budget).await.ok();
+    let permit = Arc::clone(&caller.bodies).acquire_many_owned(budget).await.ok();
     let body = collect(limits.max_body, announced.unwrap_or(0), incoming).await?;
     Ok((body, permit))
 }

@@ -19,6 +19,7 @@
 mod accept;
 pub mod admin;
 pub mod body;
+mod caller;
 pub mod config;
 pub mod demo;
 pub mod dialect;
@@ -26,8 +27,10 @@ pub mod egress;
 pub mod environment;
 pub mod guest;
 pub mod key;
+pub mod keys;
 pub mod lease;
 pub mod ledger;
+mod meter;
 mod models;
 pub mod money;
 pub mod price;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,7 +14,10 @@ use crate::config::Config;
 use crate::demo::Demo;
 use crate::guest::Gateway;
 use crate::key::KeyHasher;
+use crate::keys::{self, KeyError, Keys};
 use crate::lease::{self, LeaseError, Leases};
+use crate::ledger::{Ledger, LedgerError};
+use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
 use crate::seal::{Seal, SealError};
@@ -37,6 +40,15 @@ pub enum Error {
     Providers(#[from] ProviderError),
     #[error("loading leases")]
     Leases(#[from] LeaseError),
+    #[error("loading keys")]
+    Keys(#[from] KeyError),
+    #[error("opening the ledger")]
+    Ledger(#[from] LedgerError),
+    #[error("listening on {address}")]
+    Address {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
     #[error("setting up the client for providers")]
     Tls(#[from] TlsError),
     #[error("opening a socket")]
@@ -56,14 +68,17 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     accept::raise_limit();
-    let gateway = build(&config)?;
+    let people = listen_for_people(&config)?;
+    let gateway = build(&config, people.as_ref())?;
     let lease_socket = listen(&config.data.join("run/gateway-lease.sock"))?;
     let admin_socket = listen(&config.data.join("run/gateway-admin.sock"))?;
+    tokio::task::spawn_blocking(price::warm);
     ready();
     let result = tokio::select! {
         () = shutdown => Ok(()),
         () = lease::serve(Arc::clone(&gateway), lease_socket) => Ok(()),
         () = gateway.leases.sweep() => Ok(()),
+        () = serve_people(&gateway, people) => Ok(()),
         () = provider::discover(&gateway) => Ok(()),
         result = admin::serve(Arc::clone(&gateway), admin_socket) => result.map_err(Error::Admin),
     };
@@ -71,13 +86,32 @@ pub async fn serve(
     gateway.connections.close();
     let drained = tokio::time::timeout(DRAIN, gateway.connections.wait()).await;
     gateway.leases.cut_all();
+    gateway.cut.cancel();
     if drained.is_err() {
         gateway.connections.wait().await;
     }
     result
 }
 
-fn build(config: &Config) -> Result<Arc<Gateway>, Error> {
+/// The listener for keys of people, where one is wanted.
+fn listen_for_people(config: &Config) -> Result<Option<TcpListener>, Error> {
+    let Some(address) = config.listen else {
+        return Ok(None);
+    };
+    let error = |source| Error::Address { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(error)?;
+    listener.set_nonblocking(true).map_err(error)?;
+    TcpListener::from_std(listener).map(Some).map_err(error)
+}
+
+async fn serve_people(gateway: &Arc<Gateway>, listener: Option<TcpListener>) {
+    match listener {
+        Some(listener) => keys::serve(Arc::clone(gateway), listener).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, Error> {
     let own = config.data.join("gateway");
     for directory in [own.clone(), config.data.join("run")] {
         private_directory(&directory)?;
@@ -87,7 +121,11 @@ fn build(config: &Config) -> Result<Arc<Gateway>, Error> {
     Ok(Arc::new(Gateway {
         providers: Arc::new(Providers::load(config, Arc::clone(&store), Arc::clone(&seal))?),
         providers_changed: Notify::new(),
-        leases: Leases::load(store)?,
+        leases: Leases::load(Arc::clone(&store))?,
+        keys: Keys::load(store)?,
+        bodies: Arc::new(Semaphore::new(config.limits.max_body.saturating_mul(8))),
+        ledger: Ledger::open(&own.join("ledger"))?,
+        address: people.and_then(|listener| listener.local_addr().ok()),
         hasher: KeyHasher::new(&seal),
         upstream: Upstream::new(config.limits)?,
         demo: Demo::default(),
@@ -95,6 +133,7 @@ fn build(config: &Config) -> Result<Arc<Gateway>, Error> {
         egress: Arc::new(config.egress.clone()),
         peer_uid: config.peer_uid,
         stopping: CancellationToken::new(),
+        cut: CancellationToken::new(),
         connections: TaskTracker::new(),
         guest_connections: Arc::new(Semaphore::new(accept::guest_connections())),
     }))

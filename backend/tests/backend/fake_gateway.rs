@@ -2,9 +2,11 @@
 
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::{
-    HealthRequest, HealthResponse, ListModelsRequest, ListModelsResponse, ListProvidersRequest,
-    ListProvidersResponse, Model, Provider, RemoveProviderKeyRequest, RemoveProviderKeyResponse,
-    SetProviderKeyRequest, SetProviderKeyResponse,
+    CreateKeyRequest, CreateKeyResponse, HealthRequest, HealthResponse, ListBudgetsRequest,
+    ListBudgetsResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest, ListModelsResponse,
+    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, Model, Provider,
+    RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
+    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
 };
 use lodge_proto::sock;
 use std::path::Path;
@@ -77,6 +79,37 @@ impl GatewayAdmin for Fake {
         Ok(Response::new(ListModelsResponse {
             models: vec![model()],
         }))
+    }
+
+    async fn create_key(&self, _: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        Ok(Response::new(ListKeysResponse::default()))
+    }
+
+    async fn revoke_key(&self, _: Request<RevokeKeyRequest>) -> Result<Response<RevokeKeyResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn rotate_key(&self, _: Request<RotateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn set_budget(&self, _: Request<SetBudgetRequest>) -> Result<Response<SetBudgetResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn list_budgets(
+        &self,
+        _: Request<ListBudgetsRequest>,
+    ) -> Result<Response<ListBudgetsResponse>, Status> {
+        Ok(Response::new(ListBudgetsResponse::default()))
+    }
+
+    async fn list_usage(&self, _: Request<ListUsageRequest>) -> Result<Response<ListUsageResponse>, Status> {
+        Ok(Response::new(ListUsageResponse::default()))
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {

@@ -1,6 +1,7 @@
 //! From what is written to what is meant; whatever cannot be meant is refused by file and key.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,6 +78,7 @@ pub(super) fn config(
     };
     let limits = limits(&at, &document.gateway)?;
     let egress = egress(&options.file, &document.egress)?;
+    let listen = listen(&at, document.gateway.listen.as_deref(), options.embedded)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
     let mut demo = document.gateway.demo;
     for (index, entry) in document.provider.into_iter().enumerate() {
@@ -106,8 +108,31 @@ pub(super) fn config(
         limits,
         egress,
         providers,
+        listen,
         peer_uid: lodge_proto::sock::own_uid(),
     })
+}
+
+fn listen(at: &At<'_>, written: Option<&str>, embedded: bool) -> Result<Option<SocketAddr>, ConfigError> {
+    let address: SocketAddr = match written {
+        None if embedded => return Ok(Some(([127, 0, 0, 1], 0).into())),
+        None | Some("off") => return Ok(None),
+        Some(text) => text.parse().map_err(|_| {
+            at.error(
+                "listen",
+                "must be an address and a port, such as `127.0.0.1:8790`, or `off`",
+            )
+        })?,
+    };
+    if address.ip().is_loopback() {
+        Ok(Some(address))
+    } else {
+        // Keys would cross the network in clear.
+        Err(at.error(
+            "listen",
+            "must be a loopback address; put a server with TLS in front of it",
+        ))
+    }
 }
 
 fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {

@@ -26,6 +26,9 @@ pub(super) struct Document {
 pub struct Section {
     /// `true`: the demo model is always there; `false`: never. Default: in embedded mode without a provider.
     pub demo: Option<bool>,
+    /// Where keys of people are accepted: a loopback address and port, or `off`. Default: in embedded mode any free
+    /// port of 127.0.0.1 (`lodgectl gateway address` tells which), else off.
+    pub listen: Option<String>,
     /// Until the provider's headers are there, seconds. Default 120.
     pub header_timeout_seconds: Option<u64>,
     /// Between two chunks of the provider's stream, seconds. Default 600.

@@ -105,6 +105,8 @@ pub struct Config {
     /// Bounds of what guests reach besides models, and the operator's exceptions.
     pub egress: crate::egress::Settings,
     pub providers: Vec<ProviderSpec>,
+    /// Where keys of people are accepted; none: nowhere.
+    pub listen: Option<std::net::SocketAddr>,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,
 }

@@ -63,6 +63,7 @@ pub(super) fn error(dialect: Dialect, kind: &ErrKind, retry_after: Option<String
         ErrKind::Other(word) => (500, "api_error", None, format!("scripted error {word}")),
     };
     WireError {
+        maybe_billed: false,
         status,
         kind,
         code,

@@ -16,6 +16,8 @@ pub struct WireError {
     pub message: String,
     /// Seconds.
     pub retry_after: Option<String>,
+    /// The provider may have begun to answer, and bill for it.
+    pub maybe_billed: bool,
 }
 
 impl WireError {
@@ -26,6 +28,7 @@ impl WireError {
             code: None,
             message,
             retry_after: None,
+            maybe_billed: false,
         }
     }
 
@@ -45,6 +48,27 @@ impl WireError {
     /// 403: understood and not allowed here.
     pub fn forbidden(message: String) -> Self {
         Self::new(403, "permission_error", message)
+    }
+
+    /// 402: a budget is used up. The words are those at which each dialect's clients stop instead of trying again.
+    pub fn budget(message: String) -> Self {
+        Self {
+            code: Some("insufficient_quota"),
+            ..Self::new(402, "insufficient_quota", message)
+        }
+    }
+
+    /// 429: too many for now.
+    pub fn rate(message: String) -> Self {
+        Self {
+            code: Some("rate_limit_exceeded"),
+            ..Self::new(429, "rate_limit_error", message)
+        }
+    }
+
+    /// 503: the gateway cannot do its part.
+    pub fn unavailable(message: String) -> Self {
+        Self::new(503, "api_error", message)
     }
 
     /// 404: no such route, provider or model.
@@ -102,7 +126,7 @@ impl WireError {
         } = self;
         match dialect {
             Dialect::Messages => json!({
-                "type": "error", "error": { "type": kind, "message": message }, "request_id": "req_lodge",
+                "type": "error", "error": { "type": if *status == 402 { "billing_error" } else { kind }, "message": message }, "request_id": "req_lodge",
             }),
             Dialect::Gemini => json!({
                 "error": { "code": status, "message": message, "status": google_status(*status) },

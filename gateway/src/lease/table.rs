@@ -12,13 +12,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::narrow::Narrow;
 use super::notices::{Notices, Runner};
 use super::{clock, fd};
+use crate::caller::Caller;
 use crate::egress::decisions::{Answer, Decisions};
 use crate::egress::policy::PolicyError;
 use crate::egress::{EgressPolicy, Session, Settings, Unlisted};
 use crate::guest::Gateway;
 use crate::key;
+use crate::keys::BadSpec;
+use crate::ledger::{LedgerError, Window};
 use crate::seal::SealError;
 use crate::store::{Store, StoreError, StoredLease};
 
@@ -60,6 +64,10 @@ pub enum LeaseError {
     Answer,
     #[error("egress.{0}")]
     Egress(#[from] PolicyError),
+    #[error("narrow.{0}")]
+    Narrow(#[from] BadSpec),
+    #[error("setting the session's budget")]
+    Ledger(#[from] LedgerError),
     #[error("{MAX_LEASES} leases are open already")]
     TooMany,
     #[error("making a key")]
@@ -80,10 +88,13 @@ impl LeaseError {
             | Self::Listener(_)
             | Self::Request
             | Self::Answer
+            | Self::Narrow(_)
             | Self::Egress(_) => ErrorCode::InvalidArgument,
             Self::Unknown => ErrorCode::NotFound,
             Self::TooMany => ErrorCode::RateLimited,
-            Self::Adopt(_) | Self::Key(_) | Self::Store(_) | Self::Interrupted => ErrorCode::Internal,
+            Self::Adopt(_) | Self::Key(_) | Self::Store(_) | Self::Ledger(_) | Self::Interrupted => {
+                ErrorCode::Internal
+            }
         }
     }
 }
@@ -105,8 +116,8 @@ pub struct Lease {
     /// Cancelled when another listener takes the place of the one served.
     listener: Mutex<CancellationToken>,
     pub(super) connections: Arc<Semaphore>,
-    /// Bytes of request bodies that may be in memory at a time.
-    pub(crate) bodies: Arc<Semaphore>,
+    /// Who its requests are from.
+    caller: Caller,
     /// What the guest may reach, and has reached.
     pub(crate) egress: Session,
     notices: Arc<Notices>,
@@ -119,6 +130,21 @@ impl Lease {
         let notices = Arc::new(Notices::new(stored.id.clone()));
         let decisions: Arc<dyn Decisions> = Arc::clone(&notices) as Arc<dyn Decisions>;
         let ended = CancellationToken::new();
+        let narrow = Narrow::stored(&stored.narrow);
+        let caller = Caller {
+            id: stored.id.clone(),
+            session: stored.session_id.clone(),
+            user: stored.owner.to_string(),
+            scopes: vec![
+                session_scope(stored.owner, &stored.session_id).into(),
+                format!("user:{}", stored.owner).into(),
+            ],
+            line: Vec::new(),
+            access: Some(Arc::new(narrow.access)),
+            on_limit: narrow.on_limit,
+            ended: ended.clone(),
+            bodies: Arc::new(Semaphore::new(body_budget)),
+        };
         let lease = Self {
             id: stored.id.clone(),
             session_id: stored.session_id.clone(),
@@ -130,7 +156,7 @@ impl Lease {
             listener: Mutex::new(ended.child_token()),
             ended,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            bodies: Arc::new(Semaphore::new(body_budget)),
+            caller,
             egress: Session::new(settings, policy, decisions),
             notices,
         };
@@ -141,6 +167,11 @@ impl Lease {
     /// Whether this is the key of this lease.
     pub fn accepts(&self, presented: blake3::Hash) -> bool {
         self.key_hash == presented
+    }
+
+    /// Who its requests are from.
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller.clone()
     }
 
     /// Stops serving the listener there is; the token says when the next one is replaced in its turn.
@@ -227,6 +258,7 @@ impl Leases {
             _ => return Err(LeaseError::Ttl),
         };
         let policy = egress_policy(request.egress.as_ref())?;
+        let narrow = Narrow::wanted(request.narrow.as_ref())?;
         let listener = fd::adopt(listener)?;
         if self
             .open_leases()
@@ -246,7 +278,15 @@ impl Leases {
             key_hash: gateway.hasher.hash(&key).into(),
             boot_id: self.boot_id.clone(),
             seen: clock::since_boot().as_secs(),
+            narrow: narrow.to_json(),
         };
+        if let Some(limit) = narrow.budget {
+            let scope = session_scope(owner, &request.session_id);
+            gateway
+                .ledger
+                .set_budget(&scope, Window::Total, Some(limit))
+                .await?;
+        }
         let row = stored.clone();
         self.blocking(move |store| store.put_lease(&row)).await?;
         let lease = self.admit(gateway, &stored, ttl_seconds, policy);
@@ -431,6 +471,11 @@ fn egress_policy(wanted: Option<&lodge_proto::control::EgressPolicy>) -> Result<
     };
     let unlisted = if wanted.ask { Unlisted::Ask } else { Unlisted::Deny };
     EgressPolicy::new(&wanted.allow, &wanted.deny, &wanted.ports, unlisted)
+}
+
+/// Whose budget a session's is. Its owner is in it: another user's session of that name is another session.
+fn session_scope(owner: u32, session: &str) -> String {
+    format!("session:{owner}/{session}")
 }
 
 fn check_name(field: &'static str, text: &str, max: usize) -> Result<(), LeaseError> {

@@ -23,5 +23,5 @@ pub use db::{DbError, Group, Totals};
 pub use journal::JournalError;
 pub use record::{How, Record, Reserve, Settle};
 pub use state::{Budgets, Exceeded, State};
-pub use task::{Ask, Ledger, LedgerError, OnLimit, Refused, Ticket};
+pub use task::{Ask, Budget, Ledger, LedgerError, OnLimit, Refused, Ticket};
 pub use window::Window;

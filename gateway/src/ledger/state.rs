@@ -75,7 +75,7 @@ impl State {
         match record {
             Record::Reserve(reserve) => {
                 self.each(reserve, |counter| {
-                    counter.reserved = counter.reserved.plus(reserve.amount)
+                    counter.reserved = counter.reserved.plus(reserve.amount);
                 });
                 let open = Open {
                     reserve: Arc::new(reserve.clone()),

@@ -113,6 +113,7 @@ enum Message {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     sender: mpsc::UnboundedSender<Message>,
+    anchor: Anchor,
 }
 
 /// A reservation. Dropped before it is marked as sent, it is void; after that, it counts in full.
@@ -187,11 +188,17 @@ impl Ledger {
         let weak = sender.downgrade();
         let mut owner = Owner::open(directory, weak)?;
         owner.settle_crashed()?;
+        let anchor = owner.anchor.clone();
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || owner.run(receiver))
             .map_err(LedgerError::Thread)?;
-        Ok(Self { sender })
+        Ok(Self { sender, anchor })
+    }
+
+    /// The ledger's time, seconds since 1970: it never goes back, and a clock that is set ahead does not move it.
+    pub fn now(&self) -> u64 {
+        self.anchor.now(clock::since_boot())
     }
 
     /// Reserves; the answer comes when the reservation is as durable as its budgets ask for.
@@ -344,7 +351,9 @@ impl Owner {
                 "settling what an earlier gateway left open"
             );
         }
-        crashed.into_iter().for_each(|record| self.record(record));
+        for record in crashed {
+            self.record(record);
+        }
         self.write(true)?;
         self.fold()?;
         Ok(())
@@ -403,7 +412,9 @@ impl Owner {
             self.ask(ask, reply, &mut granted, &mut sync);
         }
         self.commit(granted, sync);
-        jobs.into_iter().for_each(|job| job(self));
+        for job in jobs {
+            job(self);
+        }
     }
 
     /// Decides on a reservation; what is granted is answered when it is written.

@@ -118,7 +118,9 @@ proptest! {
             }
         }
         let mut again = State::default();
-        records.iter().for_each(|(number, record)| again.apply(*number, record));
+        for (number, record) in &records {
+            again.apply(*number, record);
+        }
         prop_assert_eq!(again, state);
     }
 }

@@ -26,6 +26,8 @@ pub struct Asked {
     pub answers: u64,
     /// Something is named by its address: its size is anybody's guess.
     pub by_reference: bool,
+    /// The provider may search the web on its own: what it finds goes in as input.
+    pub searches: bool,
     /// The model may think without showing it.
     pub hidden: bool,
     /// The service tier asked for.
@@ -73,9 +75,8 @@ impl Asked {
             Operation::Generate { model, .. } => model.clone(),
             _ => None,
         };
-        let model = in_path
-            .or(peek.model)
-            .ok_or_else(|| WireError::invalid("`model` is missing".to_owned()))?;
+        // A request without one is the provider's to refuse; nobody knows what it costs.
+        let model = in_path.or(peek.model).unwrap_or_default();
         let thinking = peek.thinking.as_ref();
         let hidden = match dialect {
             Dialect::Messages => {
@@ -107,6 +108,7 @@ impl Asked {
             output,
             answers: answers.unwrap_or(1).max(1),
             by_reference: names_an_address(body),
+            searches: false,
             hidden,
             tier: peek.service_tier.filter(|tier| tier.len() <= 32),
             surcharge: fast.or(peek.inference_geo.is_some().then_some("inference_geo")),
@@ -150,7 +152,7 @@ impl Bound {
             .or_else(|| super::context_window(provider, &asked.model));
         let longest = listed.and_then(|listed| known(listed.max_output)).or(window);
         let by_bytes = asked.bytes.saturating_add(OVERHEAD);
-        let input = if asked.by_reference || provider.provider_tools {
+        let input = if asked.by_reference || asked.searches {
             by_bytes.max(window?)
         } else {
             by_bytes
@@ -159,23 +161,16 @@ impl Bound {
         Some(Self {
             input,
             output,
-            amount: Self::price(asked, provider, pricing, input, output),
+            amount: Self::dearest(asked, pricing, input, output),
         })
     }
 
     /// The dearest reading: everything fresh, written to a cache, or thought; on the dearest tier it may get.
-    pub(super) fn price(
-        asked: &Asked,
-        provider: &ProviderSpec,
-        pricing: &Pricing,
-        input: u64,
-        output: u64,
-    ) -> Nanos {
-        let web_searches = if provider.provider_tools { SEARCHES } else { 0 };
+    pub fn dearest(asked: &Asked, pricing: &Pricing, input: u64, output: u64) -> Nanos {
         let plain = Usage {
             input,
             output,
-            web_searches,
+            web_searches: if asked.searches { SEARCHES } else { 0 },
             ..Usage::default()
         };
         let written = Usage {

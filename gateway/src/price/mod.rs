@@ -17,6 +17,11 @@ use crate::usage::Usage;
 /// The table prices come from, as each request records it.
 const TABLE: &str = "genai-prices 0.2.1";
 
+/// Reads the table, which takes a moment: not while the first request waits.
+pub fn warm() {
+    let _table = Calculator::bundled();
+}
+
 /// The price of one model at one provider at one moment.
 #[derive(Clone, Debug)]
 pub enum Pricing {

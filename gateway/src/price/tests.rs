@@ -210,7 +210,6 @@ fn output_is_bounded_by_the_request_or_the_model_or_not_at_all() {
         sse: None,
     };
     for bad in [
-        "{}",
         "[]",
         r#"{"model":"m","max_tokens":1,"max_tokens":2}"#,
         r#"{"model":"m","max_tokens":-1}"#,
@@ -247,10 +246,10 @@ proptest! {
             .collect();
         let (spec, model) = which.get(&models);
         let pricing = Pricing::find(spec, model, november()).unwrap();
-        let amount = Bound::price(
-            &Asked { model: model.clone(), bytes: 0, output: None, answers: 1, by_reference: false, hidden: true,
+        let amount = Bound::dearest(
+            &Asked { model: model.clone(), bytes: 0, output: None, answers: 1, by_reference: false, hidden: true, searches: false,
                 tier: None, surcharge: None },
-            spec, &pricing, input, output,
+            &pricing, input, output,
         );
         let (read, written, hour, thought) = parts;
         let cache_read = input * read / 100;

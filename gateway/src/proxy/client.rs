@@ -95,18 +95,23 @@ impl Upstream {
                     error = crate::causes(&error),
                     "the provider cannot be reached"
                 );
-                let what = if error.is_connect() {
-                    "cannot be reached"
-                } else {
+                let connected = !error.is_connect();
+                let what = if connected {
                     "closed the connection"
+                } else {
+                    "cannot be reached"
                 };
-                return Err(WireError::upstream(format!("the provider `{name}` {what}")));
+                return Err(WireError {
+                    maybe_billed: connected,
+                    ..WireError::upstream(format!("the provider `{name}` {what}"))
+                });
             }
             Err(_) => {
                 let seconds = self.limits.headers.as_secs();
-                return Err(WireError::timeout(format!(
-                    "the provider `{name}` did not answer within {seconds} s"
-                )));
+                return Err(WireError {
+                    maybe_billed: true,
+                    ..WireError::timeout(format!("the provider `{name}` did not answer within {seconds} s"))
+                });
             }
         };
         self.pass_on(provider, response).await

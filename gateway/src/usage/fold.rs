@@ -118,7 +118,7 @@ fn responses(seen: &mut Seen, value: &Value) {
     ) {
         seen.ended = true;
     }
-    if kind.ends_with(".delta") {
+    if kind.rsplit('.').next() == Some("delta") {
         show(seen, &value["delta"]);
     }
     if kind == "response.output_item.done" {

@@ -18,7 +18,7 @@ use crate::common::{Running, soon};
 
 const ENTERED: &str = "sk-entered-in-the-browser-987654321";
 
-async fn admin(data: &Path) -> GatewayAdminClient<Channel> {
+pub(crate) async fn admin(data: &Path) -> GatewayAdminClient<Channel> {
     let socket = data.join("run/gateway-admin.sock");
     let connect = tower::service_fn(move |_| {
         let socket = socket.clone();
@@ -46,7 +46,7 @@ async fn providers(admin: &mut GatewayAdminClient<Channel>) -> Vec<Provider> {
         .providers
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path());

@@ -173,6 +173,7 @@ async fn what_is_no_lease_request_is_refused() {
             harness: "pi".into(),
             ttl_seconds,
             egress: None,
+            narrow: None,
         })
     };
     let refused = |reply| match reply {

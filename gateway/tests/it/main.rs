@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod budget;
 mod common;
 mod demo;
 mod egress;

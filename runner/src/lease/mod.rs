@@ -213,6 +213,7 @@ impl Leases {
             harness: harness.to_owned(),
             ttl_seconds: TTL_SECONDS,
             egress: Some((&held.egress).into()),
+            narrow: None,
         });
         self.granted(request, held).await
     }

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use lodge_proto::control::{
-    EgressAnswer, EgressNotice, EgressPolicy, LeaseClose, LeaseGranted, LeaseOpen, LeaseRenew, LeaseReply,
-    LeaseRequest, LeaseResume, lease_reply::Reply, lease_request::Request,
+    EgressAnswer, EgressNotice, EgressPolicy, LeaseClose, LeaseGranted, LeaseNarrow, LeaseOpen, LeaseRenew,
+    LeaseReply, LeaseRequest, LeaseResume, lease_reply::Reply, lease_request::Request,
 };
 use prost::Message;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -60,6 +60,18 @@ impl Runner {
         ttl_seconds: u32,
         egress: Option<EgressPolicy>,
     ) -> Session {
+        self.session_narrowed(data, name, ttl_seconds, (egress, None))
+            .await
+    }
+
+    /// The same, with less than its user may use.
+    pub(crate) async fn session_narrowed(
+        &mut self,
+        data: &Path,
+        name: &str,
+        ttl_seconds: u32,
+        (egress, narrow): (Option<EgressPolicy>, Option<LeaseNarrow>),
+    ) -> Session {
         let socket = data.join(format!("{name}.sock"));
         let listener = lodge_proto::sock::bind(&socket).unwrap();
         let open = LeaseOpen {
@@ -67,6 +79,7 @@ impl Runner {
             harness: "pi".into(),
             ttl_seconds,
             egress,
+            narrow,
         };
         let Reply::Granted(lease) = self.call(Request::Open(open), Some(&listener)).await else {
             panic!("no lease for {name}");

@@ -119,6 +119,7 @@ async fn without_a_policy_there_is_no_way_out() {
         harness: "pi".into(),
         ttl_seconds: 0,
         egress: Some(wide),
+        narrow: None,
     };
     let request = lodge_proto::control::lease_request::Request::Open(open);
     match runner.call(request, Some(&listener)).await {

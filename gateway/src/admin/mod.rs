@@ -1,13 +1,17 @@
-//! The administrative service: providers and their keys, on a socket of its own.
+//! The administrative service, on a socket of its own: providers and their keys, keys of people, budgets and usage.
+
+mod accounts;
 
 use std::sync::Arc;
 
 use futures_util::stream;
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::{
-    HealthRequest, HealthResponse, ListModelsRequest, ListModelsResponse, ListProvidersRequest,
-    ListProvidersResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, SetProviderKeyRequest,
-    SetProviderKeyResponse,
+    CreateKeyRequest, CreateKeyResponse, HealthRequest, HealthResponse, ListBudgetsRequest,
+    ListBudgetsResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest, ListModelsResponse,
+    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse,
+    RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
+    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
 };
 use tokio::net::UnixListener;
 use tonic::{Code, Request, Response, Status};
@@ -118,11 +122,85 @@ impl GatewayAdmin for Admin {
         Ok(Response::new(ListModelsResponse { models }))
     }
 
+    async fn create_key(
+        &self,
+        request: Request<CreateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
+        let made = accounts::create_key(&self.gateway, request.into_inner()).await;
+        made.map(Response::new)
+    }
+
+    async fn list_keys(
+        &self,
+        _request: Request<ListKeysRequest>,
+    ) -> Result<Response<ListKeysResponse>, Status> {
+        let keys = self.gateway.keys.list().into_iter().map(Into::into).collect();
+        Ok(Response::new(ListKeysResponse { keys }))
+    }
+
+    async fn revoke_key(
+        &self,
+        request: Request<RevokeKeyRequest>,
+    ) -> Result<Response<RevokeKeyResponse>, Status> {
+        let id = request.into_inner().id;
+        let revoked = self.gateway.keys.revoke(&id).await;
+        revoked.map_err(|error| accounts::key_status(&error))?;
+        tracing::info!(key = id, "a key was revoked");
+        Ok(Response::new(RevokeKeyResponse {}))
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<RotateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
+        let id = request.into_inner().id;
+        let gateway = &self.gateway;
+        let rotated = gateway.keys.rotate(&gateway.hasher, &id).await;
+        let secret = rotated.map_err(|error| accounts::key_status(&error))?;
+        let spec = gateway
+            .keys
+            .get(&id)
+            .map_err(|error| accounts::key_status(&error))?;
+        tracing::info!(key = id, "a key was rotated");
+        Ok(Response::new(CreateKeyResponse {
+            key: Some(spec.into()),
+            secret: secret.to_string(),
+        }))
+    }
+
+    async fn set_budget(
+        &self,
+        request: Request<SetBudgetRequest>,
+    ) -> Result<Response<SetBudgetResponse>, Status> {
+        accounts::set_budget(&self.gateway, request.into_inner()).await?;
+        Ok(Response::new(SetBudgetResponse {}))
+    }
+
+    async fn list_budgets(
+        &self,
+        request: Request<ListBudgetsRequest>,
+    ) -> Result<Response<ListBudgetsResponse>, Status> {
+        let budgets = accounts::budgets(&self.gateway, request.into_inner().scope).await?;
+        Ok(Response::new(ListBudgetsResponse { budgets }))
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<ListUsageRequest>,
+    ) -> Result<Response<ListUsageResponse>, Status> {
+        let rows = accounts::usage(&self.gateway, request.into_inner()).await?;
+        Ok(Response::new(ListUsageResponse { rows }))
+    }
+
     async fn health(&self, _request: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
         let open_leases = self.gateway.leases.count() as u64;
         Ok(Response::new(HealthResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             open_leases,
+            address: self
+                .gateway
+                .address
+                .map_or_else(String::new, |address| address.to_string()),
         }))
     }
 }

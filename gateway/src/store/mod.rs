@@ -1,11 +1,14 @@
-//! `gateway.db`: sealed provider keys, and the hashes of the keys of open leases.
+//! `gateway.db`: sealed provider keys, and the hashes of the keys of open leases and of people.
+
+mod keys;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use keys::StoredKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE provider (
@@ -25,6 +28,17 @@ CREATE TABLE lease (
     UNIQUE (owner, session_id)
 ) STRICT;
 PRAGMA user_version = 1;
+";
+
+/// From version 1 to 2: keys of people, and what a session is narrowed to.
+const TO_2: &str = "
+ALTER TABLE lease ADD COLUMN narrow TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE virtual_key (
+    id       TEXT PRIMARY KEY,
+    key_hash BLOB NOT NULL UNIQUE,
+    spec     TEXT NOT NULL -- JSON
+) STRICT;
+PRAGMA user_version = 2;
 ";
 
 /// A database that cannot be used.
@@ -65,6 +79,8 @@ pub struct StoredLease {
     pub boot_id: String,
     /// Seconds of the boot clock.
     pub seen: u64,
+    /// What it was narrowed to, JSON.
+    pub narrow: String,
 }
 
 /// The database. Calls block for a disk write: keep them off the event loop.
@@ -92,8 +108,19 @@ impl Store {
             .map_err(open)?;
         match version {
             0 => connection
-                .execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))
+                .execute_batch(&format!("BEGIN; {SCHEMA} {TO_2} COMMIT;"))
                 .map_err(open)?,
+            1 => {
+                // As it was, beside it: the older program can go on with that.
+                let backup = path.with_extension("db.v1");
+                let _earlier_try = std::fs::remove_file(&backup);
+                connection
+                    .execute("VACUUM INTO ?", [backup.to_string_lossy()])
+                    .map_err(open)?;
+                connection
+                    .execute_batch(&format!("BEGIN; {TO_2} COMMIT;"))
+                    .map_err(open)?;
+            }
             SCHEMA_VERSION => {}
             found => {
                 return Err(StoreError::Version {
@@ -164,9 +191,10 @@ impl Store {
             key_hash,
             boot_id,
             seen,
+            narrow,
         } = lease;
-        let sql = "INSERT OR REPLACE INTO lease (id, owner, session_id, harness, key_hash, boot_id, seen) \
-                   VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let sql = "INSERT OR REPLACE INTO lease (id, owner, session_id, harness, key_hash, boot_id, seen, narrow) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         self.connection()
             .execute(
                 sql,
@@ -177,7 +205,8 @@ impl Store {
                     harness,
                     key_hash,
                     boot_id,
-                    seen.cast_signed()
+                    seen.cast_signed(),
+                    narrow
                 ],
             )
             .map(drop)
@@ -186,7 +215,8 @@ impl Store {
 
     /// The lease of that id.
     pub fn lease(&self, id: &str) -> Result<Option<StoredLease>, StoreError> {
-        let sql = "SELECT id, owner, session_id, harness, key_hash, boot_id, seen FROM lease WHERE id = ?";
+        let sql =
+            "SELECT id, owner, session_id, harness, key_hash, boot_id, seen, narrow FROM lease WHERE id = ?";
         let row = self.connection().query_row(sql, [id], |row| {
             Ok(StoredLease {
                 id: row.get(0)?,
@@ -196,6 +226,7 @@ impl Store {
                 key_hash: row.get(4)?,
                 boot_id: row.get(5)?,
                 seen: row.get::<_, i64>(6)?.cast_unsigned(),
+                narrow: row.get(7)?,
             })
         });
         row.optional().map_err(query("reading a lease"))
@@ -247,6 +278,7 @@ mod tests {
             key_hash: [7; 32],
             boot_id: "boot".into(),
             seen: 100,
+            narrow: "{}".into(),
         }
     }
 
@@ -263,6 +295,24 @@ mod tests {
         assert_eq!(store.lease("b").unwrap().unwrap().seen, 200);
         store.prune_leases("other", 0).unwrap();
         assert_eq!(store.lease("b").unwrap(), None);
+    }
+
+    #[test]
+    fn an_older_schema_goes_on_with_all_it_has_and_a_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("g.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(SCHEMA).unwrap();
+        drop(old);
+        let backup = directory.path().join("g.db.v1");
+        std::fs::write(&backup, "an earlier try").unwrap();
+        let store = Store::open(&path).unwrap();
+        store.put_lease(&lease("a", "s")).unwrap();
+        assert_eq!(store.keys().unwrap(), []);
+        let version = Connection::open(&backup)
+            .unwrap()
+            .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        assert_eq!(version.unwrap(), 1);
     }
 
     #[test]

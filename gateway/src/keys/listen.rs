@@ -1,0 +1,73 @@
+//! The listener for keys of people: laptops, tests, clients outside of any sandbox.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::guest::{self, Door, Gateway};
+
+/// A connection without a request is closed after this.
+const IDLE: Duration = Duration::from_mins(2);
+/// At a time.
+const MAX_CONNECTIONS: usize = 512;
+/// Pause where the process has run out of descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until dropped.
+pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let gateway = Arc::clone(&gateway);
+                let tracker = gateway.connections.clone();
+                tracker.spawn(async move {
+                    connection(gateway, stream).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(gateway: Arc<Gateway>, stream: TcpStream) {
+    let _not_vital = stream.set_nodelay(true);
+    let stopping = gateway.stopping.clone();
+    let cut = gateway.cut.clone();
+    let service = service_fn(move |request| {
+        let gateway = Arc::clone(&gateway);
+        async move { Ok::<_, Infallible>(guest::handle(&gateway, &Door::Open, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let done = tokio::select! {
+        done = connection.as_mut() => done,
+        () = cut.cancelled() => return,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                done = connection => done,
+                () = cut.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(error = crate::causes(&error), "a client's connection ended");
+    }
+}
