@@ -6,6 +6,7 @@
 
 pub(crate) mod clock;
 mod fd;
+mod id;
 mod narrow;
 mod notices;
 mod server;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lease_id::new_id;
 use lodge_proto::ErrorCode;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::id::new_id;
 use super::narrow::Narrow;
 use super::notices::{Notices, Runner};
 use super::{clock, fd};
@@ -485,20 +485,5 @@ fn check_name(field: &'static str, text: &str, max: usize) -> Result<(), LeaseEr
         Ok(())
     } else {
         Err(LeaseError::Name(field, max))
-    }
-}
-
-mod lease_id {
-    use std::fmt::Write as _;
-
-    use crate::seal::{SealError, random};
-
-    /// A printable id that is no secret and says nothing.
-    pub(super) fn new_id() -> Result<String, SealError> {
-        let mut id = "lease-".to_owned();
-        for byte in random::<8>()? {
-            let _infallible = write!(id, "{byte:02x}");
-        }
-        Ok(id)
     }
 }

@@ -7,10 +7,11 @@
 //! - [`state`]: records → counters, and whether one more reservation fits (pure)
 //! - [`window`]: days, weeks and months; [`clock`]: a time that never goes back
 //! - [`db`]: the counters, the requests and the budgets at rest
-//! - [`task`]: the one thread that owns all of it
+//! - [`task`]: the one thread that owns all of it; [`handle`]: the way to it
 
 mod clock;
 mod db;
+mod handle;
 mod journal;
 mod record;
 mod state;
@@ -20,8 +21,8 @@ mod tests;
 mod window;
 
 pub use db::{DbError, Group, Totals};
+pub use handle::{Ask, Budget, Ledger, LedgerError, OnLimit, Refused, Ticket};
 pub use journal::JournalError;
 pub use record::{How, Record, Reserve, Settle};
 pub use state::{Budgets, Exceeded, State};
-pub use task::{Ask, Budget, Ledger, LedgerError, OnLimit, Refused, Ticket};
 pub use window::Window;

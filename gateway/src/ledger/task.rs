@@ -3,7 +3,7 @@
 //! What waits is taken in together, written together and made durable together; then it is answered.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,10 +11,11 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Anchor;
-use super::db::{Db, DbError, Entry, Group, Totals};
+use super::db::{Db, DbError, Entry};
+use super::handle::{Ask, Budget, LedgerError, Message, Refused, Ticket};
 use super::journal::{Journal, JournalError};
-use super::record::{How, Record, Reserve, Settle};
-use super::state::{Budgets, Counter, Exceeded, State};
+use super::record::{How, Record, Settle};
+use super::state::{Budgets, State};
 use super::window::Window;
 use crate::lease::clock;
 use crate::money::Nanos;
@@ -29,258 +30,20 @@ const WAITING: usize = 1024;
 /// How long an earlier gateway may take to let go of the ledger.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
-/// A ledger that cannot be opened or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    #[error("preparing {}", path.display())]
-    Directory { path: PathBuf, source: std::io::Error },
-    #[error("another gateway has the ledger {}", path.display())]
-    Taken { path: PathBuf },
-    #[error("the journal")]
-    Journal(#[from] JournalError),
-    #[error("the database")]
-    Db(#[from] DbError),
-    #[error("reading which boot this is")]
-    Boot(#[source] std::io::Error),
-    #[error("starting the ledger's thread")]
-    Thread(#[source] std::io::Error),
-    #[error("the ledger has stopped")]
-    Stopped,
-}
-
-/// What happens to a request that does not fit into a budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnLimit {
-    #[default]
-    Refuse,
-    /// Waits until what is reserved by others has settled, where that can help.
-    Queue,
-    /// As much output as fits.
-    Clamp,
-}
-
-impl OnLimit {
-    /// As commands spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Queue => "queue",
-            Self::Clamp => "clamp",
-        }
-    }
-
-    /// The policy of that name; empty: refuse.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "" | "refuse" => Some(Self::Refuse),
-            "queue" => Some(Self::Queue),
-            "clamp" => Some(Self::Clamp),
-            _ => None,
-        }
-    }
-}
-
-/// A request for a reservation.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// `at` is filled in by the ledger.
-    pub reserve: Reserve,
-    /// The amount is no bound: where a budget applies, it is refused for this reason.
-    pub boundless: Option<&'static str>,
-    /// Waits for room instead of being refused.
-    pub queue: bool,
-}
-
-/// Why there is no reservation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    Exceeded(Box<Exceeded>),
-    /// A budget applies, and the request has no bound.
-    Boundless(&'static str),
-    /// The ledger cannot be written.
-    Unavailable,
-}
-
-type Job = Box<dyn FnOnce(&mut Owner) + Send>;
-
-enum Message {
-    Reserve(Box<Ask>, oneshot::Sender<Result<Ticket, Refused>>),
-    Record(Record),
-    Job(Job),
-}
-
-/// The way to the ledger.
-#[derive(Clone, Debug)]
-pub struct Ledger {
-    sender: mpsc::UnboundedSender<Message>,
-    anchor: Anchor,
-}
-
-/// A reservation. Dropped before it is marked as sent, it is void; after that, it counts in full.
-#[derive(Debug)]
-pub struct Ticket {
-    id: u64,
-    amount: Nanos,
-    sent: bool,
-    /// None when it is closed.
-    sender: Option<mpsc::UnboundedSender<Message>>,
-}
-
-impl Ticket {
-    /// What is reserved.
-    pub fn amount(&self) -> Nanos {
-        self.amount
-    }
-
-    /// From now on a provider may bill for it.
-    pub fn mark_sent(&mut self) {
-        self.sent = true;
-    }
-
-    /// What it has certainly cost by now.
-    pub fn progress(&self, cost: Nanos) {
-        if let Some(sender) = &self.sender {
-            let _stopping = sender.send(Message::Record(Record::Progress { id: self.id, cost }));
-        }
-    }
-
-    /// It is over and cost this.
-    pub fn settle(mut self, cost: Nanos, usage: Usage, how: How) {
-        let id = self.id;
-        self.close(Record::Settle(Settle { id, cost, usage, how }));
-    }
-
-    /// Nothing was billed.
-    pub fn void(mut self) {
-        let id = self.id;
-        self.close(Record::Void { id });
-    }
-
-    fn close(&mut self, record: Record) {
-        if let Some(sender) = self.sender.take() {
-            // A ledger that has stopped settles what is open at its next start.
-            let _stopped = sender.send(Message::Record(record));
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let id = self.id;
-        let record = if self.sent {
-            Record::Settle(Settle {
-                id,
-                cost: self.amount,
-                usage: Usage::default(),
-                how: How::Aborted,
-            })
-        } else {
-            Record::Void { id }
-        };
-        self.close(record);
-    }
-}
-
-impl Ledger {
-    /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
-    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let weak = sender.downgrade();
-        let mut owner = Owner::open(directory, weak)?;
-        owner.settle_crashed()?;
-        let anchor = owner.anchor.clone();
-        std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || owner.run(receiver))
-            .map_err(LedgerError::Thread)?;
-        Ok(Self { sender, anchor })
-    }
-
-    /// The ledger's time, seconds since 1970: it never goes back, and a clock that is set ahead does not move it.
-    pub fn now(&self) -> u64 {
-        self.anchor.now(clock::since_boot())
-    }
-
-    /// Reserves; the answer comes when the reservation is as durable as its budgets ask for.
-    pub async fn reserve(&self, ask: Ask) -> Result<Ticket, Refused> {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Reserve(Box::new(ask), reply);
-        self.sender.send(message).map_err(|_| Refused::Unavailable)?;
-        answer.await.unwrap_or(Err(Refused::Unavailable))
-    }
-
-    /// Sets or removes the budget of a holder; it holds from the next reservation on.
-    pub async fn set_budget(
-        &self,
-        scope: &str,
-        window: Window,
-        limit: Option<Nanos>,
-    ) -> Result<(), LedgerError> {
-        let scope: Arc<str> = scope.into();
-        self.call(move |owner| owner.set_budget(scope, window, limit))
-            .await?
-    }
-
-    /// The budgets of a holder, or of all, with what is spent and reserved in the window of now.
-    pub async fn budgets(&self, scope: Option<String>) -> Result<Vec<Budget>, LedgerError> {
-        self.call(move |owner| owner.budgets(scope.as_deref())).await
-    }
-
-    /// What is left in the tightest budget of these holders.
-    pub async fn room(&self, scopes: Vec<Arc<str>>) -> Result<Option<Nanos>, LedgerError> {
-        self.call(move |owner| owner.state.room(&owner.budgets, &scopes, owner.now()))
-            .await
-    }
-
-    /// Usage since a moment (seconds since 1970), everything that has settled by now included.
-    pub async fn usage(&self, group: Group, since: u64) -> Result<Vec<Totals>, LedgerError> {
-        let listed = self.call(move |owner| {
-            owner.fold()?;
-            owner.db.usage(group, since)
-        });
-        Ok(listed.await??)
-    }
-
-    async fn call<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Owner) -> T + Send + 'static,
-    ) -> Result<T, LedgerError> {
-        let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |owner| {
-            let _nobody_waits = reply.send(job(owner));
-        });
-        self.sender
-            .send(Message::Job(job))
-            .map_err(|_| LedgerError::Stopped)?;
-        answer.await.map_err(|_| LedgerError::Stopped)
-    }
-}
-
-/// A budget as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Budget {
-    pub scope: Arc<str>,
-    pub window: Window,
-    pub limit: Nanos,
-    pub counter: Counter,
-    /// Seconds since 1970.
-    pub resets_at: Option<u64>,
-}
-
 type Reply = oneshot::Sender<Result<Ticket, Refused>>;
 
 /// The thread's own.
-struct Owner {
-    state: State,
-    budgets: Budgets,
+pub(super) struct Owner {
+    pub(super) state: State,
+    pub(super) budgets: Budgets,
     journal: Journal,
-    db: Db,
+    pub(super) db: Db,
     /// In the journal and not in the database yet.
     unfolded: Vec<Entry>,
     /// Not in the journal yet.
     pending: Vec<Entry>,
     waiting: VecDeque<(Box<Ask>, Reply)>,
-    anchor: Anchor,
+    pub(super) anchor: Anchor,
     /// Says to what is closed while the process ends that there is nobody left.
     sender: mpsc::WeakUnboundedSender<Message>,
     day: u64,
@@ -288,7 +51,10 @@ struct Owner {
 }
 
 impl Owner {
-    fn open(directory: &Path, sender: mpsc::WeakUnboundedSender<Message>) -> Result<Self, LedgerError> {
+    pub(super) fn open(
+        directory: &Path,
+        sender: mpsc::WeakUnboundedSender<Message>,
+    ) -> Result<Self, LedgerError> {
         let at = |source| LedgerError::Directory {
             path: directory.to_owned(),
             source,
@@ -331,7 +97,7 @@ impl Owner {
     }
 
     /// What was under way when the process ended may have been billed in full.
-    fn settle_crashed(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn settle_crashed(&mut self) -> Result<(), LedgerError> {
         let crashed: Vec<Record> = self
             .state
             .open
@@ -359,7 +125,7 @@ impl Owner {
         Ok(())
     }
 
-    fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Message>) {
+    pub(super) fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Message>) {
         while let Some(first) = receiver.blocking_recv() {
             let mut batch = vec![first];
             while batch.len() < BATCH
@@ -391,7 +157,7 @@ impl Owner {
         }
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.anchor.now(clock::since_boot())
     }
 
@@ -514,7 +280,7 @@ impl Owner {
         });
     }
 
-    fn fold(&mut self) -> Result<(), DbError> {
+    pub(super) fn fold(&mut self) -> Result<(), DbError> {
         if self.unfolded.is_empty() {
             return Ok(());
         }
@@ -536,7 +302,7 @@ impl Owner {
         Ok(())
     }
 
-    fn set_budget(
+    pub(super) fn set_budget(
         &mut self,
         scope: Arc<str>,
         window: Window,
@@ -550,7 +316,7 @@ impl Owner {
         Ok(())
     }
 
-    fn budgets(&self, scope: Option<&str>) -> Vec<Budget> {
+    pub(super) fn budgets(&self, scope: Option<&str>) -> Vec<Budget> {
         let now = self.now();
         self.budgets
             .iter()

@@ -1,10 +1,7 @@
-//! Keys of people, budgets and the ledger, from outside: with a provider of our own that keeps its own count.
+//! Keys of people, budgets and the ledger, from outside.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
@@ -14,9 +11,7 @@ use lodge_proto::control::{
     Access, Budget, CreateKeyRequest, HealthRequest, LeaseNarrow, ListBudgetsRequest, ListKeysRequest,
     ListUsageRequest, RevokeKeyRequest, RotateKeyRequest, SetBudgetRequest, UsageRow, VirtualKey,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -27,7 +22,7 @@ use crate::common::upstream::Upstream;
 use crate::common::{Running, soon};
 
 /// Two dollars a million in, ten out: 2000 and 10 000 nano-dollars a token.
-fn settings(port: u16) -> String {
+pub(crate) fn settings(port: u16) -> String {
     let provider = |name: &str, kind: &str| {
         format!(
             "[[provider]]\nname = '{name}'\nkind = '{kind}'\nbase_url = 'http://127.0.0.1:{port}'\n\
@@ -84,7 +79,7 @@ impl Scene {
     }
 }
 
-async fn settled(admin: &mut GatewayAdminClient<Channel>, scope: &str) -> Budget {
+pub(crate) async fn settled(admin: &mut GatewayAdminClient<Channel>, scope: &str) -> Budget {
     let settled = async {
         loop {
             let request = ListBudgetsRequest { scope: scope.into() };
@@ -98,12 +93,12 @@ async fn settled(admin: &mut GatewayAdminClient<Channel>, scope: &str) -> Budget
     soon("everything is settled", settled).await
 }
 
-async fn address(admin: &mut GatewayAdminClient<Channel>) -> SocketAddr {
+pub(crate) async fn address(admin: &mut GatewayAdminClient<Channel>) -> SocketAddr {
     let health = admin.health(HealthRequest {}).await.unwrap().into_inner();
     health.address.parse().unwrap()
 }
 
-fn budget(scope: &str, window: &str, limit: u64) -> Budget {
+pub(crate) fn budget(scope: &str, window: &str, limit: u64) -> Budget {
     Budget {
         scope: scope.into(),
         window: window.into(),
@@ -112,7 +107,7 @@ fn budget(scope: &str, window: &str, limit: u64) -> Budget {
     }
 }
 
-fn of_user(user: &str) -> VirtualKey {
+pub(crate) fn of_user(user: &str) -> VirtualKey {
     VirtualKey {
         user: user.into(),
         ..VirtualKey::default()
@@ -127,7 +122,10 @@ async fn usage(admin: &mut GatewayAdminClient<Channel>, by: &str) -> Vec<UsageRo
     admin.list_usage(request).await.unwrap().into_inner().rows
 }
 
-async fn send(address: SocketAddr, request: Request<Full<bytes::Bytes>>) -> Response<hyper::body::Incoming> {
+pub(crate) async fn send(
+    address: SocketAddr,
+    request: Request<Full<bytes::Bytes>>,
+) -> Response<hyper::body::Incoming> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -136,9 +134,9 @@ async fn send(address: SocketAddr, request: Request<Full<bytes::Bytes>>) -> Resp
         .unwrap()
 }
 
-const ASK: &str = r#"{"model":"m","max_tokens":100,"messages":[]}"#;
+pub(crate) const ASK: &str = r#"{"model":"m","max_tokens":100,"messages":[]}"#;
 /// Of `ASK`: an hour's cache write costs twice the input.
-const RESERVED: u64 = (ASK.len() as u64 + 4096) * 4000 + 100 * 10_000;
+pub(crate) const RESERVED: u64 = (ASK.len() as u64 + 4096) * 4000 + 100 * 10_000;
 
 const ANSWER: &str = r#"{"type":"message","usage":{"input_tokens":30,"output_tokens":20}}"#;
 const COST: u64 = 30 * 2000 + 20 * 10_000;
@@ -428,170 +426,4 @@ async fn an_answer_is_settled_at_what_it_was_or_at_what_it_may_have_been() {
         (rows[0].name.as_str(), rows[0].requests, rows[0].inexact),
         ("anthropic/m", 2, 2)
     );
-}
-
-/// A provider that counts what it has been asked for and what it has said, in nano-dollars at its own prices.
-struct Counting {
-    port: u16,
-    /// Requests whose body it has read.
-    asked: Arc<AtomicU64>,
-    billed: Arc<AtomicU64>,
-    /// Answers that may be finished.
-    finish: Arc<Semaphore>,
-}
-
-impl Counting {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let counting = Self {
-            port: listener.local_addr().unwrap().port(),
-            asked: Arc::default(),
-            billed: Arc::default(),
-            finish: Arc::new(Semaphore::new(0)),
-        };
-        let (asked, billed, finish) = (
-            Arc::clone(&counting.asked),
-            Arc::clone(&counting.billed),
-            Arc::clone(&counting.finish),
-        );
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let serve = converse(
-                    stream,
-                    Arc::clone(&asked),
-                    Arc::clone(&billed),
-                    Arc::clone(&finish),
-                );
-                tokio::spawn(serve);
-            }
-        });
-        counting
-    }
-}
-
-/// Bills the input at once, each delta before it is sent, and states the sum at the end.
-async fn converse(
-    mut stream: TcpStream,
-    asked: Arc<AtomicU64>,
-    billed: Arc<AtomicU64>,
-    finish: Arc<Semaphore>,
-) -> Option<()> {
-    let mut buffer = Vec::new();
-    loop {
-        while !buffer.windows(ASK.len()).any(|window| window == ASK.as_bytes()) {
-            if stream.read_buf(&mut buffer).await.ok()? == 0 {
-                return None;
-            }
-        }
-        buffer.clear();
-        billed.fetch_add(30 * 2000, Ordering::SeqCst);
-        asked.fetch_add(1, Ordering::SeqCst);
-        let mut chunk = String::from(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
-        );
-        let mut add = |data: &str| {
-            let event = format!("data: {data}\n\n");
-            chunk.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
-            std::mem::take(&mut chunk)
-        };
-        let start =
-            add(r#"{"type":"message_start","message":{"usage":{"input_tokens":30,"output_tokens":0}}}"#);
-        stream.write_all(start.as_bytes()).await.ok()?;
-        for _ in 0..5 {
-            billed.fetch_add(2 * 10_000, Ordering::SeqCst);
-            let delta = add(r#"{"type":"content_block_delta","delta":{"text":"ab"}}"#);
-            stream.write_all(delta.as_bytes()).await.ok()?;
-        }
-        tokio::select! {
-            permit = finish.acquire() => permit.ok()?.forget(),
-            // A gateway that is gone gets no end, and takes nobody else's.
-            _ = stream.read_u8() => return None,
-        }
-        let end = add(
-            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":10}}"#,
-        );
-        stream
-            .write_all(format!("{end}0\r\n\r\n").as_bytes())
-            .await
-            .ok()?;
-    }
-}
-
-const TURN: u64 = 30 * 2000 + 10 * 10_000;
-
-#[tokio::test]
-async fn two_hundred_at_once_at_the_edge_of_a_budget() {
-    let data = tempfile::tempdir().unwrap();
-    let counting = Counting::start().await;
-    let _gateway = Running::start(data.path(), &settings(counting.port)).await;
-    let mut admin = admin(data.path()).await;
-    let address = address(&mut admin).await;
-    let limit = RESERVED * 50 + RESERVED / 2;
-    let request = CreateKeyRequest {
-        key: Some(of_user("ann")),
-        budgets: vec![budget("", "day", limit)],
-    };
-    let made = admin.create_key(request).await.unwrap().into_inner();
-    let ask = || async { send(address, post("/anthropic/v1/messages", &made.secret, ASK)).await };
-    let answers = futures_util::future::join_all((0..200).map(|_| ask())).await;
-    // Nothing is finished, so everything that was let in is reserved at this moment.
-    let (passed, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == 200);
-    assert_eq!((passed.len(), refused.len()), (50, 150));
-    assert!(refused.iter().all(|answer| answer.status() == 402));
-    assert_eq!(counting.asked.load(Ordering::SeqCst), 50);
-    counting.finish.add_permits(50);
-    for answer in passed {
-        guest::bytes(answer).await;
-    }
-    let scope = format!("key:{}", made.key.unwrap().id);
-    let now = settled(&mut admin, &scope).await;
-    assert_eq!(now.spent, 50 * TURN);
-    assert_eq!(now.spent, counting.billed.load(Ordering::SeqCst));
-}
-
-/// What the ledger holds against the provider's own count after each of some kills in the middle of streams.
-#[tokio::test]
-async fn no_kill_loses_what_the_provider_counted() {
-    let data = tempfile::tempdir().unwrap();
-    let counting = Counting::start().await;
-    let (mut gateway, mut key) = (None, None);
-    for round in 0..4_u32 {
-        let running = Running::start(data.path(), &settings(counting.port)).await;
-        gateway.replace(running);
-        let mut admin = admin(data.path()).await;
-        let address = address(&mut admin).await;
-        let secret = match &key {
-            Some(secret) => String::clone(secret),
-            None => {
-                let request = CreateKeyRequest {
-                    key: Some(of_user("ann")),
-                    budgets: vec![budget("", "total", RESERVED * 1000)],
-                };
-                key.insert(admin.create_key(request).await.unwrap().into_inner().secret)
-                    .clone()
-            }
-        };
-        let before = usage(&mut admin, "user").await.first().map_or(0, |row| row.cost);
-        assert!(before >= counting.billed.load(Ordering::SeqCst), "round {round}");
-        let ask = || send(address, post("/anthropic/v1/messages", &secret, ASK));
-        let answers = futures_util::future::join_all((0..10).map(|_| ask())).await;
-        // Some end, the rest is under way when the gateway goes.
-        counting.finish.add_permits(round as usize * 2);
-        let mut reading: FuturesUnordered<_> = answers
-            .into_iter()
-            .map(|answer| answer.into_body().collect())
-            .collect();
-        for _ in 0..round * 2 {
-            let ended = soon("a stream ends", reading.next()).await.unwrap();
-            assert!(ended.is_ok());
-        }
-        let killed: Running = gateway.take().unwrap();
-        killed.kill().await;
-    }
-    let _again = Running::start(data.path(), &settings(counting.port)).await;
-    let rows = usage(&mut admin(data.path()).await, "user").await;
-    assert_eq!(rows[0].requests, 40);
-    assert!(rows[0].cost >= counting.billed.load(Ordering::SeqCst));
-    let exact = rows[0].requests - rows[0].inexact;
-    assert!(exact > 0 && rows[0].inexact > 0, "{exact}");
 }

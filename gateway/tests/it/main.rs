@@ -5,6 +5,7 @@ mod admin;
 mod budget;
 mod common;
 mod demo;
+mod edge;
 mod egress;
 mod lease;
 mod proxy;

@@ -33,7 +33,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) enum Job {
     Ask {
-        request: Request,
+        request: Box<Request>,
         /// What is held from then on, where the answer is a lease.
         hold: Option<Box<Held>>,
         reply: oneshot::Sender<Result<Reply, ErrorBody>>,

@@ -163,7 +163,7 @@ impl Leases {
         let gone = || ErrorBody::new(ErrorCode::Unavailable, "the gateway does not answer");
         self.jobs
             .send(Job::Ask {
-                request,
+                request: Box::new(request),
                 hold: hold.map(Box::new),
                 reply,
             })
