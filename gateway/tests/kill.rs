@@ -257,7 +257,7 @@ async fn ask(address: String, secret: String, id: u64) -> Option<()> {
         .unwrap();
     let mut response = sender.send_request(request).await.ok()?;
     assert_eq!(response.status(), 200);
-    if id % 7 == 0 {
+    if id.is_multiple_of(7) {
         let _first = response.frame().await;
         connection.abort();
         return None;
@@ -289,7 +289,7 @@ async fn kills() {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(round | 1);
         let most: u64 = (next..next + REQUESTS)
-            .map(|id| if id % 7 == 0 { 0 } else { 1 + id % PIECES })
+            .map(|id| if id.is_multiple_of(7) { 0 } else { 1 + id % PIECES })
             .sum();
         let after = (random >> 33) % most;
         next += REQUESTS;

@@ -1,5 +1,8 @@
 //! `lodgectl`: administration of the gateway over its Unix socket.
 
+mod accounts;
+mod moment;
+
 use crate::commands::wait;
 use crate::data::DataDir;
 use crate::failure::Failure;
@@ -20,7 +23,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provider list --json\n  \
     lodgectl provider add anthropic < key-file\n  \
     lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:8000/v1 < key-file\n  \
-    lodgectl provider remove anthropic";
+    lodgectl provider remove anthropic\n  \
+    lodgectl key create --user ann --budget 5usd --window month\n  \
+    lodgectl budget set user:ann 20usd --window month\n  lodgectl usage --by model --since 7d";
 
 /// Longest key, bytes.
 const MAX_KEY: u64 = 16 * 1024;
@@ -44,12 +49,24 @@ enum Command {
     /// Providers of models and their keys.
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// Keys of people, for clients outside of Lodge's sessions.
+    #[command(subcommand)]
+    Key(accounts::KeyCommand),
+    /// Limits in money, for users, teams, organisations, keys, sessions and providers.
+    #[command(subcommand)]
+    Budget(accounts::BudgetCommand),
+    /// What was used and what it cost.
+    Usage(accounts::Usage),
 }
 
 #[derive(Debug, Subcommand)]
 enum Gateway {
-    /// Where it listens for administration.
-    Address,
+    /// Where clients with a key of their own reach it.
+    Address {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Whether it serves, and how many sessions hold a lease.
     Health {
         /// Print JSON.
@@ -85,10 +102,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let data = DataDir::resolve(cli.data.as_deref())?;
     let socket = data.admin_socket();
     match &cli.command {
-        Command::Gateway(Gateway::Address) => {
-            println(&format!("unix:{}", socket.display()));
-            Ok(())
-        }
+        Command::Key(command) => wait(accounts::key(&socket, command)),
+        Command::Budget(command) => wait(accounts::budget(&socket, command)),
+        Command::Usage(usage) => wait(accounts::usage(&socket, usage)),
+        Command::Gateway(Gateway::Address { json }) => wait(address(&socket, *json)),
         Command::Gateway(Gateway::Health { json }) => wait(health(&socket, *json)),
         Command::Provider(ProviderCommand::List { json }) => wait(list(&socket, *json)),
         Command::Provider(ProviderCommand::Add { name, kind, base_url }) => {
@@ -132,6 +149,23 @@ fn refused(status: &tonic::Status) -> anyhow::Error {
         .copied()
         .find(|code| code.grpc_code() == status.code());
     ErrorBody::new(code.unwrap_or(ErrorCode::Internal), status.message()).into()
+}
+
+async fn address(socket: &Path, as_json: bool) -> anyhow::Result<()> {
+    let answer = connect(socket).await?.health(HealthRequest {}).await;
+    let address = answer.map_err(|status| refused(&status))?.into_inner().address;
+    if address.is_empty() {
+        let text = "the gateway accepts no keys of people";
+        return Err(Failure::new(ErrorCode::Unavailable, text)
+            .mend("set `listen` in [gateway] of lodge.toml")
+            .into());
+    }
+    let url = format!("http://{address}");
+    if as_json {
+        return print_json(&json!({ "url": url, "admin": format!("unix:{}", socket.display()) }));
+    }
+    println(&url);
+    Ok(())
 }
 
 async fn health(socket: &Path, as_json: bool) -> anyhow::Result<()> {

@@ -154,6 +154,27 @@ fn the_example_is_a_configuration_with_and_without_its_comments() {
 }
 
 #[test]
+fn keys_of_people_are_accepted_on_this_machine_only() {
+    let listen = |setting: &str| parse(&format!("[gateway]\n{setting}"), &[]).map(|config| config.listen);
+    assert_eq!(listen("listen = 'off'").unwrap(), None);
+    assert_eq!(
+        listen("listen = '[::1]:8790'").unwrap(),
+        Some("[::1]:8790".parse().unwrap())
+    );
+    assert!(listen("").unwrap().unwrap().ip().is_loopback());
+    for setting in ["0.0.0.0:8790", "localhost:8790", "8790", "192.0.2.1:1"] {
+        let message = error(&format!("[gateway]\nlisten = '{setting}'"));
+        assert!(message.contains("gateway.listen: must be"), "{message}");
+    }
+    let negative = "models = [{ id = 'm', price = { input = -1, output = 1 } }]";
+    let message = error(&format!("[[provider]]\nname = 'a'\nkind = 'openai'\n{negative}"));
+    assert!(
+        message.contains("a price is dollars per million tokens"),
+        "{message}"
+    );
+}
+
+#[test]
 fn egress_settings_are_meant_or_refused() {
     let config = parse(
         "[egress]\nallow_private = ['127.0.0.1:4873', 'Lab.example:80']\nmax_gib = 1",

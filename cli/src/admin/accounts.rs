@@ -1,0 +1,459 @@
+//! `lodgectl key`, `budget` and `usage`.
+
+use super::moment::{self, Moment};
+use super::{connect, refused};
+use crate::failure::Failure;
+use crate::table;
+use crate::terminal::{print_json, println};
+use clap::{Args, Subcommand};
+use lodge_proto::ErrorCode;
+use lodge_proto::control::{
+    Access, Budget, CreateKeyRequest, CreateKeyResponse, ListBudgetsRequest, ListKeysRequest,
+    ListUsageRequest, RevokeKeyRequest, RotateKeyRequest, SetBudgetRequest, UsageRow, VirtualKey,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Make a key for a person. It is printed once and never again.
+    Create(Box<Create>),
+    /// All keys, revoked ones included.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a key may do, and its budgets.
+    Show {
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a key and its children for good; their streams are cut.
+    Revoke { id: String },
+    /// Give a key a new text; the old one ends at once.
+    Rotate {
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Whose key it is; a child belongs to its parent's user.
+    #[arg(long, required_unless_present = "parent", default_value = "")]
+    user: String,
+    #[arg(long, default_value = "")]
+    team: String,
+    #[arg(long, default_value = "")]
+    org: String,
+    /// For people.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Id of the key that it is narrower than.
+    #[arg(long, default_value = "", value_name = "ID")]
+    parent: String,
+    /// Budget of this key, such as `5usd`.
+    #[arg(long, value_name = "AMOUNT", requires = "window", value_parser = amount)]
+    budget: Option<u64>,
+    /// How long what was spent counts.
+    #[arg(long, value_parser = ["day", "week", "month", "total"], requires = "budget")]
+    window: Option<String>,
+    /// Models it may use, `*` for any characters; may be given often [default: all].
+    #[arg(long = "model", value_name = "GLOB")]
+    models: Vec<String>,
+    /// Models it may not use; wins.
+    #[arg(long = "deny-model", value_name = "GLOB")]
+    deny_models: Vec<String>,
+    /// Providers it may use [default: all].
+    #[arg(long = "provider", value_name = "GLOB")]
+    providers: Vec<String>,
+    /// Providers it may not use; wins.
+    #[arg(long = "deny-provider", value_name = "GLOB")]
+    deny_providers: Vec<String>,
+    /// Requests a minute [default: any number].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    rpm: u32,
+    /// Tokens a minute [default: any number].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    tpm: u32,
+    /// Requests at a time [default: any number].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    concurrency: u32,
+    /// When it begins: `2026-12-01` or in so long: `12h` [default: now].
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    not_before: Option<Moment>,
+    /// When it ends: `2026-12-31` or in so long: `30d` [default: never].
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    expires: Option<Moment>,
+    /// What happens to a request that does not fit into a budget.
+    #[arg(long, value_parser = ["refuse", "queue", "clamp"], default_value = "refuse")]
+    on_limit: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BudgetCommand {
+    /// Set a budget of a holder: `user:ann`, `team:x`, `org:x`, `key:ID`, `session:UID/ID` or `account:PROVIDER`.
+    Set {
+        scope: String,
+        /// Such as `5usd`; `none` removes the budget.
+        #[arg(value_name = "AMOUNT")]
+        limit: String,
+        #[arg(long, value_parser = ["day", "week", "month", "total"])]
+        window: String,
+    },
+    /// The budgets of one holder or of all, with what is spent and reserved now.
+    Show {
+        scope: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Usage {
+    #[arg(long, value_parser = ["user", "key", "model", "session", "day"], default_value = "user")]
+    by: String,
+    /// From when on: `2026-11-01`, or so long ago: `7d` [default: from the beginning].
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    since: Option<Moment>,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV.
+    #[arg(long)]
+    csv: bool,
+}
+
+/// Runs a command about keys.
+pub(super) async fn key(socket: &Path, command: &KeyCommand) -> anyhow::Result<()> {
+    match command {
+        KeyCommand::Create(create) => self::create(socket, create).await,
+        KeyCommand::List { json } => list(socket, *json).await,
+        KeyCommand::Show { id, json } => show(socket, id, *json).await,
+        KeyCommand::Revoke { id } => {
+            let request = RevokeKeyRequest { id: id.clone() };
+            let revoked = connect(socket).await?.revoke_key(request).await;
+            revoked.map_err(|status| refused(&status))?;
+            println(&format!("{id} and its children are revoked"));
+            Ok(())
+        }
+        KeyCommand::Rotate { id, json } => {
+            let request = RotateKeyRequest { id: id.clone() };
+            let rotated = connect(socket).await?.rotate_key(request).await;
+            made(rotated.map_err(|status| refused(&status))?.into_inner(), *json)
+        }
+    }
+}
+
+async fn create(socket: &Path, create: &Create) -> anyhow::Result<()> {
+    let access = Access {
+        models: create.models.clone(),
+        deny_models: create.deny_models.clone(),
+        providers: create.providers.clone(),
+        deny_providers: create.deny_providers.clone(),
+    };
+    let when = |moment: Option<Moment>| moment.map_or(0, Moment::ahead);
+    let key = VirtualKey {
+        name: create.name.clone(),
+        user: create.user.clone(),
+        team: create.team.clone(),
+        org: create.org.clone(),
+        parent: create.parent.clone(),
+        access: Some(access),
+        rpm: create.rpm,
+        tpm: create.tpm,
+        concurrency: create.concurrency,
+        not_before: when(create.not_before),
+        expires: when(create.expires),
+        on_limit: create.on_limit.clone(),
+        ..VirtualKey::default()
+    };
+    let budgets = create.budget.zip(create.window.clone());
+    let budgets = budgets.map(|(limit, window)| Budget {
+        window,
+        limit,
+        ..Budget::default()
+    });
+    let request = CreateKeyRequest {
+        key: Some(key),
+        budgets: budgets.into_iter().collect(),
+    };
+    let answer = connect(socket).await?.create_key(request).await;
+    made(
+        answer.map_err(|status| refused(&status))?.into_inner(),
+        create.json,
+    )
+}
+
+fn made(made: CreateKeyResponse, as_json: bool) -> anyhow::Result<()> {
+    let key = made.key.unwrap_or_default();
+    if as_json {
+        let mut value = key_value(&key);
+        value["key"] = made.secret.into();
+        return print_json(&value);
+    }
+    println(&format!("{}\n{}", key.id, made.secret));
+    eprintln!("The second line is the key; it is not shown again.");
+    Ok(())
+}
+
+async fn keys(socket: &Path) -> anyhow::Result<Vec<VirtualKey>> {
+    let answer = connect(socket).await?.list_keys(ListKeysRequest {}).await;
+    Ok(answer.map_err(|status| refused(&status))?.into_inner().keys)
+}
+
+async fn budgets(socket: &Path, scope: String) -> anyhow::Result<Vec<Budget>> {
+    let answer = connect(socket)
+        .await?
+        .list_budgets(ListBudgetsRequest { scope })
+        .await;
+    Ok(answer.map_err(|status| refused(&status))?.into_inner().budgets)
+}
+
+async fn list(socket: &Path, as_json: bool) -> anyhow::Result<()> {
+    let keys = keys(socket).await?;
+    if as_json {
+        return print_json(&keys.iter().map(key_value).collect::<Vec<_>>());
+    }
+    let row = |key: &VirtualKey| {
+        let state = if key.revoked { "revoked" } else { "" };
+        let expires = moment::shown(key.expires);
+        [
+            key.id.clone(),
+            key.user.clone(),
+            key.name.clone(),
+            key.parent.clone(),
+            expires,
+            state.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = keys.iter().map(row).collect();
+    table::print(["ID", "USER", "NAME", "PARENT", "EXPIRES", "STATE"], &rows);
+    Ok(())
+}
+
+async fn show(socket: &Path, id: &str, as_json: bool) -> anyhow::Result<()> {
+    let found = keys(socket).await?.into_iter().find(|key| key.id == id);
+    let key = found.ok_or_else(|| {
+        Failure::new(ErrorCode::NotFound, format!("there is no key `{id}`")).mend("lodgectl key list")
+    })?;
+    let budgets = budgets(socket, format!("key:{id}")).await?;
+    let mut value = key_value(&key);
+    value["budgets"] = budgets.iter().map(budget_value).collect();
+    if as_json {
+        return print_json(&value);
+    }
+    let fields = value.as_object().into_iter().flatten();
+    let is_set = |value: &Value| !matches!(value, Value::Null) && *value != json!(0) && *value != json!("");
+    let rows: Vec<_> = fields
+        .filter(|(name, value)| *name != "budgets" && is_set(value) && **value != json!([]))
+        .map(|(name, value)| {
+            [
+                name.clone(),
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            ]
+        })
+        .collect();
+    table::print(["FIELD", "VALUE"], &rows);
+    if !budgets.is_empty() {
+        print_budgets(&budgets);
+    }
+    Ok(())
+}
+
+fn key_value(key: &VirtualKey) -> Value {
+    let access = key.access.clone().unwrap_or_default();
+    json!({
+        "id": key.id, "name": key.name, "user": key.user, "team": key.team, "org": key.org, "parent": key.parent,
+        "models": access.models, "deny_models": access.deny_models, "providers": access.providers,
+        "deny_providers": access.deny_providers, "rpm": key.rpm, "tpm": key.tpm, "concurrency": key.concurrency,
+        "not_before": key.not_before, "expires": key.expires, "created": key.created, "revoked": key.revoked,
+        "on_limit": key.on_limit,
+    })
+}
+
+/// Runs a command about budgets.
+pub(super) async fn budget(socket: &Path, command: &BudgetCommand) -> anyhow::Result<()> {
+    match command {
+        BudgetCommand::Set { scope, limit, window } => {
+            let remove = limit == "none";
+            let nanos = if remove {
+                0
+            } else {
+                amount(limit).map_err(invalid)?
+            };
+            let request = SetBudgetRequest {
+                budget: Some(Budget {
+                    scope: scope.clone(),
+                    window: window.clone(),
+                    limit: nanos,
+                    ..Budget::default()
+                }),
+                remove,
+            };
+            let set = connect(socket).await?.set_budget(request).await;
+            set.map_err(|status| refused(&status))?;
+            let what = if remove { "none".to_owned() } else { dollars(nanos) };
+            println(&format!("the budget of {scope} for a {window} is {what}"));
+            Ok(())
+        }
+        BudgetCommand::Show { scope, json } => {
+            let budgets = budgets(socket, scope.clone().unwrap_or_default()).await?;
+            if *json {
+                return print_json(&budgets.iter().map(budget_value).collect::<Vec<_>>());
+            }
+            print_budgets(&budgets);
+            Ok(())
+        }
+    }
+}
+
+fn print_budgets(budgets: &[Budget]) {
+    let row = |budget: &Budget| {
+        [
+            budget.scope.clone(),
+            budget.window.clone(),
+            dollars(budget.limit),
+            dollars(budget.spent),
+            dollars(budget.reserved),
+            moment::shown(budget.resets_at),
+        ]
+    };
+    let rows: Vec<_> = budgets.iter().map(row).collect();
+    table::print(
+        ["HOLDER", "WINDOW", "LIMIT", "SPENT", "RESERVED", "RESETS"],
+        &rows,
+    );
+}
+
+fn budget_value(budget: &Budget) -> Value {
+    json!({
+        "scope": budget.scope, "window": budget.window, "limit_nano_usd": budget.limit,
+        "spent_nano_usd": budget.spent, "reserved_nano_usd": budget.reserved, "resets_at": budget.resets_at,
+    })
+}
+
+/// Lists usage.
+pub(super) async fn usage(socket: &Path, usage: &Usage) -> anyhow::Result<()> {
+    let request = ListUsageRequest {
+        by: usage.by.clone(),
+        since: usage.since.map_or(0, Moment::ago),
+    };
+    let answer = connect(socket).await?.list_usage(request).await;
+    let rows = answer.map_err(|status| refused(&status))?.into_inner().rows;
+    if usage.json {
+        return print_json(
+            &rows
+                .iter()
+                .map(|row| usage_value(&usage.by, row))
+                .collect::<Vec<_>>(),
+        );
+    }
+    let cells = |row: &UsageRow| {
+        let numbers = [
+            row.requests,
+            row.input,
+            row.cache_read,
+            row.cache_write,
+            row.output,
+            row.inexact,
+            row.unpriced,
+        ];
+        numbers.map(|number| number.to_string())
+    };
+    if usage.csv {
+        println(&format!(
+            "{},requests,input,cache_read,cache_write,output,inexact,unpriced,cost_nano_usd",
+            usage.by
+        ));
+        for row in &rows {
+            println(&format!(
+                "{},{},{}",
+                quoted(&row.name),
+                cells(row).join(","),
+                row.cost
+            ));
+        }
+        return Ok(());
+    }
+    let row = |row: &UsageRow| {
+        let [requests, input, read, written, output, inexact, _] = cells(row);
+        let unpriced = if row.unpriced > 0 { " +?" } else { "" };
+        let cost = format!("{}{unpriced}", dollars(row.cost));
+        [
+            row.name.clone(),
+            requests,
+            input,
+            read,
+            written,
+            output,
+            inexact,
+            cost,
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    let by = usage.by.to_uppercase();
+    table::print(
+        [
+            &by, "REQUESTS", "INPUT", "CACHED", "WRITTEN", "OUTPUT", "INEXACT", "COST",
+        ],
+        &rows,
+    );
+    Ok(())
+}
+
+fn usage_value(by: &str, row: &UsageRow) -> Value {
+    json!({
+        by: row.name, "requests": row.requests, "inexact": row.inexact, "unpriced": row.unpriced, "input": row.input,
+        "cache_read": row.cache_read, "cache_write": row.cache_write, "output": row.output,
+        "reasoning": row.reasoning, "cost_nano_usd": row.cost,
+    })
+}
+
+/// A cell of CSV; one that a spreadsheet would run as a formula is kept from it.
+fn quoted(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+fn invalid(message: String) -> anyhow::Error {
+    Failure::new(ErrorCode::InvalidArgument, message).into()
+}
+
+/// Nano-dollars of `5usd`, `$5` or `0.25`.
+fn amount(text: &str) -> Result<u64, String> {
+    lodge_gateway::money::Nanos::parse(text)
+        .map(|nanos| nanos.0)
+        .map_err(|error| error.to_string())
+}
+
+fn dollars(nanos: u64) -> String {
+    lodge_gateway::money::Nanos(nanos).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_and_cells() {
+        assert_eq!(amount("5usd"), Ok(5_000_000_000));
+        assert!(amount("five").unwrap_err().contains("5usd"));
+        assert_eq!(dollars(1_250_000_000), "$1.25");
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
+    }
+}
