@@ -45,8 +45,8 @@ pub(super) enum KeyCommand {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     /// Whose key it is; a child belongs to its parent's user.
-    #[arg(long, required_unless_present = "parent", default_value = "")]
-    user: String,
+    #[arg(long, required_unless_present = "parent")]
+    user: Option<String>,
     #[arg(long, default_value = "")]
     team: String,
     #[arg(long, default_value = "")]
@@ -164,7 +164,7 @@ async fn create(socket: &Path, create: &Create) -> anyhow::Result<()> {
     let when = |moment: Option<Moment>| moment.map_or(0, Moment::ahead);
     let key = VirtualKey {
         name: create.name.clone(),
-        user: create.user.clone(),
+        user: create.user.clone().unwrap_or_default(),
         team: create.team.clone(),
         org: create.org.clone(),
         parent: create.parent.clone(),
