@@ -16,6 +16,8 @@ pub enum Cut {
     Scripted,
     #[error("the provider's stream broke")]
     Upstream(#[source] hyper::Error),
+    #[error("the provider's stream ended before the answer did")]
+    Short,
     #[error("the provider was silent for {0} s")]
     Silent(u64),
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -19,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::{self, GuestBody};
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::demo::Demo;
 use crate::dialect::{self, Operation, Route, WireError};
 use crate::egress::sniff::{Guest, Rewound, Spoken};
 use crate::egress::{self, broker};
+use crate::forward::{self, Routing};
 use crate::key::KeyHasher;
 use crate::lease::{Lease, Leases};
 use crate::provider::{Kind, ProviderSpec, Providers};
@@ -46,6 +48,9 @@ pub struct Gateway {
     pub(crate) leases: Leases,
     pub(crate) hasher: KeyHasher,
     pub(crate) upstream: Upstream,
+    pub(crate) routing: Routing,
+    /// As it was last read.
+    pub(crate) config: ArcSwap<Config>,
     pub(crate) demo: Demo,
     pub(crate) limits: Limits,
     /// Bounds of what guests reach besides models.
@@ -115,7 +120,8 @@ async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound)
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
@@ -129,20 +135,18 @@ async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound)
     }
 }
 
-async fn handle(gateway: &Gateway, lease: &Lease, request: Request<Incoming>) -> Response<GuestBody> {
+async fn handle(
+    gateway: &Arc<Gateway>,
+    lease: &Arc<Lease>,
+    request: Request<Incoming>,
+) -> Response<GuestBody> {
     let (parts, incoming) = request.into_parts();
     let path = parts.uri.path();
     let (name, native) = split(path);
     let provider = gateway.providers.current().get(name).cloned();
-    let found = provider.as_ref().map(|provider| {
-        Route::find(
-            provider.dialects(),
-            &parts.headers,
-            &parts.method,
-            native,
-            parts.uri.query(),
-        )
-    });
+    let found = provider
+        .as_ref()
+        .map(|provider| forward::find_route(provider, &parts, native));
     let dialect = match (&found, &provider) {
         (Some(Ok(route)), _) => route.dialect,
         (_, Some(provider)) if provider.dialects().len() == 1 => provider.dialects()[0],
@@ -197,9 +201,9 @@ fn authenticate(gateway: &Gateway, lease: &Lease, parts: &Parts) -> Result<(), W
 }
 
 async fn dispatch(
-    gateway: &Gateway,
-    lease: &Lease,
-    provider: &ProviderSpec,
+    gateway: &Arc<Gateway>,
+    lease: &Arc<Lease>,
+    provider: &Arc<ProviderSpec>,
     route: &Route,
     parts: &Parts,
     incoming: Incoming,
@@ -221,10 +225,7 @@ async fn dispatch(
         );
         return Err(WireError::unauthenticated(&message));
     }
-    if matches!(route.operation, Operation::Generate { .. }) {
-        proxy::refusal(route.dialect, provider.provider_tools, &body)?;
-    }
-    let response = gateway.upstream.forward(provider, route, parts, body).await;
+    let response = forward::send(gateway, lease, provider, route, parts, body).await;
     drop(permit);
     response
 }

@@ -7,3 +7,6 @@ mod demo;
 mod egress;
 mod lease;
 mod proxy;
+mod routing;
+mod socket;
+mod translate;

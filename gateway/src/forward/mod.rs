@@ -1,0 +1,144 @@
+//! One request on its way to a provider: what it asks for is checked, its objects must be its owner's, aliases and
+//! policies are applied, an account is chosen, and another one is tried while no byte has gone to the caller.
+
+mod attempts;
+mod prepare;
+mod socket;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
+
+use crate::accounts::Accounts;
+use crate::asked::{self, Asked, Kind as ObjectKind, Object};
+use crate::body::GuestBody;
+use crate::dialect::{Dialect, Operation, Route, RouteError, WireError};
+use crate::guest::Gateway;
+use crate::lease::Lease;
+use crate::oauth::Oauth;
+use crate::provider::ProviderSpec;
+use crate::routes::Routes;
+use crate::seal::Seal;
+use crate::state::{State, StateError};
+use crate::stored::Objects;
+use crate::translate;
+pub(crate) use attempts::login;
+use socket::Sockets;
+pub(crate) use socket::handshake;
+
+/// What routing knows besides the providers themselves.
+#[derive(Debug)]
+pub struct Routing {
+    pub(crate) routes: ArcSwap<Routes>,
+    pub(crate) accounts: Accounts,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) sockets: Arc<Sockets>,
+    pub(crate) oauth: Oauth,
+}
+
+impl Routing {
+    /// Opens the state. Blocks on the database; needs a runtime.
+    pub fn open(path: &Path, routes: Routes, seal: &Arc<Seal>) -> Result<Self, StateError> {
+        let (state, loaded) = State::open(path)?;
+        let state = Arc::new(state);
+        Ok(Self {
+            routes: ArcSwap::from_pointee(routes),
+            objects: Arc::new(Objects::new(Arc::clone(&state), &loaded.objects)),
+            oauth: Oauth::new(Arc::clone(&state), Arc::clone(seal), loaded.tokens),
+            accounts: Accounts::start(state, loaded.accounts),
+            sockets: Arc::default(),
+        })
+    }
+}
+
+/// Everything about a request that does not change from one attempt to the next.
+struct Asking<'a> {
+    provider: &'a Arc<ProviderSpec>,
+    route: &'a Route,
+    parts: &'a Parts,
+    body: Bytes,
+    asked: Asked,
+    /// The model's name, where the request has one.
+    model: Option<String>,
+    /// Whose the request is, as stored objects know it.
+    owner: String,
+    /// Requests of one session stay with one account.
+    session: &'a str,
+    /// The account that has the stored objects it refers to.
+    pinned: Option<String>,
+}
+
+/// The route of a request among the dialects a provider speaks, or can be spoken to in.
+pub(crate) fn find_route(provider: &ProviderSpec, parts: &Parts, path: &str) -> Result<Route, RouteError> {
+    let find =
+        |dialects: &[Dialect]| Route::find(dialects, &parts.headers, &parts.method, path, parts.uri.query());
+    match find(provider.dialects()) {
+        Err(error @ RouteError::Dialect { .. }) => match find(&translate::callers(provider)) {
+            Ok(route) if matches!(route.operation, Operation::Generate { .. }) => Ok(route),
+            _ => Err(error),
+        },
+        found => found,
+    }
+}
+
+/// Forwards a request and passes the answer on; dropped, it cancels whatever is under way.
+pub(crate) async fn send(
+    gateway: &Arc<Gateway>,
+    lease: &Arc<Lease>,
+    provider: &Arc<ProviderSpec>,
+    route: &Route,
+    parts: &Parts,
+    body: Bytes,
+) -> Result<Response<GuestBody>, WireError> {
+    let mut asked = match parts.method {
+        Method::POST => asked::read(route.dialect, &body)?,
+        _ => Asked::default(),
+    };
+    asked.check(&provider.provider_tools)?;
+    let model = match &route.operation {
+        Operation::Generate { model, .. } | Operation::CountTokens { model } | Operation::Embed { model } => {
+            // Some servers take a request that names no model; policy for all models is for it too.
+            let named = model.clone().or_else(|| asked.model.clone());
+            Some(named.unwrap_or_default())
+        }
+        Operation::StoredResponse(id) => {
+            asked.objects.push(Object {
+                kind: ObjectKind::Response,
+                id: id.clone(),
+            });
+            None
+        }
+        Operation::ListModels | Operation::GetModel(_) | Operation::Probe | Operation::Socket => None,
+    };
+    let owner = owner(lease);
+    let pinned = gateway
+        .routing
+        .objects
+        .pinned(&provider.name, &owner, &asked.objects)?;
+    let asking = Asking {
+        provider,
+        route,
+        parts,
+        body,
+        asked,
+        model,
+        owner,
+        session: &lease.session_id,
+        pinned,
+    };
+    let prepared = prepare::targets(gateway, &asking)?;
+    let taken = attempts::run(gateway, &asking, &prepared).await?;
+    if route.operation == Operation::Socket {
+        return socket::open(gateway, lease, &asking, taken).await;
+    }
+    attempts::pass_on(gateway, &asking, taken).await
+}
+
+/// The user on whose behalf a guest acts: on this machine, the one whose runner holds the lease.
+fn owner(lease: &Lease) -> String {
+    format!("uid:{}", lease.owner)
+}
