@@ -1,5 +1,6 @@
 //! `lodgectl`: administration of the gateway over its Unix socket.
 
+use crate::admin_accounts;
 use crate::commands::wait;
 use crate::data::DataDir;
 use crate::failure::Failure;
@@ -20,7 +21,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provider list --json\n  \
     lodgectl provider add anthropic < key-file\n  \
     lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:8000/v1 < key-file\n  \
-    lodgectl provider remove anthropic";
+    lodgectl provider test anthropic\n  lodgectl provider remove anthropic\n  lodgectl quota\n  \
+    lodgectl gateway reload";
 
 /// Longest key, bytes.
 const MAX_KEY: u64 = 16 * 1024;
@@ -44,6 +46,12 @@ enum Command {
     /// Providers of models and their keys.
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// How each account of the providers fares, and what is left of its quotas.
+    Quota {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,6 +64,8 @@ enum Gateway {
         #[arg(long)]
         json: bool,
     },
+    /// Reads the configuration again: providers, accounts, aliases and policies. An error changes nothing.
+    Reload,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +88,21 @@ enum ProviderCommand {
     },
     /// Forget a stored key.
     Remove { name: String },
+    /// Ask a provider for its list of models with each of its accounts; free of charge.
+    Test {
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Log into an account that has no key. The code that comes back is read from standard input.
+    Login {
+        name: String,
+        account: String,
+        /// With a code that is typed on another device.
+        #[arg(long)]
+        device: bool,
+    },
 }
 
 /// Runs a command.
@@ -101,10 +126,25 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             wait(add(&socket, request))
         }
         Command::Provider(ProviderCommand::Remove { name }) => wait(remove(&socket, name)),
+        Command::Provider(ProviderCommand::Test { name, json }) => {
+            wait(admin_accounts::test(&socket, name, *json))
+        }
+        Command::Provider(ProviderCommand::Login {
+            name,
+            account,
+            device,
+        }) => wait(admin_accounts::login(&socket, name, account, *device)),
+        Command::Gateway(Gateway::Reload) => wait(admin_accounts::reload(&socket)),
+        Command::Quota { json } => wait(admin_accounts::quota(&socket, *json)),
     }
 }
 
 async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
+    Ok(GatewayAdminClient::new(channel(socket).await?))
+}
+
+/// The gateway's administrative socket, for any of its services.
+pub(crate) async fn channel(socket: &Path) -> anyhow::Result<Channel> {
     let path = socket.to_owned();
     // The name is needed for form; the connector knows where to go.
     let endpoint = Endpoint::from_static("http://gateway");
@@ -122,11 +162,11 @@ async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
             .at(socket.display().to_string())
             .mend("lodge up")
     })?;
-    Ok(GatewayAdminClient::new(channel))
+    Ok(channel)
 }
 
 /// The code of a gRPC status: the first of ours that maps to it.
-fn refused(status: &tonic::Status) -> anyhow::Error {
+pub(crate) fn refused(status: &tonic::Status) -> anyhow::Error {
     let code = ErrorCode::ALL
         .iter()
         .copied()

@@ -13,6 +13,7 @@
 //! - [`roles`]: what runs behind the hidden role subcommands
 
 pub mod admin;
+mod admin_accounts;
 pub mod args;
 pub mod attach;
 pub mod client;

@@ -24,6 +24,8 @@ pub(crate) fn usable(registry: &Registry, routes: &Routes) -> Vec<ProtoModel> {
                 .iter()
                 .filter_map(|alias| self::alias(registry, alias)),
         )
+        // What policy denies is not offered.
+        .filter(|model| routes.steps(&model.provider, &model.id).is_ok())
         .collect()
 }
 

@@ -79,6 +79,7 @@ pub async fn serve(
     if drained.is_err() {
         gateway.connections.wait().await;
     }
+    gateway.routing.flush().await;
     result
 }
 

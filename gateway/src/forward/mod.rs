@@ -38,6 +38,7 @@ pub struct Routing {
     pub(crate) objects: Arc<Objects>,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) oauth: Oauth,
+    state: Arc<State>,
 }
 
 impl Routing {
@@ -49,9 +50,17 @@ impl Routing {
             routes: ArcSwap::from_pointee(routes),
             objects: Arc::new(Objects::new(Arc::clone(&state), &loaded.objects)),
             oauth: Oauth::new(Arc::clone(&state), Arc::clone(seal), loaded.tokens),
-            accounts: Accounts::start(state, loaded.accounts),
+            accounts: Accounts::start(Arc::clone(&state), loaded.accounts),
             sockets: Arc::default(),
+            state,
         })
+    }
+
+    /// Writes what waits to be written, for the end of the process.
+    pub(crate) async fn flush(&self) {
+        if let Err(error) = self.state.flush().await {
+            tracing::warn!(%error, "what was learned last is lost");
+        }
     }
 }
 

@@ -161,12 +161,22 @@ impl State {
 
     /// Keeps tokens; returns when they are on disk.
     pub async fn put_token(&self, token: StoredToken) -> Result<(), StateError> {
+        self.through(|done| Write::Token(token, done)).await
+    }
+
+    /// Returns when everything before it is on disk.
+    pub async fn flush(&self) -> Result<(), StateError> {
+        self.through(Write::Flush).await
+    }
+
+    async fn through(&self, write: impl FnOnce(oneshot::Sender<bool>) -> Write) -> Result<(), StateError> {
         let (done, written) = oneshot::channel();
         let Some(sender) = self.sender.clone() else {
             return Err(StateError::Write);
         };
+        let write = write(done);
         // The queue may be full, and waiting for it would hold up the event loop.
-        let sent = tokio::task::spawn_blocking(move || sender.send(Write::Token(token, done)).is_ok());
+        let sent = tokio::task::spawn_blocking(move || sender.send(write).is_ok());
         if !sent.await.unwrap_or(false) {
             return Err(StateError::Write);
         }

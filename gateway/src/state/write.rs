@@ -17,6 +17,8 @@ pub(super) enum Write {
     NoObject(u64),
     Account(StoredAccount),
     Token(StoredToken, oneshot::Sender<bool>),
+    /// Nothing but a word when all before it is written.
+    Flush(oneshot::Sender<bool>),
 }
 
 /// Writes until every sender is gone.
@@ -29,7 +31,7 @@ pub(super) fn run(mut connection: Connection, receiver: &Receiver<Write>) {
             tracing::error!(error = crate::causes(error), "writing the gateway's state");
         }
         for write in writes {
-            if let Write::Token(_, done) = write {
+            if let Write::Token(_, done) | Write::Flush(done) = write {
                 let _nobody_waits = done.send(written.is_ok());
             }
         }
@@ -40,6 +42,7 @@ fn group(connection: &mut Connection, writes: &[Write]) -> rusqlite::Result<()> 
     let transaction = connection.transaction()?;
     for write in writes {
         match write {
+            Write::Flush(_) => {}
             Write::Object(object) => {
                 let StoredObject {
                     serial,

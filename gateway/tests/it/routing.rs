@@ -16,10 +16,13 @@ fn settings(port: u16) -> String {
          [[provider.account]]\nname = 'second'\nkey_env = 'SECOND_KEY'\n\
          [[provider]]\nname = 'one'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:{port}/one/v1'\nkey_env = 'PROVIDER_KEY'\n\
          [[provider]]\nname = 'two'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:{port}/two/v1'\nkey_env = 'SECOND_KEY'\n\
+         models = [{{ id = 'large' }}, {{ id = 'secret-1' }}]\n\
          [[provider]]\nname = 'gemini'\nkind = 'gemini'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'PROVIDER_KEY'\n\
          [[alias]]\nprovider = 'one'\nname = 'best'\ntargets = ['one/big', 'two/large']\n\
          [[alias]]\nprovider = 'gemini'\nname = 'best'\ntargets = ['gemini/flash']\n\
          [[model_policy]]\nmodel = 'big'\nset = {{ service_tier = 'default', 'metadata.by' = 7 }}\n\
+         [[provider]]\nname = 'shut'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'PROVIDER_KEY'\n\
+         [[model_policy]]\nprovider = 'shut'\nmodel = '*'\ndeny = 'closed'\n\
          [[model_policy]]\nmodel = 'secret-*'\ndeny = 'it is not for us'\n"
     )
 }
@@ -201,7 +204,23 @@ async fn an_alias_is_a_chain_and_only_the_named_bytes_change() {
         body["error"]["message"].as_str().unwrap().contains("not for us"),
         "{body}"
     );
+    // Policy for every model is for a request that names none, too.
+    let request = scene.post("/shut/v1/chat/completions", "{}");
+    assert_eq!(scene.guest.send(request).await.status(), 403);
     assert!(scene.upstream.is_untouched());
+}
+
+#[tokio::test]
+async fn aliases_are_offered_and_what_policy_denies_is_not() {
+    let scene = Scene::new().await;
+    let models = &scene.session.lease.models;
+    let offers = |provider: &str, id: &str| {
+        models
+            .iter()
+            .any(|model| model.provider == provider && model.id == id)
+    };
+    assert!(offers("one", "best") && offers("gemini", "best") && offers("two", "large"));
+    assert!(!offers("two", "secret-1") && !offers("two", "best"));
 }
 
 #[tokio::test]
