@@ -23,6 +23,8 @@ pub struct Config {
     pub gateway: lodge_gateway::config::Section,
     pub egress: lodge_gateway::config::EgressSection,
     pub provider: Vec<lodge_gateway::config::ProviderEntry>,
+    pub alias: Vec<lodge_gateway::config::AliasEntry>,
+    pub model_policy: Vec<lodge_gateway::config::ModelPolicyEntry>,
     /// Harnesses besides those that Lodge installs.
     pub agent: Vec<Agent>,
 }

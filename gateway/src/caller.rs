@@ -15,6 +15,8 @@ pub(crate) struct Caller {
     pub(crate) id: String,
     pub(crate) session: String,
     pub(crate) user: String,
+    /// See [`Self::owner`].
+    pub(crate) owner: String,
     /// Whose budgets it spends from.
     pub(crate) scopes: Vec<Arc<str>>,
     /// Its key and that key's ancestors; none of a session without one.
@@ -46,6 +48,11 @@ impl Caller {
             id: spec.id.clone(),
             session: String::new(),
             user: spec.user.clone(),
+            owner: if spec.user.is_empty() {
+                format!("key:{}", spec.id)
+            } else {
+                format!("user:{}", spec.user)
+            },
             scopes,
             access: None,
             on_limit: OnLimit::parse(&spec.on_limit).unwrap_or_default(),
@@ -53,6 +60,21 @@ impl Caller {
             bodies: Arc::clone(bodies),
             line,
         })
+    }
+
+    /// Whose objects stored at providers it may name: a session's own, or those of the person who holds the key. One uid
+    /// may be many people's.
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Requests of one of these stay with one account, whose caches know it.
+    pub(crate) fn affinity(&self) -> &str {
+        if self.session.is_empty() {
+            &self.id
+        } else {
+            &self.session
+        }
     }
 
     /// Of the key it shows; empty: a session's own.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -20,16 +21,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::body::{self, GuestBody};
 use crate::caller::Caller;
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::demo::Demo;
-use crate::dialect::{self, Operation, Route, WireError};
+use crate::dialect::{self, Route, WireError};
 use crate::egress::sniff::{Guest, Rewound, Spoken};
 use crate::egress::{self, broker};
+use crate::forward::{self, Routing};
 use crate::key::KeyHasher;
 use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
 use crate::ledger::Ledger;
-use crate::meter::Meter;
 use crate::provider::{Kind, ProviderSpec, Providers};
 use crate::proxy::{self, Upstream};
 
@@ -57,6 +58,9 @@ pub struct Gateway {
     pub(crate) address: Option<std::net::SocketAddr>,
     pub(crate) hasher: KeyHasher,
     pub(crate) upstream: Upstream,
+    pub(crate) routing: Routing,
+    /// As it was last read.
+    pub(crate) config: ArcSwap<Config>,
     pub(crate) demo: Demo,
     pub(crate) limits: Limits,
     /// Bounds of what guests reach besides models.
@@ -138,7 +142,8 @@ async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound)
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
@@ -154,7 +159,7 @@ async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound)
 
 /// Answers one request, whatever it is.
 pub(crate) async fn handle(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     door: &Door,
     request: Request<Incoming>,
 ) -> Response<GuestBody> {
@@ -162,15 +167,9 @@ pub(crate) async fn handle(
     let path = parts.uri.path();
     let (name, native) = split(path);
     let provider = gateway.providers.current().get(name).cloned();
-    let found = provider.as_ref().map(|provider| {
-        Route::find(
-            provider.dialects(),
-            &parts.headers,
-            &parts.method,
-            native,
-            parts.uri.query(),
-        )
-    });
+    let found = provider
+        .as_ref()
+        .map(|provider| forward::find_route(provider, &parts, native));
     let dialect = match (&found, &provider) {
         (Some(Ok(route)), _) => route.dialect,
         (_, Some(provider)) if provider.dialects().len() == 1 => provider.dialects()[0],
@@ -243,14 +242,14 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
 }
 
 async fn dispatch(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     caller: &Caller,
-    provider: &ProviderSpec,
+    provider: &Arc<ProviderSpec>,
     route: &Route,
     parts: &Parts,
     incoming: Incoming,
 ) -> Result<Response<GuestBody>, WireError> {
-    let (mut body, permit) = match parts.method {
+    let (body, permit) = match parts.method {
         Method::POST => read_body(gateway.limits, caller, parts, incoming).await?,
         _ => (Bytes::new(), None),
     };
@@ -261,56 +260,19 @@ async fn dispatch(
         );
         return Err(WireError::unauthenticated(&message));
     }
-    if !matches!(route.operation, Operation::Generate { .. }) {
-        allow(caller, provider, &route.operation)?;
-        return send(gateway, caller, provider, route, parts, body).await;
-    }
-    if provider.kind != Kind::Demo {
-        proxy::refusal(route.dialect, provider.provider_tools, &body)?;
-    }
-    let mut meter = Meter::begin(gateway, caller, provider, route, &mut body).await?;
-    meter.mark_sent();
+    let answering = async {
+        match provider.kind {
+            Kind::Demo => forward::demo(gateway, caller, provider, route, body).await,
+            _ => forward::send(gateway, caller, provider, route, parts, body).await,
+        }
+    };
+    // Dropped, it cancels the request at the provider, and what is reserved for it counts.
     let response = tokio::select! {
-        response = send(gateway, caller, provider, route, parts, body) => response,
-        () = caller.ended.cancelled() => return Err(WireError::unauthenticated("this key was revoked")),
+        response = answering => response,
+        () = caller.ended.cancelled() => Err(WireError::unauthenticated("this key was revoked")),
     };
     drop(permit);
-    match response {
-        Ok(response) => Ok(meter.watch(response, &caller.ended)),
-        Err(error) => {
-            // Dropped instead, it counts in full.
-            if !error.maybe_billed {
-                meter.void();
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Whether the key may name that model at all.
-fn allow(caller: &Caller, provider: &ProviderSpec, operation: &Operation) -> Result<(), WireError> {
-    let (Operation::CountTokens { model: Some(model) } | Operation::GetModel(model)) = operation else {
-        return Ok(());
-    };
-    if caller.permits(&provider.name, model) {
-        Ok(())
-    } else {
-        Err(crate::meter::not_permitted(&provider.name, model))
-    }
-}
-
-async fn send(
-    gateway: &Gateway,
-    caller: &Caller,
-    provider: &ProviderSpec,
-    route: &Route,
-    parts: &Parts,
-    body: Bytes,
-) -> Result<Response<GuestBody>, WireError> {
-    if provider.kind == Kind::Demo {
-        return Ok(gateway.demo.handle(&caller.id, route, &body).await);
-    }
-    gateway.upstream.forward(provider, route, parts, body).await
+    response
 }
 
 type Budgeted = (Bytes, Option<OwnedSemaphorePermit>);

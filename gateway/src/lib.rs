@@ -9,7 +9,15 @@
 //! - [`lease`]: keys and sockets that live and die with a session
 //! - [`guest`]: requests of guests, from authentication to answer
 //! - [`egress`]: the way out to other hosts, by name
+//! - [`asked`]: what a body asks for beside an answer, and what of it is refused
+//! - [`forward`]: one request, from its checks over the choice of an account to the answer
 //! - [`proxy`]: pass-through to providers
+//! - [`translate`]: between dialects, where the provider lacks the caller's
+//! - [`routes`], [`json`]: aliases and policies by model, as byte splices
+//! - [`accounts`]: health and quotas of the providers' accounts
+//! - [`oauth`]: accounts that are logged into
+//! - [`stored`]: whose the objects stored at providers are
+//! - [`state`]: what of all this outlives the process
 //! - [`provider`]: the providers there are
 //! - [`demo`]: the scripted model
 //! - [`dialect`]: the closed list of paths, errors in four dialects
@@ -17,7 +25,9 @@
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
 mod accept;
+pub mod accounts;
 pub mod admin;
+pub mod asked;
 pub mod body;
 mod caller;
 pub mod config;
@@ -25,7 +35,9 @@ pub mod demo;
 pub mod dialect;
 pub mod egress;
 pub mod environment;
+pub mod forward;
 pub mod guest;
+pub mod json;
 pub mod key;
 pub mod keys;
 pub mod lease;
@@ -33,13 +45,18 @@ pub mod ledger;
 mod meter;
 mod models;
 pub mod money;
+pub mod oauth;
 pub mod price;
 pub mod provider;
 pub mod proxy;
+pub mod routes;
 pub mod seal;
 pub mod secret;
 mod serve;
+pub mod state;
 pub mod store;
+pub mod stored;
+pub mod translate;
 pub mod usage;
 
 pub use config::{Config, ConfigError, Options};

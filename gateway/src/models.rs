@@ -3,9 +3,10 @@
 use lodge_proto::control::{Dialect as ProtoDialect, Model as ProtoModel, Provider as ProtoProvider};
 
 use crate::provider::{Kind, Model, ProviderSpec, Registry};
+use crate::routes::{Alias, Routes};
 
-/// The models a request can be sent to.
-pub(crate) fn usable(registry: &Registry) -> Vec<ProtoModel> {
+/// The models a request can be sent to, and the aliases that stand for some of them.
+pub(crate) fn usable(registry: &Registry, routes: &Routes) -> Vec<ProtoModel> {
     let models = |provider: &ProviderSpec| {
         provider
             .models
@@ -17,7 +18,40 @@ pub(crate) fn usable(registry: &Registry) -> Vec<ProtoModel> {
         .iter()
         .filter(|provider| provider.is_usable())
         .flat_map(models)
+        .chain(
+            routes
+                .aliases
+                .iter()
+                .filter_map(|alias| self::alias(registry, alias)),
+        )
+        // What policy denies is not offered.
+        .filter(|model| routes.steps(&model.provider, &model.id).is_ok())
         .collect()
+}
+
+/// An alias as a model of the provider under whose path it is asked for, with what is known of its first target.
+fn alias(registry: &Registry, alias: &Alias) -> Option<ProtoModel> {
+    let provider = registry
+        .get(&alias.provider)
+        .filter(|provider| provider.is_usable())?;
+    let first = alias.targets.first()?;
+    let target = registry.get(&first.provider)?;
+    let known = target.models.iter().find(|model| model.id == first.model);
+    let model = known.cloned().unwrap_or_else(|| Model {
+        id: String::new(),
+        name: String::new(),
+        context_window: 0,
+        max_output: 0,
+        reasoning: false,
+        images: false,
+        price: None,
+    });
+    let named = Model {
+        id: alias.name.clone(),
+        name: alias.name.clone(),
+        ..model
+    };
+    Some(self::model(provider, &named))
 }
 
 /// A provider with all its models.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::demo::Demo;
+use crate::forward::Routing;
 use crate::guest::Gateway;
 use crate::key::KeyHasher;
 use crate::keys::{self, KeyError, Keys};
@@ -21,6 +23,7 @@ use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
 use crate::seal::{Seal, SealError};
+use crate::state::StateError;
 use crate::store::{Store, StoreError};
 use crate::{accept, admin};
 
@@ -36,6 +39,8 @@ pub enum Error {
     Seal(#[from] SealError),
     #[error("opening the gateway's database")]
     Store(#[from] StoreError),
+    #[error("opening the gateway's state")]
+    State(#[from] StateError),
     #[error("loading providers")]
     Providers(#[from] ProviderError),
     #[error("loading leases")]
@@ -90,6 +95,7 @@ pub async fn serve(
     if drained.is_err() {
         gateway.connections.wait().await;
     }
+    gateway.routing.flush().await;
     result
 }
 
@@ -128,6 +134,8 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         address: people.and_then(|listener| listener.local_addr().ok()),
         hasher: KeyHasher::new(&seal),
         upstream: Upstream::new(config.limits)?,
+        config: ArcSwap::from_pointee(config.clone()),
+        routing: Routing::open(&own.join("state.db"), config.routes.clone(), &seal)?,
         demo: Demo::default(),
         limits: config.limits,
         egress: Arc::new(config.egress.clone()),

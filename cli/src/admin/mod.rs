@@ -2,6 +2,7 @@
 
 mod accounts;
 mod moment;
+mod upstream;
 
 use crate::commands::wait;
 use crate::data::DataDir;
@@ -23,8 +24,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provider list --json\n  \
     lodgectl provider add anthropic < key-file\n  \
     lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:8000/v1 < key-file\n  \
-    lodgectl provider remove anthropic\n  \
-    lodgectl key create --user ann --budget 5usd --window month\n  \
+    lodgectl provider test anthropic\n  lodgectl provider remove anthropic\n  lodgectl quota\n  \
+    lodgectl gateway reload\n  lodgectl key create --user ann --budget 5usd --window month\n  \
     lodgectl budget set user:ann 20usd --window month\n  lodgectl usage --by model --since 7d";
 
 /// Longest key, bytes.
@@ -57,6 +58,12 @@ enum Command {
     Budget(accounts::BudgetCommand),
     /// What was used and what it cost.
     Usage(accounts::Usage),
+    /// How each account of the providers fares, and what is left of its quotas.
+    Quota {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +80,8 @@ enum Gateway {
         #[arg(long)]
         json: bool,
     },
+    /// Reads the configuration again: providers, accounts, aliases and policies. An error changes nothing.
+    Reload,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +104,21 @@ enum ProviderCommand {
     },
     /// Forget a stored key.
     Remove { name: String },
+    /// Ask a provider for its list of models with each of its accounts; free of charge.
+    Test {
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Log into an account that has no key. The code that comes back is read from standard input.
+    Login {
+        name: String,
+        account: String,
+        /// With a code that is typed on another device.
+        #[arg(long)]
+        device: bool,
+    },
 }
 
 /// Runs a command.
@@ -118,10 +142,23 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             wait(add(&socket, request))
         }
         Command::Provider(ProviderCommand::Remove { name }) => wait(remove(&socket, name)),
+        Command::Provider(ProviderCommand::Test { name, json }) => wait(upstream::test(&socket, name, *json)),
+        Command::Provider(ProviderCommand::Login {
+            name,
+            account,
+            device,
+        }) => wait(upstream::login(&socket, name, account, *device)),
+        Command::Gateway(Gateway::Reload) => wait(upstream::reload(&socket)),
+        Command::Quota { json } => wait(upstream::quota(&socket, *json)),
     }
 }
 
 async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
+    Ok(GatewayAdminClient::new(channel(socket).await?))
+}
+
+/// The gateway's administrative socket, for any of its services.
+pub(crate) async fn channel(socket: &Path) -> anyhow::Result<Channel> {
     let path = socket.to_owned();
     // The name is needed for form; the connector knows where to go.
     let endpoint = Endpoint::from_static("http://gateway");
@@ -139,11 +176,11 @@ async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
             .at(socket.display().to_string())
             .mend("lodge up")
     })?;
-    Ok(GatewayAdminClient::new(channel))
+    Ok(channel)
 }
 
 /// The code of a gRPC status: the first of ours that maps to it.
-fn refused(status: &tonic::Status) -> anyhow::Error {
+pub(crate) fn refused(status: &tonic::Status) -> anyhow::Error {
     let code = ErrorCode::ALL
         .iter()
         .copied()

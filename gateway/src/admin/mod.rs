@@ -1,6 +1,7 @@
 //! The administrative service, on a socket of its own: providers and their keys, keys of people, budgets and usage.
 
 mod accounts;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -36,9 +37,11 @@ pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), 
             }
         }
     });
+    let accounts = upstream::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
     let service = GatewayAdminServer::new(Admin { gateway }).max_decoding_message_size(MAX_MESSAGE);
     tonic::transport::Server::builder()
         .add_service(service)
+        .add_service(accounts)
         .serve_with_incoming(connections)
         .await
 }
@@ -118,7 +121,10 @@ impl GatewayAdmin for Admin {
         &self,
         _request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let models = models::usable(&self.gateway.providers.current());
+        let models = models::usable(
+            &self.gateway.providers.current(),
+            &self.gateway.routing.routes.load(),
+        );
         Ok(Response::new(ListModelsResponse { models }))
     }
 

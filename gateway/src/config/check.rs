@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::file::{Document, EgressSection, ProviderEntry, Section};
-use super::{Config, DemoWhen, KeySource, Limits, Options, SourcedKey};
+use super::check_provider::{check_demo, provider};
+use super::file::{AliasEntry, Document, EgressSection, ModelPolicyEntry, Section};
+use super::{Config, DemoWhen, Limits, Options, Source};
 use crate::egress::Settings;
 use crate::egress::name::Host;
 use crate::environment::EnvironmentError;
-use crate::provider::{BaseUrl, Kind, Model, ProviderSpec, check_name};
-use crate::secret::Secret;
+use crate::provider::{Kind, ProviderSpec};
+use crate::routes::{Alias, ModelPolicy, Routes, Target};
 
 /// Largest body limit that may be configured, MiB.
 const MAX_BODY_MIB: usize = 256;
@@ -22,7 +22,6 @@ const MAX_BODY_MIB: usize = 256;
 const MAX_TIMEOUT: u64 = 3600;
 /// Most connections of a session to other hosts: the rest of what it may have is kept for models.
 const MAX_EGRESS_CONNECTIONS: u64 = 112;
-const MAX_KEY_FILE: u64 = 64 << 10;
 
 /// A configuration that cannot be meant, or a process that cannot be made safe.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +47,13 @@ pub enum ConfigError {
 }
 
 /// Where in the file we are.
-struct At<'a> {
-    file: &'a Path,
-    provider: Option<(usize, &'a str)>,
+pub(super) struct At<'a> {
+    pub(super) file: &'a Path,
+    pub(super) provider: Option<(usize, &'a str)>,
 }
 
 impl At<'_> {
-    fn error(&self, key: &str, message: impl std::fmt::Display) -> ConfigError {
+    pub(super) fn error(&self, key: &str, message: impl std::fmt::Display) -> ConfigError {
         let key = match self.provider {
             None => format!("gateway.{key}"),
             Some((index, name)) => format!("provider[{index}] `{name}`: {key}"),
@@ -79,6 +78,7 @@ pub(super) fn config(
     let limits = limits(&at, &document.gateway)?;
     let egress = egress(&options.file, &document.egress)?;
     let listen = listen(&at, document.gateway.listen.as_deref(), options.embedded)?;
+    let routes = routes(&options.file, document.alias, document.model_policy)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
     let mut demo = document.gateway.demo;
     for (index, entry) in document.provider.into_iter().enumerate() {
@@ -109,7 +109,12 @@ pub(super) fn config(
         egress,
         providers,
         listen,
+        routes,
         peer_uid: lodge_proto::sock::own_uid(),
+        source: std::sync::Arc::new(Source {
+            options: options.clone(),
+            environment: BTreeMap::new(),
+        }),
     })
 }
 
@@ -191,119 +196,78 @@ fn egress(file: &Path, section: &EgressSection) -> Result<Settings, ConfigError>
     Ok(settings)
 }
 
-fn check_demo(at: &At<'_>, entry: &ProviderEntry, demo: Option<bool>) -> Result<(), ConfigError> {
-    if entry.name != Kind::Demo.as_str() {
-        return Err(at.error("name", "a provider of kind `demo` is named `demo`"));
-    }
-    if demo == Some(false) {
-        return Err(at.error("kind", "contradicts `gateway.demo = false`"));
-    }
-    let ProviderEntry {
-        base_url,
-        key_env,
-        key_file,
-        insecure_http,
-        provider_tools,
-        responses,
-        models,
-        ..
-    } = entry;
-    for (key, is_set) in [
-        ("base_url", base_url.is_some()),
-        ("key_env", key_env.is_some()),
-        ("key_file", key_file.is_some()),
-        ("insecure_http", *insecure_http),
-        ("provider_tools", *provider_tools),
-        ("responses", *responses),
-        ("models", models.is_some()),
-    ] {
-        if is_set {
-            return Err(at.error(key, "has no meaning for kind `demo`"));
-        }
-    }
-    Ok(())
-}
-
-fn provider(
-    at: &At<'_>,
-    entry: ProviderEntry,
-    environment: &BTreeMap<String, Zeroizing<String>>,
-) -> Result<ProviderSpec, ConfigError> {
-    let kind = entry.kind;
-    check_name(&entry.name).map_err(|error| at.error("name", error))?;
-    let base = match entry.base_url.as_deref().or(kind.default_base()) {
-        Some(url) => {
-            BaseUrl::parse(kind, url, entry.insecure_http).map_err(|error| at.error("base_url", error))?
-        }
-        None => return Err(at.error("base_url", format!("is needed for kind `{}`", kind.as_str()))),
-    };
-    if entry.responses && kind != Kind::OpenaiCompatible {
-        return Err(at.error("responses", "is a setting of kind `openai_compatible`"));
-    }
-    let (source, key) = key(at, &entry, environment)?;
-    let models = match entry.models {
-        None => kind.default_models(),
-        Some(models) => models.into_iter().map(Model::from).collect(),
-    };
-    if let Some(model) = models
-        .iter()
-        .find(|model| model.id.is_empty() || model.id.len() > 200)
-    {
-        return Err(at.error(
-            "models.id",
-            format!("`{}` is not between 1 and 200 bytes long", model.id),
-        ));
-    }
-    Ok(ProviderSpec {
-        name: entry.name,
-        kind,
-        base,
-        source,
+fn routes(
+    file: &Path,
+    aliases: Vec<AliasEntry>,
+    policies: Vec<ModelPolicyEntry>,
+) -> Result<Routes, ConfigError> {
+    let error = |key: String, message: String| ConfigError::Value {
+        file: file.to_owned(),
         key,
-        models,
-        provider_tools: entry.provider_tools,
-        responses: entry.responses,
-        free: entry.free,
-    })
-}
-
-fn key(
-    at: &At<'_>,
-    entry: &ProviderEntry,
-    environment: &BTreeMap<String, Zeroizing<String>>,
-) -> Result<SourcedKey, ConfigError> {
-    match (&entry.key_env, &entry.key_file) {
-        (None, None) => Ok((KeySource::None, None)),
-        (Some(_), Some(_)) => Err(at.error("key_file", "only one of `key_env` and `key_file` can be set")),
-        (Some(name), None) => {
-            let missing = || at.error("key_env", format!("the environment variable {name} is not set"));
-            let value = environment.get(name).ok_or_else(missing)?;
-            let key =
-                Secret::parse(value).map_err(|error| at.error("key_env", format!("{name}: {error}")))?;
-            Ok((KeySource::Environment, Some(key)))
+        message,
+    };
+    let mut routes = Routes::default();
+    for (index, entry) in aliases.into_iter().enumerate() {
+        let at = |key: &str| format!("alias[{index}] `{}`: {key}", entry.name);
+        if entry.name.is_empty() || entry.name.len() > 200 {
+            return Err(error(at("name"), "must be 1 to 200 bytes long".to_owned()));
         }
-        (None, Some(path)) => {
-            let text = read_key_file(path).map_err(|message| at.error("key_file", message))?;
-            let key = Secret::parse(&text)
-                .map_err(|error| at.error("key_file", format!("{}: {error}", path.display())))?;
-            Ok((KeySource::File, Some(key)))
+        let is_taken = |alias: &Alias| alias.provider == entry.provider && alias.name == entry.name;
+        if routes.aliases.iter().any(is_taken) {
+            return Err(error(
+                at("name"),
+                "another alias of this provider has this name".to_owned(),
+            ));
         }
+        if !(1..=8).contains(&entry.targets.len()) {
+            return Err(error(
+                at("targets"),
+                "must be 1 to 8 of the form `provider/model`".to_owned(),
+            ));
+        }
+        let targets = entry
+            .targets
+            .iter()
+            .map(|text| Target::parse(text))
+            .collect::<Option<_>>();
+        let targets = targets.ok_or_else(|| {
+            error(
+                at("targets"),
+                "each must be of the form `provider/model`".to_owned(),
+            )
+        })?;
+        routes.aliases.push(Alias {
+            provider: entry.provider,
+            name: entry.name,
+            targets,
+        });
     }
-}
-
-fn read_key_file(path: &Path) -> Result<Zeroizing<String>, String> {
-    let shown = path.display();
-    if !path.is_absolute() {
-        return Err(format!("{shown} is not an absolute path"));
+    for (index, entry) in policies.into_iter().enumerate() {
+        let at = |key: &str| format!("model_policy[{index}]: {key}");
+        if entry.deny.is_none() && entry.rewrite.is_none() && entry.set.is_empty() {
+            return Err(error(
+                at("model"),
+                "the policy does nothing: give `deny`, `rewrite` or `set`".to_owned(),
+            ));
+        }
+        let mut set = Vec::new();
+        for (path, value) in entry.set {
+            let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+            if path.iter().any(String::is_empty) || path.first().is_some_and(|name| name == "model") {
+                return Err(error(
+                    at("set"),
+                    "each key is a dotted path, and not `model`: use `rewrite`".to_owned(),
+                ));
+            }
+            set.push((path, value.to_string()));
+        }
+        routes.policies.push(ModelPolicy {
+            provider: entry.provider.unwrap_or_else(|| "*".to_owned()),
+            model: entry.model,
+            deny: entry.deny,
+            rewrite: entry.rewrite,
+            set,
+        });
     }
-    let metadata = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
-    if !metadata.is_file() || metadata.len() > MAX_KEY_FILE {
-        return Err(format!("{shown} is not a file of at most {MAX_KEY_FILE} bytes"));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(format!("{shown} can be read by others; run: chmod 600 {shown}"));
-    }
-    std::fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|error| format!("{shown}: {error}"))
+    Ok(routes)
 }

@@ -1,5 +1,6 @@
 //! The file as it is written.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use crate::price::Rates;
 use crate::provider::Kind;
 
 /// The top-level keys of `lodge.toml` that belong to the gateway.
-pub const SECTIONS: [&str; 3] = ["gateway", "egress", "provider"];
+pub const SECTIONS: [&str; 5] = ["gateway", "egress", "provider", "alias", "model_policy"];
 
 /// The whole file, of which other parts read the rest.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +19,8 @@ pub(super) struct Document {
     pub(super) gateway: Section,
     pub(super) egress: EgressSection,
     pub(super) provider: Vec<ProviderEntry>,
+    pub(super) alias: Vec<AliasEntry>,
+    pub(super) model_policy: Vec<ModelPolicyEntry>,
 }
 
 /// `[gateway]`
@@ -70,9 +73,13 @@ pub struct ProviderEntry {
     /// `true` lets a base URL that is not on this machine be plain HTTP.
     #[serde(default)]
     pub insecure_http: bool,
-    /// `true` lets guests use tools that run at the provider (web search, code containers, remote MCP).
+    /// Tools that run at the provider (web search, code containers, remote MCP) and that guests may use, each with the
+    /// price of a call in dollars; `fetch_url` stands for images and files that a request names by URL. Default: none.
     #[serde(default)]
-    pub provider_tools: bool,
+    pub provider_tools: BTreeMap<String, f64>,
+    /// Further accounts, used beside the key above.
+    #[serde(default)]
+    pub account: Vec<AccountEntry>,
     /// For `openai_compatible`: whether it serves Responses besides Chat Completions.
     #[serde(default)]
     pub responses: bool,
@@ -81,6 +88,67 @@ pub struct ProviderEntry {
     pub free: bool,
     /// What the picker offers; default: a short list for the kind.
     pub models: Option<Vec<ModelEntry>>,
+}
+
+/// `[[provider.account]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountEntry {
+    /// Lower-case letters, digits and `-`; `default` is the provider's own key.
+    pub name: String,
+    /// Name of the environment variable that holds the key.
+    pub key_env: Option<String>,
+    /// File that holds the key; readable by its owner only.
+    pub key_file: Option<PathBuf>,
+    /// How it is logged into, instead of a key.
+    pub oauth: Option<OauthEntry>,
+}
+
+/// `[provider.account.oauth]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OauthEntry {
+    pub client_id: String,
+    /// Where the person logs in (authorisation code with PKCE).
+    pub authorize_url: Option<String>,
+    /// Where the code comes back.
+    pub redirect_uri: Option<String>,
+    /// Where a device asks for a code (device flow).
+    pub device_url: Option<String>,
+    pub token_url: String,
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// A word for `anthropic-beta` that goes with these tokens.
+    pub beta: Option<String>,
+}
+
+/// `[[alias]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasEntry {
+    /// The provider under whose path the alias is asked for.
+    pub provider: String,
+    /// The model a client names.
+    pub name: String,
+    /// What it stands for, as `provider/model`, in the order in which it is tried.
+    pub targets: Vec<String>,
+}
+
+/// `[[model_policy]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPolicyEntry {
+    /// Which providers, `*` for any text. Default: all.
+    pub provider: Option<String>,
+    /// Which models, `*` for any text.
+    pub model: String,
+    /// Refuses the model, with this reason.
+    pub deny: Option<String>,
+    /// Sends requests to another model of the same provider.
+    pub rewrite: Option<String>,
+    /// Fields of the request body, as dotted paths, and the values they are set to.
+    #[serde(default)]
+    pub set: BTreeMap<String, serde_json::Value>,
 }
 
 /// `[[provider.models]]`

@@ -1,12 +1,14 @@
 //! The gateway's part of `lodge.toml`: `[gateway]`, `[egress]` and `[[provider]]`.
 
 mod check;
+mod check_provider;
 mod file;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
@@ -14,10 +16,14 @@ use rustix::process::DumpableBehavior;
 use zeroize::Zeroizing;
 
 pub use check::ConfigError;
-pub use file::{EgressSection, ModelEntry, ProviderEntry, SECTIONS, Section};
+pub use file::{
+    AccountEntry, AliasEntry, EgressSection, ModelEntry, ModelPolicyEntry, OauthEntry, ProviderEntry,
+    SECTIONS, Section,
+};
 
 use crate::environment;
 use crate::provider::{Kind, ProviderSpec};
+use crate::routes::Routes;
 use crate::secret::Secret;
 
 /// Where a provider's key comes from.
@@ -73,7 +79,7 @@ pub enum DemoWhen {
 }
 
 /// Bounds of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a request body.
     pub max_body: usize,
@@ -107,8 +113,25 @@ pub struct Config {
     pub providers: Vec<ProviderSpec>,
     /// Where keys of people are accepted; none: nowhere.
     pub listen: Option<std::net::SocketAddr>,
+    /// What aliases stand for, and what is done to requests by model.
+    pub routes: Routes,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,
+    /// Where it came from, to be read again.
+    source: Arc<Source>,
+}
+
+/// What a configuration is read from. Holds keys.
+#[derive(Clone)]
+struct Source {
+    options: Options,
+    environment: BTreeMap<String, Zeroizing<String>>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source")
+    }
 }
 
 impl Config {
@@ -135,7 +158,11 @@ impl Config {
         let names: Vec<String> = document
             .provider
             .iter()
-            .filter_map(|entry| entry.key_env.clone())
+            .flat_map(|entry| {
+                let accounts = entry.account.iter().map(|account| account.key_env.clone());
+                accounts.chain([entry.key_env.clone()])
+            })
+            .flatten()
             .collect();
         let values = environment::take(&names).map_err(|source| ConfigError::Environment { source })?;
         let environment = names
@@ -143,7 +170,34 @@ impl Config {
             .zip(values)
             .filter_map(|(name, value)| Some((name, value?)))
             .collect();
-        check::config(options, document, &environment)
+        let config = check::config(options, document, &environment)?;
+        Ok(config.with_source(options, environment))
+    }
+
+    /// The configuration as its file is now, with the variables of the start: the environment holds them no more.
+    ///
+    /// Blocks on the file.
+    pub(crate) fn again(&self) -> Result<Self, ConfigError> {
+        let Source { options, environment } = &*self.source;
+        let text = match std::fs::read_to_string(&options.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(ConfigError::Read {
+                    file: options.file.clone(),
+                    source,
+                });
+            }
+        };
+        Self::parse(options, &text, environment)
+    }
+
+    fn with_source(mut self, options: &Options, environment: BTreeMap<String, Zeroizing<String>>) -> Self {
+        self.source = Arc::new(Source {
+            options: options.clone(),
+            environment,
+        });
+        self
     }
 
     /// The same from text, with these variables as the environment, and without touching the process.
@@ -152,7 +206,8 @@ impl Config {
         text: &str,
         environment: &BTreeMap<String, Zeroizing<String>>,
     ) -> Result<Self, ConfigError> {
-        check::config(options, file::parse(&options.file, text)?, environment)
+        let config = check::config(options, file::parse(&options.file, text)?, environment)?;
+        Ok(config.with_source(options, environment.clone()))
     }
 }
 

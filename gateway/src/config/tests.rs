@@ -141,7 +141,11 @@ fn the_example_is_a_configuration_with_and_without_its_comments() {
                 .unwrap_or(line)
         })
         .collect();
-    let config = parse(&active.join("\n"), &[("ANTHROPIC_API_KEY", "k")]).unwrap();
+    let config = parse(
+        &active.join("\n"),
+        &[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_API_KEY_2", "l")],
+    )
+    .unwrap();
     let kinds: Vec<_> = config.providers.iter().map(|provider| provider.kind).collect();
     assert_eq!(kinds, [Kind::Anthropic, Kind::OpenaiCompatible]);
     assert_eq!(config.limits.max_body, Limits::default().max_body);

@@ -71,6 +71,20 @@ impl Demo {
                 check_model(id)?;
                 return Ok(body::json(200, &dialect::models(dialect, true)));
             }
+            Operation::Embed { .. } => {
+                return Err(WireError::no_model(
+                    "the demo provider has no model for embeddings".to_owned(),
+                ));
+            }
+            // Clients fall back to plain requests.
+            Operation::Socket => {
+                return Err(WireError::not_found("the demo model has no WebSocket".to_owned()));
+            }
+            Operation::StoredResponse(_) => {
+                return Err(WireError::not_found(
+                    "the demo model keeps no responses".to_owned(),
+                ));
+            }
             Operation::Generate { .. } | Operation::CountTokens { .. } => {}
         }
         let request = dialect::neutral(dialect, &route.operation, body)?;

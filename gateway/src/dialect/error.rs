@@ -100,6 +100,19 @@ impl WireError {
         Self::new(415, "invalid_request_error", message)
     }
 
+    /// 429: everything that could answer is to be left alone for a while.
+    pub fn limited(message: String) -> Self {
+        Self {
+            code: Some("rate_limit_exceeded"),
+            ..Self::new(429, "rate_limit_error", message)
+        }
+    }
+
+    /// 503: everything that could answer fails.
+    pub fn overloaded(message: String) -> Self {
+        Self::new(503, "overloaded_error", message)
+    }
+
     /// 502: the provider could not be reached, or answered with something that is not passed on.
     pub fn upstream(message: String) -> Self {
         Self::new(502, "api_error", message)

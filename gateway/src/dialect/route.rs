@@ -16,6 +16,13 @@ pub enum Operation {
     CountTokens {
         model: Option<String>,
     },
+    Embed {
+        model: Option<String>,
+    },
+    /// Responses over a WebSocket.
+    Socket,
+    /// Reads or deletes a stored response.
+    StoredResponse(String),
     ListModels,
     GetModel(String),
     /// `HEAD` on the root, which some clients send to see whether anybody is there.
@@ -67,7 +74,13 @@ impl Route {
         {
             return Err(unknown());
         }
-        let (native, operation) = native(method, path, query).ok_or_else(unknown)?;
+        let is_socket = *method == Method::GET && path == "/v1/responses" && wants_websocket(headers);
+        let found = if is_socket {
+            Some((Some(Dialect::Responses), Operation::Socket))
+        } else {
+            native(method, path, query)
+        };
+        let (native, operation) = found.ok_or_else(unknown)?;
         let dialect = match native {
             Some(dialect) => dialect,
             // Anthropic's and OpenAI's lists of models have the same path.
@@ -95,6 +108,10 @@ fn native(method: &Method, path: &str, query: Option<&str>) -> Option<(Option<Di
         (&Method::POST, "/v1/messages") => (Some(Dialect::Messages), generate),
         (&Method::POST, "/v1/messages/count_tokens") => {
             (Some(Dialect::Messages), Operation::CountTokens { model: None })
+        }
+        (&Method::POST, "/v1/embeddings") => (Some(Dialect::Chat), Operation::Embed { model: None }),
+        (&Method::GET | &Method::DELETE, _) if path.starts_with("/v1/responses/") => {
+            (Some(Dialect::Responses), stored_response(method, path)?)
         }
         (&Method::GET, "/v1/models") => (None, Operation::ListModels),
         (&Method::GET, "/v1beta/models") => (Some(Dialect::Gemini), Operation::ListModels),
@@ -129,9 +146,25 @@ fn gemini(model: String, action: &str, query: Option<&str>) -> Option<Operation>
             model: Some(model),
             sse: Some(sse()),
         }),
+        "embedContent" | "batchEmbedContents" => Some(Operation::Embed { model: Some(model) }),
         "countTokens" => Some(Operation::CountTokens { model: Some(model) }),
         _ => None,
     }
+}
+
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get("upgrade").and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+}
+
+/// `/v1/responses/ID`, and to be read `/v1/responses/ID/input_items`.
+fn stored_response(method: &Method, path: &str) -> Option<Operation> {
+    let id = path.strip_prefix("/v1/responses/")?;
+    let id = match id.strip_suffix("/input_items") {
+        Some(id) if *method == Method::GET => id,
+        _ => id,
+    };
+    segment(id).map(Operation::StoredResponse)
 }
 
 fn segment(model: &str) -> Option<String> {
@@ -211,6 +244,16 @@ mod tests {
         };
         assert_eq!(route.operation, operation);
         assert_eq!(find(&Method::HEAD, "/").unwrap().operation, Operation::Probe);
+        assert_eq!(dialect("/v1/embeddings"), Dialect::Chat);
+        assert_eq!(dialect("/v1beta/models/m:embedContent"), Dialect::Gemini);
+        for (method, path) in [
+            (Method::GET, "/v1/responses/resp_1"),
+            (Method::DELETE, "/v1/responses/resp_1"),
+            (Method::GET, "/v1/responses/resp_1/input_items"),
+        ] {
+            let stored = Operation::StoredResponse("resp_1".into());
+            assert_eq!(find(&method, path).unwrap().operation, stored);
+        }
     }
 
     #[test]
@@ -219,7 +262,11 @@ mod tests {
             (Method::GET, "/v1/chat/completions"),
             (Method::DELETE, "/v1/models/x"),
             (Method::POST, "/v1/files"),
-            (Method::GET, "/v1/responses/resp_1"),
+            (Method::POST, "/v1/responses/resp_1/cancel"),
+            (Method::GET, "/v1/responses/resp_1/cancel"),
+            (Method::DELETE, "/v1/responses/resp_1/input_items"),
+            (Method::GET, "/v1/responses/"),
+            (Method::POST, "/v1/conversations"),
             (Method::POST, "/v1/responses/compact/.."),
             (Method::POST, "/v1/messages/batches"),
             (Method::POST, "/v1/messages/../files"),

@@ -182,7 +182,7 @@ async fn answer(
             Reply::Closed(LeaseClosed {})
         }
         Some(Request::Models(_)) => Reply::Models(ListModelsResponse {
-            models: models::usable(&gateway.providers.current()),
+            models: models::usable(&gateway.providers.current(), &gateway.routing.routes.load()),
         }),
         Some(Request::Answer(answer)) => Reply::Answered(EgressAnswered {
             known: leases.answer(owner, &answer)?,
@@ -196,7 +196,7 @@ fn granted(gateway: &Gateway, granted: Granted) -> Reply {
         lease_id: granted.lease.id.clone(),
         virtual_key: granted.key.map_or_else(String::new, |key| key.to_string()),
         ttl_seconds: granted.ttl_seconds,
-        models: models::usable(&gateway.providers.current()),
+        models: models::usable(&gateway.providers.current(), &gateway.routing.routes.load()),
     })
 }
 

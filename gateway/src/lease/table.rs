@@ -135,6 +135,7 @@ impl Lease {
             id: stored.id.clone(),
             session: stored.session_id.clone(),
             user: stored.owner.to_string(),
+            owner: session_scope(stored.owner, &stored.session_id),
             scopes: vec![
                 session_scope(stored.owner, &stored.session_id).into(),
                 format!("user:{}", stored.owner).into(),

@@ -1,31 +1,53 @@
 //! One request's way through the ledger: reserved before its first byte leaves, settled when its last has come.
 //!
-//! - here: reserving; [`body`]: the answer as it passes, and what it is settled at; [`refusal`]: why not, in words
-//! - [`clamp`]: as much output as fits
+//! - here: what is under way, and what it is settled at
+//! - [`quote`]: what a request may cost at each of the models it may go to; [`plan`]: reserving for one of them
+//! - [`body`]: the answer as it passes; [`refusal`]: why not, in words; [`clamp`]: as much output as fits
+//! - [`rates`]: limits by the minute
 
 mod body;
 mod clamp;
+mod plan;
+mod quote;
+mod rates;
 mod refusal;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use bytes::Bytes;
-
-use crate::caller::Caller;
-use crate::dialect::{Dialect, Operation, Route, WireError};
-use crate::guest::Gateway;
-use crate::keys::{Entry, Key};
-use crate::ledger::{Ask, Exceeded, How, OnLimit, Refused, Reserve, Ticket};
+use crate::dialect::{Dialect, Operation, WireError};
+use crate::ledger::{How, Ticket};
 use crate::money::Nanos;
 use crate::price::{Asked, Bound, Pricing};
-use crate::provider::ProviderSpec;
 use crate::usage::{Seen, Stated, Usage};
+pub(crate) use plan::Plan;
+pub(crate) use quote::{Quote, Wanted};
+use rates::Rates;
 
-/// How long a request waits for room in a budget.
-const QUEUE: std::time::Duration = std::time::Duration::from_mins(2);
+/// When a request is paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Paid {
+    /// The request itself costs money: nothing of it is sent before it is reserved.
+    Itself,
+    /// What is sent over the connection it opens costs money, message by message.
+    ByMessage,
+    /// Nothing, at every provider.
+    Never,
+}
 
-/// A request that is under way.
+/// When a request of this kind is paid for. Each kind is named: one that is added later has to be thought about here.
+pub(crate) fn paid(operation: &Operation) -> Paid {
+    match operation {
+        Operation::Generate { .. } | Operation::Embed { .. } => Paid::Itself,
+        Operation::Socket => Paid::ByMessage,
+        Operation::CountTokens { .. }
+        | Operation::StoredResponse(_)
+        | Operation::ListModels
+        | Operation::GetModel(_)
+        | Operation::Probe => Paid::Never,
+    }
+}
+
+/// A request that is under way to one account.
 #[derive(Debug)]
 pub(crate) struct Meter {
     ticket: Ticket,
@@ -34,60 +56,12 @@ pub(crate) struct Meter {
     bound: Option<Bound>,
     asked: Asked,
     dialect: Dialect,
-    rates: Rates,
-}
-
-/// Limits by the minute, to be corrected at the end.
-#[derive(Debug, Default)]
-struct Rates {
+    rates: Arc<Rates>,
+    /// What the request counts as for [`Rates`] until it has settled.
     expected: u64,
-    line: Vec<Arc<Key>>,
-    _entries: Vec<Entry>,
 }
 
 impl Meter {
-    /// Reserves for a request; where the policy is to clamp, `body` may ask for less afterwards.
-    pub(crate) async fn begin(
-        gateway: &Gateway,
-        caller: &Caller,
-        provider: &ProviderSpec,
-        route: &Route,
-        body: &mut Bytes,
-    ) -> Result<Self, WireError> {
-        let mut asked = Asked::read(route.dialect, &route.operation, body)?;
-        asked.searches = provider.provider_tools;
-        if !caller.permits(&provider.name, &asked.model) {
-            return Err(not_permitted(&provider.name, &asked.model));
-        }
-        let rates = Rates::enter(caller, asked.bytes / 4)?;
-        let pricing = Pricing::find(provider, &asked.model, SystemTime::now());
-        let bound = pricing
-            .as_ref()
-            .and_then(|pricing| Bound::of(&asked, provider, pricing));
-        let mut meter = Draft {
-            gateway,
-            caller,
-            provider,
-            asked,
-            pricing,
-            bound,
-        };
-        let ticket = match meter.reserve().await {
-            Err(Refused::Exceeded(exceeded)) if caller.on_limit == OnLimit::Clamp => {
-                meter.clamp(route, body, &exceeded).await?
-            }
-            other => other.map_err(|refused| refusal::error(&refused, &meter.asked.model))?,
-        };
-        Ok(Self {
-            ticket,
-            pricing: meter.pricing,
-            bound: meter.bound,
-            asked: meter.asked,
-            dialect: route.dialect,
-            rates,
-        })
-    }
-
     /// From now on the provider may bill for it.
     pub(crate) fn mark_sent(&mut self) {
         self.ticket.mark_sent();
@@ -95,25 +69,49 @@ impl Meter {
 
     /// Nothing was billed.
     pub(crate) fn void(self) {
-        self.rates.correct(0);
+        self.rates.settle(self.expected, 0);
         self.ticket.void();
+    }
+
+    /// The attempt failed. Where the provider may have begun to answer, all that was reserved for it counts.
+    pub(crate) fn failed(self, error: &WireError) {
+        if !error.maybe_billed {
+            self.void();
+        }
+    }
+
+    /// The dialect in which its provider answers.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// What it has certainly cost by now.
     fn progress(&self, seen: &Seen) {
-        if let Some(pricing) = self.pricing.as_ref().filter(|pricing| !pricing.is_free()) {
-            self.ticket
-                .progress(pricing.cost(&seen.usage, seen.tier.as_deref()));
+        if self.pricing.as_ref().is_some_and(|pricing| !pricing.is_free()) {
+            self.ticket.progress(self.cost(&seen.usage, seen.tier.as_deref()));
         }
     }
 
+    fn cost(&self, usage: &Usage, tier: Option<&str>) -> Nanos {
+        let tokens = Usage {
+            web_searches: 0,
+            ..*usage
+        };
+        let pricing = self.pricing.as_ref();
+        pricing
+            .map_or(Nanos::ZERO, |pricing| pricing.cost(&tokens, tier))
+            .plus(self.asked.tools.cost(usage.web_searches))
+    }
+
     /// It is over. `complete`: the answer came to its end by itself.
-    fn settle(self, seen: &Seen, complete: bool) {
+    pub(crate) fn settle(self, seen: &Seen, complete: bool) {
         let (usage, cost, how) = if seen.stated == Stated::Finally {
-            let cost = self.pricing.as_ref().map_or(Nanos::ZERO, |pricing| {
-                pricing.cost(&seen.usage, seen.tier.as_deref())
-            });
-            (seen.usage, cost, How::Exact)
+            let mut usage = seen.usage;
+            if self.dialect == Dialect::Chat && self.asked.tools.most > 0 {
+                // This dialect does not say how often a tool was called.
+                usage.web_searches = usage.web_searches.max(1);
+            }
+            (usage, self.cost(&usage, seen.tier.as_deref()), How::Exact)
         } else {
             let (usage, cost) = self.conservative(seen);
             let how = if complete { How::Estimated } else { How::Aborted };
@@ -127,15 +125,16 @@ impl Meter {
                 "a request cost more than its bound"
             );
         }
-        self.rates.correct(usage.all_input().saturating_add(usage.output));
+        self.rates
+            .settle(self.expected, usage.all_input().saturating_add(usage.output));
         self.ticket.settle(cost, usage, how);
     }
 
     /// Never below what the provider counted: input as stated or by its bytes, output by the bytes that came through;
-    /// all of the reservation where the model may have thought unseen.
+    /// all of its bound where the model may have thought, or the provider searched, unseen.
     fn conservative(&self, seen: &Seen) -> (Usage, Nanos) {
         let most = self.bound.map_or(u64::MAX, |bound| bound.output);
-        let unseen = self.asked.hidden || seen.lost || seen.visible == 0;
+        let unseen = self.asked.hidden || seen.lost || seen.visible == 0 || self.asked.tools.most > 0;
         let output = seen
             .visible
             .max(seen.usage.output)
@@ -153,156 +152,37 @@ impl Meter {
         let Some(pricing) = &self.pricing else {
             return (usage, Nanos::ZERO);
         };
-        let stated = pricing.cost(&seen.usage, seen.tier.as_deref());
+        // The reservation itself may be larger: it is that of the dearest model the request may go to.
+        let whole = self.bound.map_or(self.ticket.amount(), |bound| bound.amount);
         let cost = if unseen {
-            self.ticket.amount()
+            whole
         } else if input_known {
-            pricing.cost(&usage, seen.tier.as_deref())
+            self.cost(&usage, seen.tier.as_deref())
         } else {
             Bound::dearest(&self.asked, pricing, usage.input, output)
         };
         let cost = if self.bound.is_some() {
-            cost.min(self.ticket.amount())
+            cost.min(whole)
         } else {
             cost
         };
-        (usage, cost.max(stated))
+        (usage, cost.max(self.cost(&seen.usage, seen.tier.as_deref())))
     }
 }
 
 /// 403: the key may not use that model there.
 pub(crate) fn not_permitted(provider: &str, model: &str) -> WireError {
-    let model: String = model
-        .chars()
-        .filter(|char| !char.is_control())
-        .take(100)
-        .collect();
+    let model = shown(model);
     WireError::forbidden(format!(
         "this key may not use the model `{model}` of the provider `{provider}`"
     ))
 }
 
-impl Rates {
-    fn enter(caller: &Caller, expected: u64) -> Result<Self, WireError> {
-        let mut entries = Vec::new();
-        for key in &caller.line {
-            entries.push(key.enter(expected).map_err(refusal::busy)?);
-        }
-        Ok(Self {
-            expected,
-            line: caller.line.clone(),
-            _entries: entries,
-        })
-    }
-
-    fn correct(&self, used: u64) {
-        for key in &self.line {
-            key.correct(self.expected, used);
-        }
-    }
-}
-
-/// A request before it has its reservation.
-struct Draft<'a> {
-    gateway: &'a Gateway,
-    caller: &'a Caller,
-    provider: &'a ProviderSpec,
-    asked: Asked,
-    pricing: Option<Pricing>,
-    bound: Option<Bound>,
-}
-
-impl Draft<'_> {
-    async fn reserve(&self) -> Result<Ticket, Refused> {
-        let queue = self.caller.on_limit == OnLimit::Queue;
-        let reserving = self.gateway.ledger.reserve(Ask {
-            reserve: self.record(),
-            boundless: self.boundless(),
-            queue,
-        });
-        if let Ok(answer) = tokio::time::timeout(QUEUE, reserving).await {
-            return answer;
-        }
-        // It has waited long enough: the same without waiting says why.
-        let ask = Ask {
-            reserve: self.record(),
-            boundless: self.boundless(),
-            queue: false,
-        };
-        self.gateway.ledger.reserve(ask).await
-    }
-
-    fn scopes(&self) -> Vec<Arc<str>> {
-        let mut scopes = self.caller.scopes.clone();
-        scopes.push(format!("account:{}", self.provider.name).into());
-        scopes
-    }
-
-    fn record(&self) -> Reserve {
-        let short = |text: &str| text.chars().filter(|char| !char.is_control()).take(200).collect();
-        Reserve {
-            at: 0,
-            scopes: self.scopes(),
-            amount: self.bound.map_or(Nanos::ZERO, |bound| bound.amount),
-            key: self.caller.key_id().to_owned(),
-            session: self.caller.session.clone(),
-            user: self.caller.user.clone(),
-            provider: self.provider.name.clone(),
-            model: short(&self.asked.model),
-            price: self.pricing.as_ref().map_or("", Pricing::version).to_owned(),
-        }
-    }
-
-    fn boundless(&self) -> Option<&'static str> {
-        match (&self.pricing, self.bound) {
-            (Some(Pricing::Free), _) => None,
-            (None, _) => Some("nobody knows its price; an administrator can set one in the configuration"),
-            (Some(_), None) => Some(
-                "nothing says how long its answer may be; send a limit of output tokens, or set `max_output` of the \
-                 model in the configuration",
-            ),
-            _ if self.asked.surcharge.is_some() => {
-                Some("it asks for a surcharge that nobody knows the price of")
-            }
-            _ => None,
-        }
-    }
-
-    async fn clamp(
-        &mut self,
-        route: &Route,
-        body: &mut Bytes,
-        exceeded: &Exceeded,
-    ) -> Result<Ticket, WireError> {
-        let no = || refusal::error(&Refused::Exceeded(Box::new(exceeded.clone())), &self.asked.model);
-        let room = self
-            .gateway
-            .ledger
-            .room(self.scopes())
-            .await
-            .ok()
-            .flatten()
-            .ok_or_else(no)?;
-        let (pricing, bound) = self.pricing.as_ref().zip(self.bound).ok_or_else(no)?;
-        let fits = |output: u64| Bound::dearest(&self.asked, pricing, bound.input, output) <= room;
-        let output = clamp::most(bound.output, fits) / self.asked.answers;
-        let Operation::Generate { .. } = route.operation else {
-            return Err(no());
-        };
-        let smaller = clamp::output(route.dialect, body, output).ok_or_else(no)?;
-        let mut asked = Asked::read(route.dialect, &route.operation, &smaller)?;
-        asked.searches = self.asked.searches;
-        let bound = Bound::of(&asked, self.provider, pricing).ok_or_else(no)?;
-        tracing::info!(
-            caller = self.caller.id,
-            model = asked.model,
-            output,
-            "a request was cut down to what its budget has left"
-        );
-        self.asked = asked;
-        self.bound = Some(bound);
-        *body = smaller;
-        let reserved = self.reserve().await;
-        reserved.map_err(|refused| refusal::error(&refused, &self.asked.model))
-    }
+/// A model's name as it may stand in an error.
+fn shown(model: &str) -> String {
+    model
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(100)
+        .collect()
 }

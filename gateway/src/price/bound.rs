@@ -1,7 +1,7 @@
 //! The most a request can cost, from what it says before anybody has counted a token.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, Error, IgnoredAny};
 
 use super::Pricing;
 use crate::dialect::{Dialect, Operation, WireError};
@@ -11,8 +11,24 @@ use crate::usage::Usage;
 
 /// What a provider adds to a prompt: marks around messages, the text that explains tools.
 const OVERHEAD: u64 = 4096;
-/// Searches of one answer, where tools that run at the provider are allowed.
-const SEARCHES: u64 = 20;
+
+/// What policy says the tools cost that run at the provider, for one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToolBill {
+    /// Nano-dollars a call: the dearest of those that the request names.
+    pub per_call: u64,
+    /// Calls that are reserved.
+    pub most: u64,
+    /// Nano-dollars whatever is called: for what the provider fetches by its address.
+    pub flat: u64,
+}
+
+impl ToolBill {
+    /// Of that many calls.
+    pub fn cost(&self, calls: u64) -> Nanos {
+        Nanos(self.per_call.saturating_mul(calls).saturating_add(self.flat))
+    }
+}
 
 /// What a request says about its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +44,10 @@ pub struct Asked {
     pub by_reference: bool,
     /// The provider may search the web on its own: what it finds goes in as input.
     pub searches: bool,
+    /// Most calls of tools that run at the provider; none where the request does not say.
+    pub calls: Option<u64>,
+    /// What those cost.
+    pub tools: ToolBill,
     /// The model may think without showing it.
     pub hidden: bool,
     /// The service tier asked for.
@@ -39,10 +59,12 @@ pub struct Asked {
 #[derive(Deserialize)]
 struct Peek {
     model: Option<String>,
-    max_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
-    max_output_tokens: Option<u64>,
-    n: Option<u64>,
+    max_tokens: Option<Count>,
+    max_completion_tokens: Option<Count>,
+    max_output_tokens: Option<Count>,
+    max_tool_calls: Option<Count>,
+    tools: Option<Vec<Tool>>,
+    n: Option<Count>,
     thinking: Option<Thinking>,
     service_tier: Option<String>,
     speed: Option<String>,
@@ -52,45 +74,76 @@ struct Peek {
 }
 
 #[derive(Deserialize)]
+struct Tool {
+    max_uses: Option<Count>,
+}
+
+#[derive(Deserialize)]
 struct Thinking {
     #[serde(rename = "type")]
     kind: Option<String>,
-    budget_tokens: Option<u64>,
+    budget_tokens: Option<Count>,
 }
 
 #[derive(Deserialize)]
 struct Generation {
     #[serde(rename = "maxOutputTokens", alias = "max_output_tokens")]
-    output: Option<u64>,
+    output: Option<Count>,
     #[serde(rename = "candidateCount", alias = "candidate_count")]
-    candidates: Option<u64>,
+    candidates: Option<Count>,
+}
+
+/// A number of tokens or answers. Clients write `1e2` and `100.0` too, and providers take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        if let Some(count) = number.as_u64() {
+            return Ok(Self(count));
+        }
+        match number.as_f64() {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a cast of floats saturates
+            Some(float) if float >= 0.0 => Ok(Self(float.ceil() as u64)),
+            _ => Err(D::Error::custom("a count is a number from 0")),
+        }
+    }
+}
+
+fn count(written: Option<Count>) -> Option<u64> {
+    written.map(|count| count.0)
 }
 
 impl Asked {
-    /// Reads a request that generates. A field that comes twice is an error: parsers differ in which one they take.
+    /// Reads a request that generates or embeds. A field that comes twice is an error: parsers differ in which one they take.
     pub fn read(dialect: Dialect, operation: &Operation, body: &[u8]) -> Result<Self, WireError> {
         let peek: Peek = serde_json::from_slice(body)
             .map_err(|error| WireError::invalid(format!("the request body cannot be read: {error}")))?;
         let in_path = match operation {
-            Operation::Generate { model, .. } => model.clone(),
+            Operation::Generate { model, .. } | Operation::Embed { model } => model.clone(),
             _ => None,
         };
+        let embeds = matches!(operation, Operation::Embed { .. });
         // A request without one is the provider's to refuse; nobody knows what it costs.
         let model = in_path.or(peek.model).unwrap_or_default();
         let thinking = peek.thinking.as_ref();
         let hidden = match dialect {
+            _ if embeds => false,
             Dialect::Messages => {
                 thinking.is_some_and(|thinking| thinking.kind.as_deref() != Some("disabled"))
             }
             _ => true,
         };
         let output = match dialect {
-            Dialect::Chat => peek.max_completion_tokens.max(peek.max_tokens),
-            Dialect::Responses => peek.max_output_tokens,
-            Dialect::Messages => peek
-                .max_tokens
-                .map(|most| most.max(thinking.and_then(|thinking| thinking.budget_tokens).unwrap_or(0))),
-            Dialect::Gemini => peek.generation.as_ref().and_then(|config| config.output),
+            _ if embeds => Some(0),
+            Dialect::Chat => count(peek.max_completion_tokens.max(peek.max_tokens)),
+            Dialect::Responses => count(peek.max_output_tokens),
+            Dialect::Messages => {
+                let budget = thinking.and_then(|thinking| thinking.budget_tokens);
+                peek.max_tokens.map(|most| Some(most).max(budget)).and_then(count)
+            }
+            Dialect::Gemini => count(peek.generation.as_ref().and_then(|config| config.output)),
         };
         let candidates = peek.generation.and_then(|config| config.candidates);
         let answers = match dialect {
@@ -106,14 +159,25 @@ impl Asked {
             model,
             bytes: body.len() as u64,
             output,
-            answers: answers.unwrap_or(1).max(1),
+            answers: count(answers).unwrap_or(1).max(1),
             by_reference: names_an_address(body),
             searches: false,
+            calls: calls(
+                count(peek.max_tool_calls),
+                peek.tools.as_deref().unwrap_or_default(),
+            ),
+            tools: ToolBill::default(),
             hidden,
             tier: peek.service_tier.filter(|tier| tier.len() <= 32),
             surcharge: fast.or(peek.inference_geo.is_some().then_some("inference_geo")),
         })
     }
+}
+
+/// How often tools may run at the provider, if the request limits each that has a limit.
+fn calls(all: Option<u64>, tools: &[Tool]) -> Option<u64> {
+    let limits = tools.iter().filter_map(|tool| count(tool.max_uses));
+    all.or_else(|| limits.reduce(u64::saturating_add))
 }
 
 /// Whether the body may name an image, a file or a video by its address. Spellings differ too much for a list of
@@ -170,7 +234,6 @@ impl Bound {
         let plain = Usage {
             input,
             output,
-            web_searches: if asked.searches { SEARCHES } else { 0 },
             ..Usage::default()
         };
         let written = Usage {
@@ -190,17 +253,14 @@ impl Bound {
                 ..written
             },
         ];
-        let tiers = match asked.tier.as_deref() {
-            None | Some("default" | "standard" | "flex" | "standard_only") => [None, None],
-            Some(tier) => [Some("priority"), Some(tier)],
+        let tiers: &[Option<&str>] = match asked.tier.as_deref() {
+            None | Some("default" | "standard" | "flex" | "standard_only") => &[None],
+            Some(tier) => &[None, Some("priority"), Some(tier)],
         };
-        let prices = readings.iter().flat_map(|usage| {
-            [
-                pricing.cost(usage, None),
-                pricing.cost(usage, tiers[0]),
-                pricing.cost(usage, tiers[1]),
-            ]
-        });
-        prices.max().unwrap_or(Nanos::ZERO)
+        let prices = readings
+            .iter()
+            .flat_map(|usage| tiers.iter().map(|tier| pricing.cost(usage, *tier)));
+        let tokens = prices.max().unwrap_or(Nanos::ZERO);
+        tokens.plus(asked.tools.cost(asked.tools.most))
     }
 }

@@ -1,13 +1,14 @@
 //! What tokens cost: from the configuration where it says so, else from the `genai-prices` table.
 
 mod bound;
+mod line;
 mod rates;
 
 use std::time::SystemTime;
 
 use genai_prices::{Calculator, PriceRequest, UsageKey};
 
-pub use bound::{Asked, Bound};
+pub use bound::{Asked, Bound, ToolBill};
 pub use rates::Rates;
 
 use crate::money::Nanos;
@@ -38,7 +39,7 @@ pub enum Pricing {
 }
 
 /// How the table finds a provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     Id(&'static str),
     Url(String),
@@ -65,16 +66,12 @@ impl Pricing {
             model: model.to_owned(),
             at,
         };
-        pricing
-            .try_cost(
-                &Usage {
-                    input: 1,
-                    output: 1,
-                    ..Usage::default()
-                },
-                None,
-            )
-            .map(|_| pricing)
+        let one = Usage {
+            input: 1,
+            output: 1,
+            ..Usage::default()
+        };
+        pricing.try_cost(&one, None).map(|_| pricing)
     }
 
     /// What this usage costs. `tier` is the service tier the provider says it used.
@@ -102,20 +99,31 @@ impl Pricing {
             Self::Free => Some(Nanos::ZERO),
             Self::Configured(rates) => Some(rates.cost(usage)),
             Self::Table { provider, model, at } => {
-                let counted = counted(usage);
-                let mut request = PriceRequest::new(model, &counted).with_timestamp(*at);
-                request = match provider {
-                    Selector::Id(id) => request.with_provider_id(id),
-                    Selector::Url(url) => request.with_provider_api_url(url),
-                };
-                if let Some(tier) = tier {
-                    request = request.with_price_context("service_tier", tier);
-                }
-                let price = Calculator::bundled().calculate(&request).ok()?;
-                Some(Nanos::from_dollars(price.total_price))
+                line::cost(provider, model, *at, tier, usage).map(Nanos::from_dollars)
             }
         }
     }
+}
+
+/// In dollars, by the table itself.
+fn by_table(
+    provider: &Selector,
+    model: &str,
+    at: SystemTime,
+    tier: Option<&str>,
+    usage: &Usage,
+) -> Option<f64> {
+    let counted = counted(usage);
+    let mut request = PriceRequest::new(model, &counted).with_timestamp(at);
+    request = match provider {
+        Selector::Id(id) => request.with_provider_id(id),
+        Selector::Url(url) => request.with_provider_api_url(url),
+    };
+    if let Some(tier) = tier {
+        request = request.with_price_context("service_tier", tier);
+    }
+    let price = Calculator::bundled().calculate(&request).ok()?;
+    Some(price.total_price)
 }
 
 /// In the table's terms: its input is all input, and its cache writes are those of any life time.

@@ -21,7 +21,8 @@ fn provider(kind: Kind, url: &str) -> ProviderSpec {
         source: KeySource::Sealed,
         key: Some(Secret::parse(&key).unwrap()),
         models: kind.default_models(),
-        provider_tools: false,
+        provider_tools: crate::asked::ProviderTools::default(),
+        accounts: Vec::new(),
         responses: false,
         free: false,
     }
@@ -248,7 +249,7 @@ proptest! {
         let pricing = Pricing::find(spec, model, november()).unwrap();
         let amount = Bound::dearest(
             &Asked { model: model.clone(), bytes: 0, output: None, answers: 1, by_reference: false, hidden: true, searches: false,
-                tier: None, surcharge: None },
+                calls: None, tools: ToolBill::default(), tier: None, surcharge: None },
             &pricing, input, output,
         );
         let (read, written, hour, thought) = parts;

@@ -5,12 +5,15 @@ mod catalog;
 mod discover;
 mod registry;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 pub use base::{BadBaseUrl, BaseUrl};
 pub(crate) use discover::discover;
 pub use registry::{ProviderError, Providers, Registry};
 
+use crate::asked::ProviderTools;
 use crate::config::{KeySource, ModelEntry};
 use crate::dialect::Dialect;
 use crate::price::Rates;
@@ -107,6 +110,19 @@ impl From<ModelEntry> for Model {
     }
 }
 
+/// The account of a provider's own key, or of a server that needs none.
+pub const DEFAULT_ACCOUNT: &str = "default";
+
+/// One of the accounts that requests to a provider can go through.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub name: String,
+    /// For one that is logged into: the token of the moment, once it was asked for.
+    pub key: Option<Secret>,
+    /// How it is logged into, where it has no key.
+    pub oauth: Option<Arc<crate::oauth::Spec>>,
+}
+
 /// A provider as configured or stored.
 #[derive(Clone, Debug)]
 pub struct ProviderSpec {
@@ -116,8 +132,10 @@ pub struct ProviderSpec {
     pub source: KeySource,
     pub key: Option<Secret>,
     pub models: Vec<Model>,
-    /// Whether guests may use tools that run at the provider.
-    pub provider_tools: bool,
+    /// The tools that run at the provider which guests may use, priced.
+    pub provider_tools: ProviderTools,
+    /// Accounts besides the one of `key`.
+    pub accounts: Vec<Account>,
     /// Whether an `openai_compatible` one serves Responses.
     pub responses: bool,
     /// An administrator says that its requests cost nothing.
@@ -147,14 +165,31 @@ impl ProviderSpec {
         self.kind == Kind::OpenaiCompatible && self.models.is_empty()
     }
 
-    /// Whether its requests cost nothing: where no key is shown, nobody can be billed.
+    /// Whether its requests cost nothing: where no key is shown and no account logged in, nobody can be billed.
     pub fn is_free(&self) -> bool {
-        self.free || self.kind == Kind::Demo || self.key.is_none()
+        self.free || self.kind == Kind::Demo || self.key.is_none() && self.accounts.is_empty()
     }
 
     /// Whether a request can be sent: only servers of one's own may go without a key.
     pub fn is_usable(&self) -> bool {
-        self.key.is_some() || matches!(self.kind, Kind::OpenaiCompatible | Kind::Demo)
+        self.key.is_some()
+            || !self.accounts.is_empty()
+            || matches!(self.kind, Kind::OpenaiCompatible | Kind::Demo)
+    }
+
+    /// Every account that a request can go through, its own key's first.
+    pub fn all_accounts(&self) -> Vec<Account> {
+        let own = Account {
+            name: DEFAULT_ACCOUNT.to_owned(),
+            key: self.key.clone(),
+            oauth: None,
+        };
+        let has_own = self.key.is_some() || self.accounts.is_empty();
+        has_own
+            .then_some(own)
+            .into_iter()
+            .chain(self.accounts.iter().cloned())
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{BadBaseUrl, BadName, BaseUrl, Kind, Model, ProviderSpec, check_name};
+use crate::asked::ProviderTools;
 use crate::config::{Config, DemoWhen, KeySource, kind_names};
 use crate::seal::{Seal, SealError};
 use crate::secret::{BadKey, Secret};
@@ -60,11 +61,30 @@ impl Registry {
     }
 }
 
+/// What the configuration says.
+#[derive(Debug)]
+struct Configured {
+    providers: Vec<ProviderSpec>,
+    demo: DemoWhen,
+}
+
+impl Configured {
+    fn new(config: &Config) -> Self {
+        Self {
+            providers: config.providers.clone(),
+            demo: config.demo,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&ProviderSpec> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+}
+
 /// The providers and the one place that changes them.
 #[derive(Debug)]
 pub struct Providers {
-    configured: Vec<ProviderSpec>,
-    demo: DemoWhen,
+    configured: ArcSwap<Configured>,
     store: Arc<Store>,
     seal: Arc<Seal>,
     current: ArcSwap<Registry>,
@@ -78,8 +98,7 @@ impl Providers {
     /// The providers of a configuration and those entered earlier. Blocks on the database.
     pub fn load(config: &Config, store: Arc<Store>, seal: Arc<Seal>) -> Result<Self, ProviderError> {
         let providers = Self {
-            configured: config.providers.clone(),
-            demo: config.demo,
+            configured: ArcSwap::from_pointee(Configured::new(config)),
             store,
             seal,
             current: ArcSwap::default(),
@@ -88,6 +107,17 @@ impl Providers {
         };
         providers.publish(&providers.store.providers()?);
         Ok(providers)
+    }
+
+    /// Takes another configuration; keys that were entered stay.
+    pub async fn reconfigure(self: &Arc<Self>, config: &Config) -> Result<(), ProviderError> {
+        let _changing = self.changing.lock().await;
+        let before = self.configured.swap(Arc::new(Configured::new(config)));
+        let changed = self.change(|_| Ok(())).await;
+        if changed.is_err() {
+            self.configured.store(before);
+        }
+        changed
     }
 
     /// The providers at this moment.
@@ -122,7 +152,7 @@ impl Providers {
     ) -> Result<Arc<ProviderSpec>, ProviderError> {
         let _changing = self.changing.lock().await;
         let key = Secret::parse(key)?;
-        let (kind, base) = match self.configured.iter().find(|provider| provider.name == name) {
+        let (kind, base) = match self.configured.load().find(&name) {
             Some(configured) => same_as_configured(configured, kind, base_url)?,
             None => self.entered(&name, kind, base_url)?,
         };
@@ -146,7 +176,7 @@ impl Providers {
     /// Forgets a stored key, and the provider with it where it is not configured.
     pub async fn remove_key(self: &Arc<Self>, name: &str) -> Result<(), ProviderError> {
         let _changing = self.changing.lock().await;
-        if let Some(configured) = self.configured.iter().find(|provider| provider.name == name) {
+        if let Some(configured) = self.configured.load().find(name) {
             without_configured_key(configured)?;
         }
         let owned = name.to_owned();
@@ -195,7 +225,8 @@ impl Providers {
 
     fn publish(&self, stored: &[StoredProvider]) {
         let mut providers: BTreeMap<String, Arc<ProviderSpec>> = BTreeMap::new();
-        for configured in &self.configured {
+        let current = self.configured.load();
+        for configured in &current.providers {
             providers.insert(configured.name.clone(), Arc::new(configured.clone()));
         }
         for row in stored {
@@ -206,7 +237,7 @@ impl Providers {
         let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&learned, &mut providers);
         let any_usable = providers.values().any(|provider| provider.is_usable());
-        if self.demo == DemoWhen::Always || self.demo == DemoWhen::WithoutProvider && !any_usable {
+        if current.demo == DemoWhen::Always || current.demo == DemoWhen::WithoutProvider && !any_usable {
             providers.insert(Kind::Demo.as_str().to_owned(), Arc::new(demo()));
         }
         self.current.store(Arc::new(Registry { providers }));
@@ -214,7 +245,8 @@ impl Providers {
 
     /// A stored provider with its key; none where the configuration has a key or the seal does not fit.
     fn unsealed(&self, row: &StoredProvider) -> Option<ProviderSpec> {
-        let configured = self.configured.iter().find(|provider| provider.name == row.name);
+        let current = self.configured.load();
+        let configured = current.find(&row.name);
         if configured.is_some_and(|provider| provider.key.is_some()) {
             return None;
         }
@@ -228,7 +260,8 @@ impl Providers {
                 source: KeySource::None,
                 key: None,
                 models: kind.default_models(),
-                provider_tools: false,
+                provider_tools: ProviderTools::default(),
+                accounts: Vec::new(),
                 responses: false,
                 free: false,
             },
@@ -310,7 +343,8 @@ fn demo() -> ProviderSpec {
         source: KeySource::None,
         key: None,
         models: Kind::Demo.default_models(),
-        provider_tools: false,
+        provider_tools: ProviderTools::default(),
+        accounts: Vec::new(),
         responses: true,
         free: true,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -17,8 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::{headers, relay};
 use crate::body::{self, GuestBody};
 use crate::config::Limits;
-use crate::dialect::{Route, WireError};
-use crate::provider::ProviderSpec;
+use crate::dialect::WireError;
+use crate::provider::{Account, Kind, ProviderSpec};
+use crate::stored::{Tap, Tapped};
 
 /// Error bodies are read whole before they are passed on; longer ones are replaced.
 const MAX_ERROR_BODY: usize = 256 << 10;
@@ -26,6 +27,9 @@ const MAX_ERROR_BODY: usize = 256 << 10;
 const MAX_LISTING: usize = 8 << 20;
 /// For a list of models.
 const LISTING: Duration = Duration::from_secs(10);
+/// For a login server, and the most it may say in bytes.
+const LOGIN: Duration = Duration::from_secs(20);
+const MAX_LOGIN: usize = 256 << 10;
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 
 /// TLS could not be set up.
@@ -33,6 +37,20 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 pub enum TlsError {
     #[error("setting up TLS")]
     Protocol(#[source] rustls::Error),
+}
+
+/// One request to one account.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) provider: &'a ProviderSpec,
+    pub(crate) account: &'a Account,
+    /// The native path.
+    pub(crate) path: &'a str,
+    /// The caller's method, query and headers.
+    pub(crate) parts: &'a Parts,
+    pub(crate) body: Bytes,
+    /// It asks for a WebSocket.
+    pub(crate) websocket: bool,
 }
 
 /// Connections to all providers.
@@ -69,26 +87,55 @@ impl Upstream {
         Ok(Self { client, limits })
     }
 
-    /// Sends a request on, byte for byte, with the provider's key; dropped, it cancels the request there.
+    /// Sends a request on, byte for byte, with the account's key; dropped, it cancels the request there.
     ///
-    /// Nothing is tried twice, except where a pooled connection turns out closed before a byte was written.
-    pub async fn forward(
-        &self,
-        provider: &ProviderSpec,
-        route: &Route,
-        parts: &Parts,
-        body: Bytes,
-    ) -> Result<Response<GuestBody>, WireError> {
+    /// Nothing is tried twice here, except where a pooled connection turns out closed before a byte was written.
+    pub(crate) async fn attempt(&self, attempt: Attempt<'_>) -> Result<Response<Incoming>, WireError> {
+        let Attempt {
+            provider,
+            account,
+            path,
+            parts,
+            body,
+            websocket,
+        } = attempt;
         let query = headers::query(parts.uri.query());
         let bad = |error| WireError::invalid(format!("the path cannot be forwarded: {error}"));
-        let uri = provider.base.join(&route.path, query.as_deref()).map_err(bad)?;
+        let uri = provider.base.join(path, query.as_deref()).map_err(bad)?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::request(&parts.headers, provider);
-        let name = &provider.name;
-        let response = match tokio::time::timeout(self.limits.headers, self.client.request(request)).await {
-            Ok(Ok(response)) => response,
+        *request.headers_mut() = headers::request(&parts.headers, provider.kind, account);
+        if websocket {
+            crate::forward::handshake(request.headers_mut())?;
+        }
+        self.send(&provider.name, request).await
+    }
+
+    /// Posts a form to a login server; no redirect is followed.
+    pub(crate) async fn form(&self, url: &str, form: String) -> Result<(StatusCode, Bytes), WireError> {
+        let failed = |what: &str| WireError::upstream(format!("the login server {what}"));
+        let request = Request::post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .body(Full::new(form.into()))
+            .map_err(|_| failed("has an address that is none"))?;
+        let answer = async {
+            let response = self.client.request(request).await;
+            let response = response.map_err(|_| failed("cannot be reached"))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_LOGIN).collect().await;
+            let body = body.map_err(|_| failed("broke off or sent too much"))?;
+            Ok((status, body.to_bytes()))
+        };
+        tokio::time::timeout(LOGIN, answer)
+            .await
+            .unwrap_or_else(|_| Err(failed("did not answer")))
+    }
+
+    async fn send(&self, name: &str, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, WireError> {
+        match tokio::time::timeout(self.limits.headers, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 tracing::warn!(
                     provider = name,
@@ -101,57 +148,73 @@ impl Upstream {
                 } else {
                     "cannot be reached"
                 };
-                return Err(WireError {
+                Err(WireError {
                     maybe_billed: connected,
                     ..WireError::upstream(format!("the provider `{name}` {what}"))
-                });
+                })
             }
             Err(_) => {
                 let seconds = self.limits.headers.as_secs();
-                return Err(WireError {
+                Err(WireError {
                     maybe_billed: true,
                     ..WireError::timeout(format!("the provider `{name}` did not answer within {seconds} s"))
-                });
+                })
             }
-        };
-        self.pass_on(provider, response).await
+        }
     }
 
     /// The provider's own list of models, as it sends it.
     pub(crate) async fn models(&self, provider: &ProviderSpec) -> Result<Bytes, WireError> {
         let failed = |what: &str| WireError::upstream(format!("the provider `{}` {what}", provider.name));
-        let uri = provider
-            .base
-            .join("/v1/models", None)
-            .map_err(|_| failed("has an address that is none"))?;
+        let account = provider.all_accounts().into_iter().next();
+        let account = account.ok_or_else(|| failed("has no account"))?;
+        let (status, body) = self.listing(provider, &account).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(failed(&format!("answered with HTTP {}", status.as_u16())))
+    }
+
+    /// What an account is answered when it asks for the list of models: free of charge, and it needs a good key.
+    pub(crate) async fn listing(
+        &self,
+        provider: &ProviderSpec,
+        account: &Account,
+    ) -> Result<(StatusCode, Bytes), WireError> {
+        let failed = |what: &str| WireError::upstream(format!("the provider `{}` {what}", provider.name));
+        let path = match provider.kind {
+            Kind::Gemini => "/v1beta/models",
+            _ => "/v1/models",
+        };
+        let uri = provider.base.join(path, None);
+        let uri = uri.map_err(|_| failed("has an address that is none"))?;
         let mut request = Request::new(Full::default());
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::request(&HeaderMap::new(), provider);
+        let mut from = HeaderMap::new();
+        if provider.kind == Kind::Anthropic {
+            from.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+        }
+        *request.headers_mut() = headers::request(&from, provider.kind, account);
         let answer = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|_| failed("cannot be reached"))?;
-            if !response.status().is_success() {
-                return Err(failed(&format!(
-                    "answered with HTTP {}",
-                    response.status().as_u16()
-                )));
-            }
+            let response = self.client.request(request).await;
+            let response = response.map_err(|_| failed("cannot be reached"))?;
+            let status = response.status();
             let body = Limited::new(response.into_body(), MAX_LISTING).collect().await;
-            body.map(http_body_util::Collected::to_bytes)
-                .map_err(|_| failed("broke off or sent too much"))
+            let body = body.map_err(|_| failed("broke off or sent too much"))?;
+            Ok((status, body.to_bytes()))
         };
         tokio::time::timeout(LISTING, answer)
             .await
             .unwrap_or_else(|_| Err(failed("did not answer")))
     }
 
-    async fn pass_on(
+    /// An answer as the caller gets it.
+    pub(crate) async fn pass_on(
         &self,
         provider: &ProviderSpec,
+        account: &Account,
         response: Response<Incoming>,
+        tap: Option<Tap>,
     ) -> Result<Response<GuestBody>, WireError> {
         let status = response.status();
         let name = &provider.name;
@@ -175,10 +238,14 @@ impl Upstream {
         let (parts, incoming) = response.into_parts();
         let mut headers = headers::response(&parts.headers);
         let body = if status.is_success() {
-            relay::Relay::new(incoming, self.limits.idle).boxed_unsync()
+            let relay = relay::Relay::new(incoming, self.limits.idle);
+            match tap {
+                Some(tap) => Tapped::new(relay, tap).boxed_unsync(),
+                None => relay.boxed_unsync(),
+            }
         } else {
             headers.remove(CONTENT_LENGTH);
-            body::full(self.error_body(provider, incoming).await?)
+            body::full(self.error_body(provider, account, incoming).await?)
         };
         let mut passed = Response::new(body);
         *passed.status_mut() = status;
@@ -186,7 +253,12 @@ impl Upstream {
         Ok(passed)
     }
 
-    async fn error_body(&self, provider: &ProviderSpec, incoming: Incoming) -> Result<Bytes, WireError> {
+    async fn error_body(
+        &self,
+        provider: &ProviderSpec,
+        account: &Account,
+        incoming: Incoming,
+    ) -> Result<Bytes, WireError> {
         let name = &provider.name;
         let collected = tokio::time::timeout(
             self.limits.headers,
@@ -199,9 +271,11 @@ impl Upstream {
         };
         let bytes = collected.to_bytes();
         let quotes_key = provider
-            .key
-            .as_ref()
-            .is_some_and(|key| memchr::memmem::find(&bytes, key.expose().as_bytes()).is_some());
+            .all_accounts()
+            .iter()
+            .chain([account])
+            .filter_map(|account| account.key.as_ref())
+            .any(|key| memchr::memmem::find(&bytes, key.expose().as_bytes()).is_some());
         if quotes_key {
             return Err(WireError::upstream(format!(
                 "the provider `{name}` sent an error that quotes its key"

@@ -4,7 +4,7 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use crate::provider::{Kind, ProviderSpec};
+use crate::provider::{Account, Kind};
 
 /// Between one hop and the next (RFC 9110 7.6.1), and what is set anew for each hop.
 const HOP: [&str; 12] = [
@@ -60,7 +60,7 @@ pub fn presented_key(headers: &HeaderMap, query: Option<&str>) -> Option<String>
 }
 
 /// The headers of the request to the provider.
-pub(super) fn request(from: &HeaderMap, provider: &ProviderSpec) -> HeaderMap {
+pub(crate) fn request(from: &HeaderMap, kind: Kind, account: &Account) -> HeaderMap {
     let mut to = HeaderMap::with_capacity(from.len() + 2);
     let per_hop = connection_options(from);
     for (name, value) in from {
@@ -76,18 +76,37 @@ pub(super) fn request(from: &HeaderMap, provider: &ProviderSpec) -> HeaderMap {
     }
     // A compressed stream is held back until a block is full.
     to.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(key) = &provider.key {
-        match provider.kind {
+    if let Some(key) = &account.key {
+        match kind {
+            _ if account.oauth.is_some() => to.insert(header::AUTHORIZATION, key.header("Bearer ")),
             Kind::Anthropic => to.insert("x-api-key", key.header("")),
             Kind::Gemini => to.insert("x-goog-api-key", key.header("")),
             _ => to.insert(header::AUTHORIZATION, key.header("Bearer ")),
         };
     }
+    if let Some(beta) = account.oauth.as_ref().and_then(|spec| spec.beta.as_deref()) {
+        merge_beta(&mut to, beta);
+    }
     to
 }
 
+/// Adds a word to the caller's own list: replaced, the body's fields would not fit it any more.
+fn merge_beta(headers: &mut HeaderMap, beta: &str) {
+    const NAME: HeaderName = HeaderName::from_static("anthropic-beta");
+    let texts = headers
+        .get_all(&NAME)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut words: Vec<&str> = texts.flat_map(|text| text.split(',')).map(str::trim).collect();
+    words.retain(|word| !word.is_empty() && *word != beta);
+    words.push(beta);
+    if let Ok(value) = HeaderValue::from_str(&words.join(",")) {
+        headers.insert(NAME, value);
+    }
+}
+
 /// The headers of the answer to the caller.
-pub(super) fn response(from: &HeaderMap) -> HeaderMap {
+pub(crate) fn response(from: &HeaderMap) -> HeaderMap {
     let mut to = HeaderMap::with_capacity(from.len());
     let per_hop = connection_options(from);
     for (name, value) in from {
@@ -167,6 +186,28 @@ mod tests {
         );
         assert_eq!(presented_key(&map(&[("authorization", "Basic k")]), None), None);
         assert_eq!(presented_key(&map(&[("x-api-key", "")]), Some("monkey=k")), None);
+    }
+
+    #[test]
+    fn a_token_of_a_login_goes_where_it_belongs_and_its_word_joins_the_callers() {
+        let account = Account {
+            name: "sub".into(),
+            key: crate::secret::Secret::parse(&zeroize::Zeroizing::new("t".to_owned())).ok(),
+            oauth: Some(std::sync::Arc::new(crate::oauth::Spec {
+                client_id: String::new(),
+                authorize_url: None,
+                redirect_uri: String::new(),
+                device_url: None,
+                token_url: String::new(),
+                scopes: Vec::new(),
+                beta: Some("oauth-1".into()),
+            })),
+        };
+        let from = map(&[("anthropic-beta", "b, oauth-1,a"), ("x-api-key", "guest")]);
+        let to = request(&from, Kind::Anthropic, &account);
+        assert_eq!(to["authorization"], "Bearer t");
+        assert_eq!(to["anthropic-beta"], "b,a,oauth-1");
+        assert!(to.get("x-api-key").is_none());
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 mod client;
 mod headers;
-mod policy;
 mod relay;
 
+pub(crate) use client::Attempt;
 pub use client::{TlsError, Upstream};
 pub use headers::presented_key;
-pub use policy::refusal;
+pub(crate) use headers::response as response_headers;

@@ -123,19 +123,41 @@ fn responses(seen: &mut Seen, value: &Value) {
     }
     if kind == "response.output_item.done" {
         show(seen, &value["item"]["encrypted_content"]);
+        seen.usage.web_searches = seen.usage.web_searches.saturating_add(ran_there(&value["item"]));
     }
     responses_usage(seen, &value["response"]);
 }
 
+/// 1 for a call that the provider ran itself, 0 for one that is the caller's to run and for everything else.
+fn ran_there(item: &Value) -> u64 {
+    let kind = item["type"].as_str().unwrap_or_default();
+    let by_caller = [
+        "function_call",
+        "custom_tool_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+        "computer_call",
+        "tool_search_call",
+    ];
+    u64::from(kind.ends_with("_call") && !by_caller.contains(&kind))
+}
+
 fn responses_usage(seen: &mut Seen, response: &Value) {
     tier(seen, response);
+    let output = response["output"].as_array().into_iter().flatten();
+    let calls = seen.usage.web_searches.max(output.map(ran_there).sum());
+    seen.usage.web_searches = calls;
     let stated = &response["usage"];
     if stated.is_object() {
-        seen.usage = openai(
-            stated,
-            ["input_tokens", "input_tokens_details"],
-            ["output_tokens", "output_tokens_details"],
-        );
+        seen.usage = Usage {
+            web_searches: calls,
+            ..openai(
+                stated,
+                ["input_tokens", "input_tokens_details"],
+                ["output_tokens", "output_tokens_details"],
+            )
+        };
         state(seen, true);
     }
 }
@@ -201,9 +223,9 @@ fn messages_usage(seen: &mut Seen, stated: &Value) {
     if !thought.is_null() {
         usage.reasoning = tokens(thought).min(usage.output);
     }
-    let searches = &stated["server_tool_use"]["web_search_requests"];
-    if !searches.is_null() {
-        usage.web_searches = tokens(searches);
+    // One count for each tool that ran at the provider.
+    if let Some(tools) = stated["server_tool_use"].as_object() {
+        usage.web_searches = tools.values().map(tokens).fold(0, u64::saturating_add);
     }
     tier(seen, stated);
 }
@@ -212,6 +234,11 @@ fn gemini(seen: &mut Seen, value: &Value) {
     for candidate in value["candidates"].as_array().into_iter().flatten() {
         show(seen, &candidate["content"]["parts"]);
         seen.ended |= !candidate["finishReason"].is_null();
+        let queries = candidate["groundingMetadata"]["webSearchQueries"].as_array();
+        let parts = candidate["content"]["parts"].as_array().into_iter().flatten();
+        let ran = parts.filter(|part| part["executableCode"].is_object()).count();
+        let calls = queries.map_or(0, Vec::len).saturating_add(ran) as u64;
+        seen.usage.web_searches = seen.usage.web_searches.saturating_add(calls);
     }
     seen.ended |= !value["promptFeedback"]["blockReason"].is_null();
     let stated = &value["usageMetadata"];
@@ -230,6 +257,7 @@ fn gemini(seen: &mut Seen, value: &Value) {
         cache_read: read,
         output: out,
         reasoning: reasoning.min(out),
+        web_searches: seen.usage.web_searches,
         ..Usage::default()
     };
     state(seen, true);

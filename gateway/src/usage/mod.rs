@@ -33,7 +33,7 @@ pub struct Usage {
     pub output: u64,
     /// Of `output`: what was thought.
     pub reasoning: u64,
-    /// Searches the provider made.
+    /// Searches and other calls of tools that ran at the provider.
     pub web_searches: u64,
 }
 

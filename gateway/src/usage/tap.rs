@@ -34,6 +34,11 @@ impl Tap {
         Self::new(dialect, Form::Whole(Vec::new()))
     }
 
+    /// For events that come whole, through [`Self::message`].
+    pub fn messages(dialect: Dialect) -> Self {
+        Self::new(dialect, Form::Unread)
+    }
+
     /// For what cannot be read.
     pub fn blind(dialect: Dialect) -> Self {
         let mut tap = Self::new(dialect, Form::Unread);
@@ -67,6 +72,11 @@ impl Tap {
         if matches!(self.form, Form::Unread) {
             self.seen.visible = self.seen.visible.saturating_add(piece.len() as u64);
         }
+    }
+
+    /// A whole event, where something else has taken the frames apart.
+    pub fn message(&mut self, data: &[u8]) {
+        event(self.dialect, &mut self.seen, Some(data));
     }
 
     /// There is no more. What was read stays as it is after that.

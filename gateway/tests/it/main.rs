@@ -9,3 +9,6 @@ mod edge;
 mod egress;
 mod lease;
 mod proxy;
+mod routing;
+mod socket;
+mod translate;

@@ -257,8 +257,15 @@ async fn bodies_that_could_carry_the_key_are_replaced() {
             ODD_BODY,
         ));
         let respond = async {
-            let headers = "retry-after: 3\r\nlocation: http://127.0.0.1:1/steal\r\n";
-            scene.upstream.next().await.answer(upstream, headers, &body).await;
+            // With a time to wait the account would be left alone, and the next case with it.
+            let wait = if kept { "retry-after: 3\r\n" } else { "" };
+            let headers = format!("{wait}location: http://127.0.0.1:1/steal\r\n");
+            scene
+                .upstream
+                .next()
+                .await
+                .answer(upstream, &headers, &body)
+                .await;
         };
         let (response, ()) = tokio::join!(answer, respond);
         let retry_after = response.headers().get("retry-after").cloned();
@@ -324,7 +331,7 @@ async fn refusals_are_typed_and_reach_no_provider() {
             "invalid_request_error",
         ),
         ("/anthropic/v1/files", b"{}".to_vec(), 404, "not_found_error"),
-        ("/openai/v1/messages", b"{}".to_vec(), 404, "not_found_error"),
+        ("/anthropic/v1/embeddings", b"{}".to_vec(), 404, "not_found_error"),
         ("/nobody/v1/messages", b"{}".to_vec(), 404, "not_found_error"),
         ("/demo/v1/messages", b"{}".to_vec(), 404, "not_found_error"),
     ];

@@ -20,6 +20,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The key the provider knows, which no guest may see.
 pub(crate) const PROVIDER_KEY: &str = "sk-real-provider-key-0123456789";
 
+/// The key of another account.
+pub(crate) const SECOND_KEY: &str = "sk-real-second-key-9876543210";
+
 /// Fails the test where something does not happen.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
@@ -41,10 +44,11 @@ impl Running {
     }
 
     pub(crate) async fn start_with(data: &Path, settings: &str, change: impl FnOnce(&mut Config)) -> Self {
-        let environment = BTreeMap::from([(
-            "PROVIDER_KEY".to_owned(),
-            zeroize::Zeroizing::new(PROVIDER_KEY.to_owned()),
-        )]);
+        let variable = |name: &str, key: &str| (name.to_owned(), zeroize::Zeroizing::new(key.to_owned()));
+        let environment = BTreeMap::from([
+            variable("PROVIDER_KEY", PROVIDER_KEY),
+            variable("SECOND_KEY", SECOND_KEY),
+        ]);
         let mut config = Config::parse(&Options::embedded(data), settings, &environment).unwrap();
         change(&mut config);
         let (stop, stopped) = oneshot::channel();

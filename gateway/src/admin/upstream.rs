@@ -1,0 +1,245 @@
+//! The administrative service for accounts: quotas, tests, logins, and the configuration read again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lodge_proto::control::gateway_accounts_server::{GatewayAccounts, GatewayAccountsServer};
+use lodge_proto::control::{
+    AccountState, AccountTest, BeginLoginRequest, BeginLoginResponse, FinishLoginRequest,
+    FinishLoginResponse, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest, ReloadResponse,
+    TestProviderRequest, TestProviderResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::accounts::{self, quota::Quota};
+use crate::dialect::WireError;
+use crate::forward;
+use crate::guest::Gateway;
+use crate::oauth::{OauthError, Polled};
+use crate::provider::{Account, Kind, ProviderSpec};
+
+pub(crate) fn service(gateway: Arc<Gateway>) -> GatewayAccountsServer<Accounts> {
+    GatewayAccountsServer::new(Accounts { gateway })
+}
+
+/// The service.
+pub(crate) struct Accounts {
+    gateway: Arc<Gateway>,
+}
+
+impl Accounts {
+    fn provider(&self, name: &str) -> Result<Arc<ProviderSpec>, Status> {
+        let provider = self.gateway.providers.current().get(name).cloned();
+        provider.ok_or_else(|| Status::not_found("there is no such provider"))
+    }
+
+    /// An account that is logged into.
+    fn login(&self, provider: &str, account: &str) -> Result<(Arc<ProviderSpec>, Account), Status> {
+        let provider = self.provider(provider)?;
+        let found = provider
+            .all_accounts()
+            .into_iter()
+            .find(|found| found.name == account);
+        let found = found.ok_or_else(|| Status::not_found("the provider has no such account"))?;
+        if found.oauth.is_none() {
+            return Err(Status::failed_precondition("the account has a key and no login"));
+        }
+        Ok((provider, found))
+    }
+
+    async fn test(&self, provider: &ProviderSpec, mut account: Account) -> AccountTest {
+        let begun = Instant::now();
+        let upstream = &self.gateway.upstream;
+        let token = match forward::login(provider, &account) {
+            None => Ok(None),
+            Some(login) => self.gateway.routing.oauth.access(upstream, login).await.map(Some),
+        };
+        let answer = match token {
+            Ok(token) => {
+                account.key = token.or(account.key.take());
+                upstream.listing(provider, &account).await
+            }
+            Err(error) => Err(WireError::unauthenticated(&error.to_string())),
+        };
+        let (status, message) = match answer {
+            Ok((status, _)) if status.is_success() => (status.as_u16(), String::new()),
+            // Not the body: some of them quote the key.
+            Ok((status, _)) => (status.as_u16(), meaning(status.as_u16()).to_owned()),
+            Err(error) => (0, error.message),
+        };
+        AccountTest {
+            account: account.name,
+            ok: message.is_empty(),
+            status: status.into(),
+            message,
+            milliseconds: begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        401 => "the provider does not know this key",
+        403 => "the key has no right to list models",
+        404 => "there is no list of models at this address; is base_url right?",
+        429 => "the account is limited at the moment",
+        500.. => "the provider has a fault of its own",
+        _ => "the provider answered with something else than a list of models",
+    }
+}
+
+fn window(quota: &Quota) -> QuotaWindow {
+    QuotaWindow {
+        name: quota.name.clone(),
+        limit: quota.limit,
+        remaining: quota.remaining,
+        used_percent: quota.used_percent,
+        resets_at: quota.resets_at,
+        status: quota.status.clone().unwrap_or_default(),
+    }
+}
+
+fn status(error: &OauthError) -> Status {
+    let message = error.to_string();
+    match error {
+        OauthError::LoggedOut | OauthError::NoFlow(_) | OauthError::Refused(_) => {
+            Status::failed_precondition(message)
+        }
+        OauthError::Unknown => Status::not_found(message),
+        OauthError::TooMany => Status::resource_exhausted(message),
+        OauthError::Unreachable(_) | OauthError::Answer => Status::unavailable(message),
+        OauthError::Keep => Status::internal(message),
+    }
+}
+
+#[tonic::async_trait]
+impl GatewayAccounts for Accounts {
+    async fn quota(&self, _request: Request<QuotaRequest>) -> Result<Response<QuotaResponse>, Status> {
+        let (known, now) = (self.gateway.routing.accounts.current(), accounts::now());
+        let registry = self.gateway.providers.current();
+        let mut states = Vec::new();
+        for provider in registry.iter().filter(|provider| provider.kind != Kind::Demo) {
+            for account in provider.all_accounts() {
+                let known = known.get(&(provider.name.clone(), account.name.clone()));
+                let known = known.cloned().unwrap_or_default();
+                let pause = known.health.pause(now);
+                let state = match pause {
+                    Some(pause) => pause.cause.as_str(),
+                    None if known.health.is_well(now) => "well",
+                    None => "trial",
+                };
+                states.push(AccountState {
+                    provider: provider.name.clone(),
+                    account: account.name,
+                    state: state.to_owned(),
+                    paused_until: pause.map_or(0, |pause| pause.until),
+                    windows: known.quotas.iter().map(window).collect(),
+                    told_at: known.quotas_at,
+                });
+            }
+        }
+        Ok(Response::new(QuotaResponse { accounts: states }))
+    }
+
+    async fn test_provider(
+        &self,
+        request: Request<TestProviderRequest>,
+    ) -> Result<Response<TestProviderResponse>, Status> {
+        let provider = self.provider(&request.into_inner().name)?;
+        if provider.kind == Kind::Demo {
+            return Err(Status::failed_precondition(
+                "the demo model needs no test: it is in this process",
+            ));
+        }
+        let mut accounts = Vec::new();
+        for account in provider.all_accounts() {
+            accounts.push(self.test(&provider, account).await);
+        }
+        Ok(Response::new(TestProviderResponse { accounts }))
+    }
+
+    async fn reload(&self, _request: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        let before = self.gateway.config.load_full();
+        let source = Arc::clone(&before);
+        let read = tokio::task::spawn_blocking(move || source.again()).await;
+        let config = read
+            .map_err(|_| Status::internal("reading the configuration was interrupted"))?
+            .map_err(|error| Status::invalid_argument(crate::causes(&error)))?;
+        let changed = self.gateway.providers.reconfigure(&config).await;
+        changed.map_err(|error| {
+            tracing::error!(error = crate::causes(&error), "reloading");
+            Status::internal("the gateway's database failed; nothing was changed")
+        })?;
+        self.gateway.routing.routes.store(Arc::new(config.routes.clone()));
+        let mut needs_restart = Vec::new();
+        if config.limits != before.limits {
+            needs_restart.push("gateway".to_owned());
+        }
+        if format!("{:?}", config.egress) != format!("{:?}", before.egress) {
+            needs_restart.push("egress".to_owned());
+        }
+        self.gateway.config.store(Arc::new(config));
+        self.gateway.providers_changed.notify_one();
+        tracing::info!("the configuration was read again");
+        Ok(Response::new(ReloadResponse { needs_restart }))
+    }
+
+    async fn begin_login(
+        &self,
+        request: Request<BeginLoginRequest>,
+    ) -> Result<Response<BeginLoginResponse>, Status> {
+        let request = request.into_inner();
+        let (provider, account) = self.login(&request.provider, &request.account)?;
+        let login = forward::login(&provider, &account).ok_or_else(|| Status::internal("no login"))?;
+        let oauth = &self.gateway.routing.oauth;
+        if !request.device {
+            let url = oauth.begin_code(login).map_err(|error| status(&error))?;
+            return Ok(Response::new(BeginLoginResponse {
+                url,
+                ..BeginLoginResponse::default()
+            }));
+        }
+        let device = oauth.begin_device(&self.gateway.upstream, login).await;
+        let device = device.map_err(|error| status(&error))?;
+        Ok(Response::new(BeginLoginResponse {
+            url: device
+                .verification_uri_complete
+                .unwrap_or(device.verification_uri),
+            user_code: device.user_code,
+            interval: device.interval,
+        }))
+    }
+
+    async fn finish_login(
+        &self,
+        request: Request<FinishLoginRequest>,
+    ) -> Result<Response<FinishLoginResponse>, Status> {
+        let FinishLoginRequest {
+            provider,
+            account,
+            state,
+            code,
+        } = request.into_inner();
+        let (provider, account) = self.login(&provider, &account)?;
+        let login = forward::login(&provider, &account).ok_or_else(|| Status::internal("no login"))?;
+        let (oauth, upstream) = (&self.gateway.routing.oauth, &self.gateway.upstream);
+        let polled = if state.is_empty() {
+            oauth.poll_device(upstream, login).await
+        } else {
+            let finished = oauth.finish_code(upstream, login, &state, &code).await;
+            finished.map(|()| Polled::LoggedIn)
+        };
+        let (logged_in, after) = match polled.map_err(|error| status(&error))? {
+            Polled::LoggedIn => (true, 0),
+            Polled::Pending { after } => (false, after),
+        };
+        if logged_in {
+            tracing::info!(
+                provider = provider.name,
+                account = account.name,
+                "an account was logged into"
+            );
+        }
+        Ok(Response::new(FinishLoginResponse { logged_in, after }))
+    }
+}

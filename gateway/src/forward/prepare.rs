@@ -1,0 +1,170 @@
+//! What a request becomes at each of the models it may go to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::http::request::Parts;
+use memchr::memmem;
+
+use super::Asking;
+use crate::dialect::{Dialect, Operation, WireError};
+use crate::guest::Gateway;
+use crate::json;
+use crate::meter::{Quote, Wanted};
+use crate::provider::ProviderSpec;
+use crate::routes::{Step, Target};
+use crate::translate::{self, Translation};
+
+/// A request as one target gets it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) provider: Arc<ProviderSpec>,
+    /// The model that runs; empty where the request has none.
+    pub(super) model: String,
+    /// That of the body and of the answer.
+    pub(super) dialect: Dialect,
+    pub(super) path: String,
+    pub(super) body: Bytes,
+    /// Where the provider lacks the caller's dialect: the head in its own, and how to translate back.
+    pub(super) translated: Option<(Parts, Translation)>,
+}
+
+/// The targets that can take the request, in the order of preference.
+pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prepared>, WireError> {
+    let Some(model) = &asking.model else {
+        return Ok(vec![Prepared {
+            provider: Arc::clone(asking.provider),
+            model: String::new(),
+            dialect: asking.route.dialect,
+            path: asking.route.path.clone(),
+            body: asking.body.clone(),
+            translated: None,
+        }]);
+    };
+    let steps = gateway
+        .routing
+        .routes
+        .load()
+        .steps(&asking.provider.name, model)?;
+    let registry = gateway.providers.current();
+    let mut prepared: Vec<Prepared> = Vec::new();
+    for step in &steps {
+        let Some(provider) = registry.get(&step.target.provider) else {
+            continue;
+        };
+        let can_translate = matches!(asking.route.operation, Operation::Generate { .. })
+            && translate::target(provider, asking.route.dialect).is_some();
+        let speaks = can_translate || provider.dialects().contains(&asking.route.dialect);
+        let is_elsewhere = provider.name != asking.provider.name;
+        // Objects are at one provider only, and what one provider signed another refuses.
+        let is_bound =
+            asking.pinned.is_some() || is_elsewhere && is_signed(asking.route.dialect, &asking.body);
+        if !speaks || !provider.is_usable() || is_elsewhere && is_bound {
+            continue;
+        }
+        if asking.asked.check(&provider.provider_tools).is_err() {
+            continue;
+        }
+        prepared.push(at(asking, model, step, Arc::clone(provider))?);
+    }
+    if prepared.is_empty() {
+        let model: String = model
+            .chars()
+            .filter(|char| !char.is_control())
+            .take(100)
+            .collect();
+        return Err(WireError::no_model(format!(
+            "none of the models that `{model}` stands for can take this request"
+        )));
+    }
+    Ok(prepared)
+}
+
+/// What the request may cost at each of its targets.
+pub(super) fn quotes(asking: &Asking<'_>, prepared: &[Prepared]) -> Result<Vec<Quote>, WireError> {
+    let quote = |prepared: &Prepared| {
+        Quote::of(Wanted {
+            provider: &prepared.provider,
+            model: &prepared.model,
+            dialect: prepared.dialect,
+            operation: &asking.route.operation,
+            body: &prepared.body,
+            asks: &asking.asked,
+        })
+    };
+    prepared.iter().map(quote).collect()
+}
+
+/// Whether a request carries something that only the provider that made it accepts.
+fn is_signed(dialect: Dialect, body: &[u8]) -> bool {
+    let marks: &[&str] = match dialect {
+        Dialect::Messages => &["\"signature\"", "\"redacted_thinking\""],
+        Dialect::Responses => &["\"encrypted_content\""],
+        Dialect::Gemini => &["\"thoughtSignature\"", "\"thought_signature\""],
+        Dialect::Chat => &["\"reasoning_details\""],
+    };
+    marks
+        .iter()
+        .any(|mark| memmem::find(body, mark.as_bytes()).is_some())
+}
+
+fn at(
+    asking: &Asking<'_>,
+    model: &str,
+    step: &Step,
+    provider: Arc<ProviderSpec>,
+) -> Result<Prepared, WireError> {
+    let Step { target, set } = step;
+    let mut prepared = Prepared {
+        provider,
+        model: target.model.clone(),
+        dialect: asking.route.dialect,
+        path: asking.route.path.clone(),
+        body: asking.body.clone(),
+        translated: None,
+    };
+    if let Some(dialect) = translate::target(&prepared.provider, asking.route.dialect) {
+        let from = (asking.route.dialect, &asking.route.operation);
+        let to = (dialect, prepared.provider.kind);
+        let (body, translation) = translate::request(from, to, &asking.body, &target.model)?;
+        let (path, head) = translate::head(dialect, asking.parts);
+        path.clone_into(&mut prepared.path);
+        prepared.body = body.into();
+        prepared.dialect = dialect;
+        prepared.translated = Some((head, translation));
+    } else if target.model != model {
+        rename(asking, target, &mut prepared)?;
+    }
+    for (path, value) in set {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let spliced = json::set(&prepared.body, &path, value);
+        prepared.body = spliced.map_err(no_object)?.into();
+    }
+    Ok(prepared)
+}
+
+/// Puts another model's name where the dialect has it.
+fn rename(asking: &Asking<'_>, target: &Target, prepared: &mut Prepared) -> Result<(), WireError> {
+    let is_in_path = match &asking.route.operation {
+        Operation::Generate { model, .. } | Operation::CountTokens { model } | Operation::Embed { model } => {
+            model.is_some()
+        }
+        _ => false,
+    };
+    if is_in_path {
+        let action = asking
+            .route
+            .path
+            .rsplit_once(':')
+            .map_or("", |(_, action)| action);
+        prepared.path = format!("/v1beta/models/{}:{action}", target.model);
+        return Ok(());
+    }
+    let spliced = json::set(&prepared.body, &["model"], &json::quoted(&target.model));
+    prepared.body = spliced.map_err(no_object)?.into();
+    Ok(())
+}
+
+fn no_object(error: json::NoObject) -> WireError {
+    WireError::invalid(error.to_string())
+}
