@@ -180,7 +180,7 @@ async fn client(spec: &Spec, index: usize, begun: Instant, record: &Record) -> a
             let mut connection = Connection::open(&target.at).await?;
             connection
                 .ask(&request, |now, text| {
-                    marker::scan(text, |made, _| note(now.saturating_sub(made)))
+                    marker::scan(text, |made, _| note(now.saturating_sub(made)));
                 })
                 .await?;
         }

@@ -1,4 +1,4 @@
-//! What a gateway costs: Lodge's beside a plain proxy, nginx, Portkey and LiteLLM, in rounds that take all of them in
+//! What a gateway costs: Lodge's beside a plain proxy, nginx, Portkey and `LiteLLM`, in rounds that take all of them in
 //! turn. The gateways have one core, clients and model the other.
 
 mod load;

@@ -49,7 +49,7 @@ async fn converse(mut stream: TcpStream) -> anyhow::Result<()> {
         bytes.drain(..end);
         match directive(&tail) {
             Some((count, micros)) => {
-                stream_markers(&mut stream, count, Duration::from_micros(micros)).await?
+                stream_markers(&mut stream, count, Duration::from_micros(micros)).await?;
             }
             None if is_list => {
                 let body = json!({ "object": "list", "data": [{ "id": "gpt-4o-mini", "object": "model" }] });

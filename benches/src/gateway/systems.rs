@@ -131,7 +131,7 @@ pub(super) fn lodge(scene: &Scene) -> anyhow::Result<System> {
     let key = data.join("provider-key");
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
+        .create_new(true)
         .mode(0o600)
         .open(&key)?;
     std::io::Write::write_all(&mut file, b"sk-provider")?;

@@ -100,10 +100,16 @@ impl Lodge {
 
     /// `lodge up` on a free port, ready.
     pub fn up(&self, args: &[&str]) -> Up {
+        self.up_with(args, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn up_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Up {
         let mut all = vec!["up", "--no-open", "--listen", "127.0.0.1:0", "--seconds", "300"];
         all.extend(args);
         let mut child = self
             .command(&all)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
