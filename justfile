@@ -55,6 +55,10 @@ bench *options:
 bench-sandbox *options:
     benches/sandbox {{options}}
 
+# Lodge's gateway beside a plain proxy, nginx, Portkey and LiteLLM; writes benches/GATEWAY.md.
+bench-gateway *options:
+    benches/gateway {{options}}
+
 # Fuzz every parser that reads what a guest says, each that many seconds; fails on a finding.
 fuzz seconds="600" *options:
     scripts/fuzz --seconds {{seconds}} {{options}}

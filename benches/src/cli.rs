@@ -24,6 +24,11 @@ enum Command {
     Relay(baseline::RelayArgs),
     /// Measure sandboxes and write their table.
     Sandbox(crate::sandbox::Args),
+    /// Measure gateways and write their table.
+    Gateway(crate::gateway::Args),
+    /// Model, plain proxy or clients of that.
+    #[command(subcommand)]
+    GatewayPart(crate::gateway::Part),
     /// An ACP agent that streams markers, for peers that start agents.
     MockAcp,
 }
@@ -60,6 +65,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Role(args) => lodge::role(&args),
         Command::Relay(args) => baseline::relay(&args),
         Command::Sandbox(args) => crate::sandbox::run(&args),
+        Command::Gateway(args) => crate::gateway::run(&args),
+        Command::GatewayPart(part) => crate::gateway::part(&part),
         Command::MockAcp => mock::acp(),
     }
 }

@@ -8,11 +8,13 @@
 //! - [`mod@proc`], [`clock`]: processes, their time and memory
 //! - [`report`]: the table
 //! - [`sandbox`]: the same for sandboxes, started by `benches/sandbox`
+//! - [`gateway`]: the same for gateways to models, started by `benches/gateway`
 
 pub mod baseline;
 pub mod cli;
 pub mod clock;
 pub mod floor;
+pub mod gateway;
 pub mod http;
 pub mod load;
 pub mod lodge;

@@ -4,11 +4,15 @@
 
 pub mod engine;
 pub mod hostile;
+pub mod http;
+pub mod memory;
 pub mod sandbox;
+pub mod tap;
+pub mod vendor;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -67,12 +71,45 @@ impl Lodge {
         self.command(args).output().unwrap()
     }
 
+    /// `lodgectl` with something on its standard input.
+    pub fn ctl(&self, args: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lodgectl"))
+            .args(args)
+            .env("LODGE_DATA", self.data())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads nothing may have ended.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// The models that a provider offers; some are asked for theirs in the background.
+    pub fn models(&self, provider: &str) -> Vec<String> {
+        let listed = self.ctl(&["provider", "list", "--json"], "");
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let mut all = listed.as_array().unwrap().iter();
+        let found = all.find(|entry| entry["name"] == provider).unwrap();
+        let models = found["models"].as_array().unwrap().iter();
+        // A plain id, or a model with all that is known of it.
+        let id = |model: &Value| model.as_str().or(model["id"].as_str()).unwrap().to_owned();
+        models.map(id).collect()
+    }
+
     /// `lodge up` on a free port, ready.
     pub fn up(&self, args: &[&str]) -> Up {
+        self.up_with(args, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn up_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Up {
         let mut all = vec!["up", "--no-open", "--listen", "127.0.0.1:0", "--seconds", "300"];
         all.extend(args);
         let mut child = self
             .command(&all)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
