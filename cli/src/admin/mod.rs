@@ -2,6 +2,7 @@
 
 mod accounts;
 mod moment;
+mod preset;
 mod upstream;
 
 use crate::commands::wait;
@@ -23,7 +24,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provider list --json\n  \
     lodgectl provider add anthropic < key-file\n  \
-    lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:8000/v1 < key-file\n  \
+    lodgectl provider add ollama\n  \
+    lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:9000/v1 < key-file\n  \
     lodgectl provider test anthropic\n  lodgectl provider remove anthropic\n  lodgectl quota\n  \
     lodgectl gateway reload\n  lodgectl key create --user ann --budget 5usd --window month\n  \
     lodgectl budget set user:ann 20usd --window month\n  lodgectl usage --by model --since 7d";
@@ -92,15 +94,24 @@ enum ProviderCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Store a provider's key, sealed. The key is read from standard input, never from the command line.
+    /// Add a provider. Its key is read from standard input, never from the command line, and stored sealed.
+    ///
+    /// `anthropic`, `openai`, `gemini` and `openrouter` need no more than a key; `ollama`, `vllm` and `llama-cpp` on this
+    /// machine need nothing at all.
     Add {
         name: String,
-        /// `anthropic`, `openai`, `openai_compatible` or `gemini` [default: NAME].
+        /// `anthropic`, `openai`, `openai_compatible` or `gemini` [default: as the name says].
         #[arg(long)]
         kind: Option<String>,
-        /// Needed for `openai_compatible`.
-        #[arg(long, default_value = "")]
-        base_url: String,
+        /// Needed for `openai_compatible`, but for the names above.
+        #[arg(long)]
+        base_url: Option<String>,
+        /// The server asks for no key (`openai_compatible` only).
+        #[arg(long, conflicts_with = "key")]
+        no_key: bool,
+        /// Read a key although servers of this name ask for none.
+        #[arg(long)]
+        key: bool,
     },
     /// Forget a stored key.
     Remove { name: String },
@@ -132,12 +143,20 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Gateway(Gateway::Address { json }) => wait(address(&socket, *json)),
         Command::Gateway(Gateway::Health { json }) => wait(health(&socket, *json)),
         Command::Provider(ProviderCommand::List { json }) => wait(list(&socket, *json)),
-        Command::Provider(ProviderCommand::Add { name, kind, base_url }) => {
+        Command::Provider(ProviderCommand::Add {
+            name,
+            kind,
+            base_url,
+            no_key,
+            key,
+        }) => {
+            let preset = preset::of(name);
+            let needs_key = *key || !*no_key && !preset.is_local;
             let request = SetProviderKeyRequest {
                 name: name.clone(),
-                kind: kind.clone().unwrap_or_else(|| name.clone()),
-                key: read_key()?,
-                base_url: base_url.clone(),
+                kind: kind.clone().unwrap_or_else(|| preset.kind.to_owned()),
+                key: if needs_key { read_key()? } else { String::new() },
+                base_url: base_url.clone().unwrap_or_else(|| preset.base_url.to_owned()),
             };
             wait(add(&socket, request))
         }
@@ -259,13 +278,17 @@ fn as_value(provider: &Provider) -> serde_json::Value {
 }
 
 async fn add(socket: &Path, request: SetProviderKeyRequest) -> anyhow::Result<()> {
-    let name = request.name.clone();
+    let (name, has_key) = (request.name.clone(), !request.key.is_empty());
     connect(socket)
         .await?
         .set_provider_key(request)
         .await
         .map_err(|status| refused(&status))?;
-    println(&format!("the key of {name} is stored, sealed"));
+    if has_key {
+        println(&format!("the key of {name} is stored, sealed"));
+    } else {
+        println(&format!("{name} is added, without a key"));
+    }
     Ok(())
 }
 

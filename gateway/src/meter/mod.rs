@@ -73,9 +73,11 @@ impl Meter {
         self.ticket.void();
     }
 
-    /// The attempt failed. Where the provider may have begun to answer, all that was reserved for it counts.
+    /// The attempt failed. Where the provider may have begun to answer, all that it can have cost counts.
     pub(crate) fn failed(self, error: &WireError) {
-        if !error.maybe_billed {
+        if error.maybe_billed {
+            self.settle(&Seen::default(), false);
+        } else {
             self.void();
         }
     }

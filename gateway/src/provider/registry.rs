@@ -142,7 +142,8 @@ impl Providers {
             .remove(name);
     }
 
-    /// Stores a key, sealed; creates the provider where none of that name is configured.
+    /// Stores a key, sealed; creates the provider where none of that name is configured. An empty key: a server that asks
+    /// for none, which only `openai_compatible` ones may do.
     pub async fn set_key(
         self: &Arc<Self>,
         name: String,
@@ -151,14 +152,18 @@ impl Providers {
         key: &Zeroizing<String>,
     ) -> Result<Arc<ProviderSpec>, ProviderError> {
         let _changing = self.changing.lock().await;
-        let key = Secret::parse(key)?;
         let (kind, base) = match self.configured.load().find(&name) {
             Some(configured) => same_as_configured(configured, kind, base_url)?,
             None => self.entered(&name, kind, base_url)?,
         };
-        let sealed = self
-            .seal
-            .seal(&purpose(&name, kind, &base), key.expose().as_bytes())?;
+        let is_configured = self.configured.load().find(&name).is_some();
+        let sealed = if key.trim().is_empty() && kind == Kind::OpenaiCompatible && !is_configured {
+            Vec::new()
+        } else {
+            let key = Secret::parse(key)?;
+            self.seal
+                .seal(&purpose(&name, kind, &base), key.expose().as_bytes())?
+        };
         let row = StoredProvider {
             name: name.clone(),
             kind: kind.as_str().to_owned(),
@@ -266,6 +271,9 @@ impl Providers {
                 free: false,
             },
         };
+        if row.sealed.is_empty() && configured.is_none() && kind == Kind::OpenaiCompatible {
+            return Some(provider);
+        }
         // Sealed for name, kind and address: a key entered for one server is never sent to another.
         let opened = self
             .seal

@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
-mod budget;
+pub(crate) mod budget;
 mod common;
 mod demo;
 mod edge;
 mod egress;
 mod lease;
+mod metered;
 mod proxy;
 mod routing;
 mod socket;
