@@ -6,6 +6,7 @@
 mod common;
 
 use common::memory::Needles;
+use common::page::Page;
 use common::vendor::Vendor;
 use common::{Lodge, eventually, repository, signal, stderr, stdout};
 use rustix::process::Signal;
@@ -17,23 +18,28 @@ use std::process::{Command, Stdio};
 /// One from a file that the configuration names, one that is given to `lodgectl` and sealed.
 const FROM_FILE: &str = "sk-from-a-file-5f2c81d09be74a63-Zq8";
 const SEALED: &str = "sk-sealed-c40e9d6b7712f5a8-Lm3-and-more";
+/// One that is entered in the browser.
+const FROM_PAGE: &str = "sk-from-a-page-71e8c2b90f4d6a35-Kp7-and-more";
 /// One from a variable that the configuration names.
 const FROM_VARIABLE: &str = "sk-from-a-variable-90d3f7a5c2be1486-Rt1";
 /// What the test itself leaves about, to see that it would be found.
 const PLANTED: &str = "sk-planted-8a1b60f39ec2d745-Xw5-and-more";
 
 /// A Lodge with pi, in which both keys are in use.
-fn lodge_in_use(lodge: &Lodge, vendor: &Vendor) {
+fn lodge_in_use(lodge: &Lodge, vendor: &Vendor, page: &Page) {
     let address = format!("http://{}/v1", vendor.address);
     let kind = ["--kind", "openai_compatible", "--base-url", &address];
     let added = lodge.ctl(&[&["provider", "add", "sealed"], &kind[..]].concat(), SEALED);
     assert!(added.status.success(), "{}", stderr(&added));
     assert!(!stdout(&added).contains(SEALED));
-    eventually("the model is listed", || {
-        lodge.models("sealed").contains(&"demo".to_owned()).then_some(())
-    });
+    page.enter_key("page", FROM_PAGE, &address);
+    for provider in ["sealed", "page"] {
+        eventually("the model is listed", || {
+            lodge.models(provider).contains(&"demo".to_owned()).then_some(())
+        });
+    }
     let workspace = lodge.folder("work");
-    for model in ["anthropic/demo", "sealed/demo"] {
+    for model in ["anthropic/demo", "sealed/demo", "page/demo"] {
         // A tool shows what the agent has around it; an error of the provider goes into logs and the transcript.
         let prompt = "use bash: cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ\nerr 400\nsay never";
         let folder = workspace.to_str().unwrap();
@@ -50,9 +56,13 @@ fn lodge_in_use(lodge: &Lodge, vendor: &Vendor) {
         ]);
         let said = stdout(&chat) + &stderr(&chat);
         assert!(said.contains("LODGE_API_KEY"), "the tool ran: {said}");
-        assert!(!said.contains(FROM_FILE) && !said.contains(SEALED));
+        assert!(
+            [FROM_FILE, SEALED, FROM_PAGE]
+                .iter()
+                .all(|key| !said.contains(key))
+        );
     }
-    for key in [FROM_FILE, SEALED] {
+    for key in [FROM_FILE, SEALED, FROM_PAGE] {
         let shows = |header: Option<&str>| header.is_some_and(|value| value.ends_with(key));
         let exchanges = vendor.exchanges();
         let mut requests = exchanges.iter().map(|exchange| &exchange.request);
@@ -87,10 +97,10 @@ fn a_providers_key_is_in_one_process_and_nowhere_else() {
     let keys = tempfile::tempdir_in(repository().join("target/tests")).unwrap();
     let vendor = Vendor::start();
     configure(&lodge, &vendor, &keys.path().join("key"));
-    let _up = lodge.up(&["--workspace", lodge.folder("work").to_str().unwrap()]);
-    lodge_in_use(&lodge, &vendor);
+    let up = lodge.up(&["--workspace", lodge.folder("work").to_str().unwrap()]);
+    lodge_in_use(&lodge, &vendor, &Page::login(&up));
 
-    let needles = Needles::new(&[FROM_FILE, SEALED]);
+    let needles = Needles::new(&[FROM_FILE, SEALED, FROM_PAGE]);
     let gateway = lodge.status()["roles"]["gateway"]["pid"].as_u64().unwrap();
     let (mut read, mut closed) = (String::from("\n"), String::from("\n"));
     for (pid, line) in processes(&lodge) {

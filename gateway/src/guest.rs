@@ -58,6 +58,8 @@ pub struct Gateway {
     pub(crate) address: Option<std::net::SocketAddr>,
     pub(crate) hasher: KeyHasher,
     pub(crate) upstream: Upstream,
+    /// Keys that are being entered.
+    pub(crate) exchanges: crate::exchange::Exchanges,
     pub(crate) routing: Routing,
     /// As it was last read.
     pub(crate) config: ArcSwap<Config>,

@@ -22,6 +22,7 @@
 //! - [`demo`]: the scripted model
 //! - [`dialect`]: the closed list of paths, errors in four dialects
 //! - [`admin`]: providers and their keys over gRPC
+//! - [`exchange`]: keys sealed in the browser
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
 mod accept;
@@ -35,6 +36,7 @@ pub mod demo;
 pub mod dialect;
 pub mod egress;
 pub mod environment;
+pub mod exchange;
 pub mod forward;
 pub mod guest;
 pub mod json;

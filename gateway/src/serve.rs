@@ -77,7 +77,7 @@ pub async fn serve(
     let gateway = build(&config, people.as_ref())?;
     let lease_socket = listen(&config.data.join("run/gateway-lease.sock"))?;
     let admin_socket = listen(&config.data.join("run/gateway-admin.sock"))?;
-    tokio::task::spawn_blocking(price::warm);
+    price::warm_for(&gateway.providers.current());
     ready();
     let result = tokio::select! {
         () = shutdown => Ok(()),
@@ -134,6 +134,7 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         address: people.and_then(|listener| listener.local_addr().ok()),
         hasher: KeyHasher::new(&seal),
         upstream: Upstream::new(config.limits)?,
+        exchanges: crate::exchange::Exchanges::default(),
         config: ArcSwap::from_pointee(config.clone()),
         routing: Routing::open(&own.join("state.db"), config.routes.clone(), &seal)?,
         demo: Demo::default(),

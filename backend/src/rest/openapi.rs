@@ -34,6 +34,7 @@ use utoipa::OpenApi;
         workspaces::create,
         providers::models,
         providers::providers,
+        providers::key_exchange,
         providers::set_key,
         providers::remove_key,
         health::healthz,

@@ -6,11 +6,14 @@ use super::gateway::error_of;
 use crate::auth::extract::User;
 use crate::server::Shared;
 use axum::extract::{Path, State};
-use axum::routing::{delete, get, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::StatusCode;
 use lodge_proto::control::{
-    self, ListModelsRequest, ListProvidersRequest, RemoveProviderKeyRequest, SetProviderKeyRequest,
+    self, BeginKeyExchangeRequest, ListModelsRequest, ListProvidersRequest, RemoveProviderKeyRequest,
+    SetProviderKeyRequest,
 };
 use lodge_proto::relay::Rights;
 use lodge_proto::{ErrorBody, ErrorCode};
@@ -91,13 +94,50 @@ pub(crate) struct Providers {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProviderKey {
+    /// In clear, for scripts: it passes through the memory of this server. Browsers send `sealed`. Both absent: a server of
+    /// one's own that asks for no key.
+    #[serde(default)]
     key: String,
+    sealed: Option<SealedKey>,
     /// Needed where no provider of that name is configured.
     #[serde(default)]
     kind: String,
     /// Needed for `openai_compatible`.
     #[serde(default)]
     base_url: String,
+}
+
+/// A key that only the gateway can open.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SealedKey {
+    /// As the key exchange began.
+    exchange: String,
+    /// Base64 of the browser's uncompressed P-256 point.
+    public_key: String,
+    /// Base64.
+    sealed: String,
+}
+
+/// One exchange, good for one key and five minutes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeyExchange {
+    exchange: String,
+    /// Base64 of the gateway's uncompressed P-256 point.
+    public_key: String,
+}
+
+fn sealed(key: &SealedKey) -> Result<control::SealedKey, ErrorBody> {
+    let bytes = |text: &str| {
+        BASE64
+            .decode(text)
+            .map_err(|_| ErrorBody::new(ErrorCode::InvalidArgument, "sealed: is not base64"))
+    };
+    Ok(control::SealedKey {
+        exchange: key.exchange.clone(),
+        public_key: bytes(&key.public_key)?,
+        sealed: bytes(&key.sealed)?,
+    })
 }
 
 fn must_own(user: &User) -> Result<(), ErrorBody> {
@@ -146,6 +186,30 @@ pub(crate) async fn providers(State(app): State<Shared>, _user: User) -> Result<
     }))
 }
 
+/// Begins to hand over a key, which the browser seals for the gateway.
+#[utoipa::path(post, path = "/api/v1/key-exchange", tag = "models", responses(
+    (status = 200, body = KeyExchange),
+    (status = 403, body = ErrorAnswer),
+    (status = 503, body = ErrorAnswer, description = "The gateway is away"),
+))]
+pub(crate) async fn key_exchange(
+    State(app): State<Shared>,
+    user: User,
+) -> Result<Json<KeyExchange>, ApiError> {
+    must_own(&user)?;
+    let begun = app
+        .gateway
+        .client()
+        .begin_key_exchange(BeginKeyExchangeRequest {})
+        .await
+        .map_err(|s| error_of(&s))?
+        .into_inner();
+    Ok(Json(KeyExchange {
+        exchange: begun.exchange,
+        public_key: BASE64.encode(begun.public_key),
+    }))
+}
+
 /// Stores a provider's key.
 #[utoipa::path(put, path = "/api/v1/providers/{name}/key", tag = "models", request_body = ProviderKey,
     params(("name" = String, Path, description = "The provider")), responses(
@@ -165,6 +229,7 @@ pub(crate) async fn set_key(
         kind: key.kind,
         key: key.key,
         base_url: key.base_url,
+        sealed: key.sealed.as_ref().map(sealed).transpose()?,
     };
     let answer = app
         .gateway
@@ -215,6 +280,7 @@ pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/api/v1/models", get(models))
         .route("/api/v1/providers", get(providers))
+        .route("/api/v1/key-exchange", post(key_exchange))
         .route("/api/v1/providers/{name}", delete(remove_key))
         .route("/api/v1/providers/{name}/key", put(set_key))
 }

@@ -2,11 +2,12 @@
 
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::{
-    CreateKeyRequest, CreateKeyResponse, HealthRequest, HealthResponse, ListBudgetsRequest,
-    ListBudgetsResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest, ListModelsResponse,
-    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, Model, Provider,
-    RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
-    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
+    BeginKeyExchangeRequest, BeginKeyExchangeResponse, CreateKeyRequest, CreateKeyResponse, HealthRequest,
+    HealthResponse, ListBudgetsRequest, ListBudgetsResponse, ListKeysRequest, ListKeysResponse,
+    ListModelsRequest, ListModelsResponse, ListProvidersRequest, ListProvidersResponse, ListUsageRequest,
+    ListUsageResponse, Model, Provider, RemoveProviderKeyRequest, RemoveProviderKeyResponse,
+    RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse,
+    SetProviderKeyRequest, SetProviderKeyResponse,
 };
 use lodge_proto::sock;
 use std::path::Path;
@@ -48,7 +49,7 @@ impl GatewayAdmin for Fake {
         request: Request<SetProviderKeyRequest>,
     ) -> Result<Response<SetProviderKeyResponse>, Status> {
         let request = request.into_inner();
-        if request.key.is_empty() {
+        if request.key.is_empty() && request.sealed.is_none() {
             return Err(Status::invalid_argument("the key is empty"));
         }
         let provider = Provider {
@@ -59,6 +60,16 @@ impl GatewayAdmin for Fake {
         };
         Ok(Response::new(SetProviderKeyResponse {
             provider: Some(provider),
+        }))
+    }
+
+    async fn begin_key_exchange(
+        &self,
+        _request: Request<BeginKeyExchangeRequest>,
+    ) -> Result<Response<BeginKeyExchangeResponse>, Status> {
+        Ok(Response::new(BeginKeyExchangeResponse {
+            exchange: "e1".into(),
+            public_key: vec![4; 65],
         }))
     }
 

@@ -221,6 +221,20 @@ async fn models_and_providers_come_from_the_gateway() {
         (StatusCode::OK, Some(true))
     );
     assert!(!String::from_utf8_lossy(&set.body).contains(secret));
+    let begun = backend
+        .call(Method::POST, "/api/v1/key-exchange", &cookie, None)
+        .await
+        .json();
+    assert_eq!(begun["exchange"], "e1");
+    assert!(begun["public_key"].as_str().unwrap().starts_with("BAQE"));
+    for (sealed, status) in [("AAAA", StatusCode::OK), ("not base64", StatusCode::BAD_REQUEST)] {
+        let body =
+            json!({"kind": "openai", "sealed": {"exchange": "e1", "public_key": "BAQE", "sealed": sealed}});
+        let set = backend
+            .call(Method::PUT, "/api/v1/providers/p/key", &cookie, Some(body))
+            .await;
+        assert_eq!(set.status, status, "{sealed}");
+    }
     let empty = backend
         .call(
             Method::PUT,

@@ -157,6 +157,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
                 kind: kind.clone().unwrap_or_else(|| preset.kind.to_owned()),
                 key: if needs_key { read_key()? } else { String::new() },
                 base_url: base_url.clone().unwrap_or_else(|| preset.base_url.to_owned()),
+                sealed: None,
             };
             wait(add(&socket, request))
         }

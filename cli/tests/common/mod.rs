@@ -6,6 +6,7 @@ pub mod engine;
 pub mod hostile;
 pub mod http;
 pub mod memory;
+pub mod page;
 pub mod sandbox;
 pub mod tap;
 pub mod vendor;

@@ -31,7 +31,7 @@ function useSave(onSaved: () => void, onClose: () => void) {
   return { busy, error, save };
 }
 
-function KeyField({ value, onChange }: { value: string; onChange: (value: string) => void }) {
+function KeyField({ value, onChange, optional = false }: { value: string; onChange: (value: string) => void; optional?: boolean }) {
   return (
     <label className="labelled">
       <span>API key</span>
@@ -43,7 +43,9 @@ function KeyField({ value, onChange }: { value: string; onChange: (value: string
         value={value}
         onChange={(event) => onChange(event.target.value)}
       />
-      <small className="muted">Stored sealed and never shown again.</small>
+      <small className="muted">
+        {optional ? "Empty if the server asks for none. " : ""}Stored sealed and never shown again.
+      </small>
     </label>
   );
 }
@@ -101,7 +103,8 @@ function AddDialog({ existing, onSaved, onClose }: AddProps & { onClose: () => v
   const [key, setKey] = useState("");
   const { busy, error, save } = useSave(onSaved, onClose);
   const needsUrl = kind === "openai_compatible";
-  const ready = key.trim() !== "" && (!needsUrl || baseUrl.trim() !== "") && !busy;
+  // A server of one's own may ask for no key.
+  const ready = (needsUrl ? baseUrl.trim() !== "" : key.trim() !== "") && !busy;
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     save(name.trim() || kind, { key: key.trim(), kind, ...(needsUrl ? { baseUrl: baseUrl.trim() } : {}) });
@@ -130,7 +133,7 @@ function AddDialog({ existing, onSaved, onClose }: AddProps & { onClose: () => v
               <input className="field" type="url" value={baseUrl} placeholder="https://…/v1" onChange={(event) => setBaseUrl(event.target.value)} />
             </label>
           )}
-          <KeyField value={key} onChange={setKey} />
+          <KeyField value={key} onChange={setKey} optional={needsUrl} />
           {error && <ErrorNote code={error.code} message={error.message} />}
         </div>
         <Actions ready={ready} onClose={onClose} />

@@ -1,5 +1,6 @@
 /** The gateway's providers as the REST interface tells of them, read leniently. */
 import { api } from "../lib/http";
+import { sealKey } from "./sealing";
 
 export interface Provider {
   readonly name: string;
@@ -42,9 +43,19 @@ export async function listProviders(): Promise<readonly Provider[]> {
   return readProviders(await api("GET", "/providers"));
 }
 
+/** Hands a key over, sealed for the gateway; an empty one: a server that asks for none. */
 export async function setProviderKey(name: string, { key, kind, baseUrl }: KeyInput): Promise<void> {
-  const body = { key, ...(kind ? { kind } : {}), ...(baseUrl ? { base_url: baseUrl } : {}) };
+  const body: Fields = {
+    ...(key ? { sealed: await sealed(key, `${name}\n${kind ?? ""}\n${baseUrl ?? ""}`) } : {}),
+    ...(kind ? { kind } : {}),
+    ...(baseUrl ? { base_url: baseUrl } : {}),
+  };
   await api("PUT", `/providers/${encodeURIComponent(name)}/key`, body);
+}
+
+async function sealed(key: string, context: string) {
+  const begun = (await api("POST", "/key-exchange")) as Fields;
+  return sealKey({ exchange: text(begun, "exchange"), publicKey: text(begun, "public_key") }, key, context);
 }
 
 export async function removeProviderKey(name: string): Promise<void> {

@@ -126,6 +126,17 @@ fn limit(nanos: u64) -> Result<Nanos, Status> {
 }
 
 /// A budget of nobody would look like one that holds.
+/// Of a provider, all its accounts together, or `provider/account`.
+fn is_account(gateway: &Gateway, name: &str) -> bool {
+    let providers = gateway.providers.current();
+    let (provider, account) = name
+        .split_once('/')
+        .map_or((name, None), |(of, name)| (of, Some(name)));
+    providers.get(provider).is_some_and(|provider| {
+        account.is_none_or(|account| provider.all_accounts().iter().any(|known| known.name == account))
+    })
+}
+
 fn check_scope(gateway: &Gateway, scope: &str) -> Result<(), Status> {
     let bad = |why: &str| Err(Status::invalid_argument(format!("scope: {why}")));
     let Some((kind, name)) = scope.split_once(':') else {
@@ -141,8 +152,10 @@ fn check_scope(gateway: &Gateway, scope: &str) -> Result<(), Status> {
             .get(name)
             .map(drop)
             .map_err(|error| key_status(&error)),
-        "account" if gateway.providers.current().get(name).is_some() => Ok(()),
-        "account" => Err(Status::not_found(format!("scope: there is no provider `{name}`"))),
+        "account" if is_account(gateway, name) => Ok(()),
+        "account" => Err(Status::not_found(format!(
+            "scope: there is no provider or account `{name}`"
+        ))),
         _ => bad("its kind is one of key, session, user, team, org and account"),
     }
 }

@@ -8,17 +8,19 @@ use std::sync::Arc;
 use futures_util::stream;
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::{
-    CreateKeyRequest, CreateKeyResponse, HealthRequest, HealthResponse, ListBudgetsRequest,
-    ListBudgetsResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest, ListModelsResponse,
-    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse,
-    RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
-    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
+    BeginKeyExchangeRequest, BeginKeyExchangeResponse, CreateKeyRequest, CreateKeyResponse, HealthRequest,
+    HealthResponse, ListBudgetsRequest, ListBudgetsResponse, ListKeysRequest, ListKeysResponse,
+    ListModelsRequest, ListModelsResponse, ListProvidersRequest, ListProvidersResponse, ListUsageRequest,
+    ListUsageResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest,
+    RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest,
+    SetProviderKeyResponse,
 };
 use tokio::net::UnixListener;
 use tonic::{Code, Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::accept::accept;
+use crate::exchange;
 use crate::guest::{Gateway, permitted_peer};
 use crate::models;
 use crate::provider::ProviderError;
@@ -88,8 +90,15 @@ impl GatewayAdmin for Admin {
             kind,
             key,
             base_url,
+            sealed,
         } = request.into_inner();
-        let key = Zeroizing::new(key);
+        let mut key = Zeroizing::new(key);
+        if let Some(sealed) = sealed {
+            let context = exchange::context(&name, &kind, &base_url);
+            let exchanges = &self.gateway.exchanges;
+            let opened = exchanges.open(&sealed.exchange, &sealed.public_key, sealed.sealed, &context);
+            key = opened.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        }
         let provider = self
             .gateway
             .providers
@@ -98,9 +107,19 @@ impl GatewayAdmin for Admin {
             .map_err(|error| status(&error))?;
         tracing::info!(provider = provider.name, "a provider key was set");
         self.gateway.providers_changed.notify_one();
+        crate::price::warm_for(&self.gateway.providers.current());
         Ok(Response::new(SetProviderKeyResponse {
             provider: Some(models::provider(&provider)),
         }))
+    }
+
+    async fn begin_key_exchange(
+        &self,
+        _request: Request<BeginKeyExchangeRequest>,
+    ) -> Result<Response<BeginKeyExchangeResponse>, Status> {
+        let begun = self.gateway.exchanges.begin();
+        let (exchange, public_key) = begun.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(BeginKeyExchangeResponse { exchange, public_key }))
     }
 
     async fn remove_provider_key(

@@ -188,3 +188,28 @@ fn shown(model: &str) -> String {
         .take(100)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_money_is_paid_for() {
+        let model = || Some("m".to_owned());
+        for (operation, when) in [
+            (
+                Operation::Generate {
+                    model: model(),
+                    sse: None,
+                },
+                Paid::Itself,
+            ),
+            (Operation::Embed { model: None }, Paid::Itself),
+            (Operation::Socket, Paid::ByMessage),
+            (Operation::CountTokens { model: model() }, Paid::Never),
+            (Operation::ListModels, Paid::Never),
+        ] {
+            assert_eq!(paid(&operation), when, "{operation:?}");
+        }
+    }
+}

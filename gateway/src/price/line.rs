@@ -185,8 +185,10 @@ mod tests {
 
     #[test]
     fn what_grows_with_the_prompt_is_asked_each_time() {
-        let stepped =
-            |usage: &Usage| Some(if usage.input > 200_000 { 2.0 } else { 1.0 } * usage.input as f64);
+        let stepped = |usage: &Usage| {
+            let of = |tokens: u64| product(&[1e-6; CLASSES], &of_class(0, tokens));
+            Some(of(usage.input) + of(usage.input.saturating_sub(200_000)))
+        };
         assert_eq!(even(&stepped), None);
         assert_eq!(even(&|_| None), None);
     }

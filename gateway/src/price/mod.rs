@@ -12,15 +12,20 @@ pub use bound::{Asked, Bound, ToolBill};
 pub use rates::Rates;
 
 use crate::money::Nanos;
-use crate::provider::{Kind, ProviderSpec};
+use crate::provider::{Kind, ProviderSpec, Registry};
 use crate::usage::Usage;
 
 /// The table prices come from, as each request records it.
 const TABLE: &str = "genai-prices 0.2.1";
 
-/// Reads the table, which takes a moment: not while the first request waits.
-pub fn warm() {
-    let _table = Calculator::bundled();
+/// Reads the table beside everything else, where one of the providers needs it: it takes a moment, which the first request
+/// would wait for, and some 20 MiB, which a machine with models of its own need not have.
+pub(crate) fn warm_for(providers: &Registry) {
+    if providers.iter().any(|provider| !provider.is_free()) {
+        tokio::task::spawn_blocking(|| {
+            let _table = Calculator::bundled();
+        });
+    }
 }
 
 /// The price of one model at one provider at one moment.

@@ -120,6 +120,13 @@ fn a_price_is_found_or_it_is_unknown() {
     let mut own = unknown;
     own.key = None;
     assert!(Pricing::find(&own, "anything", november()).unwrap().is_free());
+    // A provider that is only logged into, or has keys of accounts only, bills all the same.
+    own.accounts = vec![crate::provider::Account {
+        name: "team".into(),
+        key: None,
+        oauth: None,
+    }];
+    assert!(!own.is_free() && Pricing::find(&own, "anything", november()).is_none());
 }
 
 #[test]

@@ -222,3 +222,28 @@ proptest! {
         prop_assert_eq!(read(Tap::events(dialect), &pieces), read(Tap::events(dialect), &[&joined]));
     }
 }
+
+#[test]
+fn calls_of_tools_at_the_provider_are_counted_and_the_callers_own_are_not() {
+    let messages = r#"{"usage":{"input_tokens":1,"output_tokens":1,"server_tool_use":{"web_search_requests":2,"web_fetch_requests":1}}}"#;
+    let items =
+        r#"[{"type":"web_search_call"},{"type":"function_call"},{"type":"mcp_call"},{"type":"message"}]"#;
+    let responses = format!(r#"{{"output":{items},"usage":{{"input_tokens":1,"output_tokens":1}}}}"#);
+    let gemini = r#"{"candidates":[{"finishReason":"STOP","groundingMetadata":{"webSearchQueries":["a","b"]},"content":{"parts":[
+        {"executableCode":{}}]}}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":1}}"#;
+    for (dialect, body, calls) in [
+        (Dialect::Messages, messages, 3),
+        (Dialect::Responses, responses.as_str(), 2),
+        (Dialect::Gemini, gemini, 3),
+    ] {
+        let mut tap = Tap::whole(dialect);
+        tap.push(body.as_bytes());
+        tap.finish();
+        assert_eq!(tap.seen().usage.web_searches, calls, "{dialect:?}");
+        assert_eq!(tap.seen().stated, Stated::Finally);
+    }
+    let mut tap = Tap::messages(Dialect::Responses);
+    tap.message(br#"{"type":"response.output_item.done","item":{"type":"web_search_call"}}"#);
+    tap.message(format!(r#"{{"type":"response.completed","response":{responses}}}"#).as_bytes());
+    assert_eq!(tap.seen().usage.web_searches, 2);
+}

@@ -34,6 +34,7 @@ fn set(name: &str, kind: &str, key: &str, base_url: &str) -> SetProviderKeyReque
         kind: kind.into(),
         key: key.into(),
         base_url: base_url.into(),
+        sealed: None,
     }
 }
 

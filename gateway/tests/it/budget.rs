@@ -283,9 +283,13 @@ async fn a_spent_budget_stops_every_dialect_with_its_own_words() {
         ("planet:x", Code::InvalidArgument),
         ("key:none", Code::NotFound),
         ("account:none", Code::NotFound),
+        ("account:anthropic/none", Code::NotFound),
     ] {
         let refused = scene.admin.set_budget(set(scope, 1)).await.unwrap_err();
         assert_eq!(refused.code(), code, "{scope}");
+    }
+    for scope in ["account:anthropic", "account:anthropic/default"] {
+        scene.admin.set_budget(set(scope, 1)).await.unwrap();
     }
     let missing = VirtualKey::default();
     let request = CreateKeyRequest {
