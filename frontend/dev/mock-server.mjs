@@ -1,6 +1,6 @@
 // A stand-in for `lodge up` while the interface is worked on: serves dist/ with the production policy and plays
 // scripted sessions over the real protocol. Usage: node dev/mock-server.mjs [PORT]
-import { randomUUID } from "node:crypto";
+import { createECDH, randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -45,6 +45,10 @@ async function rest(request, response, path) {
   if (!loggedIn) return json(response, 401, { error: { code: "unauthenticated", message: "not logged in" } });
   if (path === "/page-token") return json(response, 200, { token: "page-token" });
   if (path === "/providers") return json(response, 200, { providers: PROVIDERS });
+  if (path === "/key-exchange") {
+    const publicKey = createECDH("prime256v1").generateKeys("base64");
+    return json(response, 200, { exchange: randomUUID(), public_key: publicKey });
+  }
   if (path.startsWith("/providers/")) return json(response, 204);
   return json(response, 404, { error: { code: "not_found", message: path } });
 }
