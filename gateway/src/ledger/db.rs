@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clock::Anchor;
-use super::record::{Record, Reserve, Settle};
-use super::state::{Budgets, Cell, Counter, State, cells};
+use super::fold;
+use super::record::{Record, Reserve};
+use super::state::{Budgets, Cell, Counter, State};
 use super::window::Window;
 use crate::money::Nanos;
 
@@ -329,9 +330,7 @@ impl Db {
             return Ok(());
         };
         let transaction = self.connection.transaction().map_err(query(doing))?;
-        for entry in entries {
-            fold_entry(&transaction, entry).map_err(query(doing))?;
-        }
+        fold::all(&transaction, entries).map_err(query(doing))?;
         set_meta(&transaction, "applied", &last.number.to_string()).map_err(query(doing))?;
         transaction.commit().map_err(query(doing))
     }
@@ -412,85 +411,4 @@ fn set_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Resul
         .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")?
         .execute([name, value])
         .map(drop)
-}
-
-fn fold_entry(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
-    let close = |id: u64| {
-        transaction
-            .prepare_cached("DELETE FROM open WHERE id = ?")?
-            .execute([id.cast_signed()])
-            .map(drop)
-    };
-    match &entry.record {
-        Record::Reserve(reserve) => transaction
-            .prepare_cached("INSERT INTO open (id, reserve, progress) VALUES (?, ?, 0)")?
-            .execute(params![
-                entry.number.cast_signed(),
-                serde_json::to_string(reserve).unwrap_or_default()
-            ])
-            .map(drop),
-        Record::Progress { id, cost } => transaction
-            .prepare_cached("UPDATE open SET progress = max(progress, ?) WHERE id = ?")?
-            .execute(params![cost.0.cast_signed(), id.cast_signed()])
-            .map(drop),
-        Record::Void { id } => close(*id),
-        Record::Settle(settle) => {
-            let Some(reserve) = &entry.closes else {
-                return Ok(());
-            };
-            close(settle.id)?;
-            insert_request(transaction, reserve, settle)?;
-            add(transaction, reserve, settle.cost)
-        }
-    }
-}
-
-fn insert_request(transaction: &Transaction<'_>, reserve: &Reserve, settle: &Settle) -> rusqlite::Result<()> {
-    let usage = &settle.usage;
-    let number = u64::cast_signed;
-    transaction
-        .prepare_cached(
-            "INSERT INTO request (id, at, user, key, session, provider, model, price, reserved, cost, input, cache_read,
-                                  cache_write, cache_write_1h, output, reasoning, web_searches, how)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            number(settle.id),
-            number(reserve.at),
-            reserve.user,
-            reserve.key,
-            reserve.session,
-            reserve.provider,
-            reserve.model,
-            reserve.price,
-            number(reserve.amount.0),
-            number(settle.cost.0),
-            number(usage.input),
-            number(usage.cache_read),
-            number(usage.cache_write),
-            number(usage.cache_write_1h),
-            number(usage.output),
-            number(usage.reasoning),
-            number(usage.web_searches),
-            settle.how.as_str()
-        ])
-        .map(drop)
-}
-
-fn add(transaction: &Transaction<'_>, reserve: &Reserve, cost: Nanos) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO counter (scope, window, place, spent, seen) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET spent = spent + ?4, seen = max(seen, ?5)",
-    )?;
-    for cell in cells(&reserve.scopes, reserve.at) {
-        let scope: Arc<str> = cell.scope;
-        statement.execute(params![
-            &*scope,
-            cell.window.as_str(),
-            cell.index.cast_signed(),
-            cost.0.cast_signed(),
-            reserve.at.cast_signed()
-        ])?;
-    }
-    Ok(())
 }

@@ -94,6 +94,8 @@ pub(super) enum Message {
     Reserve(Box<Ask>, oneshot::Sender<Result<Ticket, Refused>>),
     Record(Record),
     Job(Job),
+    /// Time to fold what came meanwhile.
+    Tick,
 }
 
 /// The way to the ledger.

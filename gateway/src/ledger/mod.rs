@@ -6,11 +6,12 @@
 //! - [`record`], [`journal`]: records and the file they are appended to
 //! - [`state`]: records → counters, and whether one more reservation fits (pure)
 //! - [`window`]: days, weeks and months; [`clock`]: a time that never goes back
-//! - [`db`]: the counters, the requests and the budgets at rest
+//! - [`db`]: the counters, the requests and the budgets at rest; [`fold`], [`ticker`]: how and when the journal goes there
 //! - [`task`]: the one thread that owns all of it; [`handle`]: the way to it
 
 mod clock;
 mod db;
+mod fold;
 mod handle;
 mod journal;
 mod record;
@@ -18,6 +19,7 @@ mod state;
 mod task;
 #[cfg(test)]
 mod tests;
+mod ticker;
 mod window;
 
 pub use db::{DbError, Group, Totals};

@@ -16,6 +16,7 @@ use super::handle::{Ask, Budget, LedgerError, Message, Refused, Ticket};
 use super::journal::{Journal, JournalError};
 use super::record::{How, Record, Settle};
 use super::state::{Budgets, State};
+use super::ticker::{PACE, Ticker};
 use super::window::Window;
 use crate::lease::clock;
 use crate::money::Nanos;
@@ -47,6 +48,10 @@ pub(super) struct Owner {
     /// Says to what is closed while the process ends that there is nobody left.
     sender: mpsc::WeakUnboundedSender<Message>,
     day: u64,
+    ticker: Ticker,
+    /// A tick is on its way.
+    ticking: bool,
+    folded: Instant,
     _lock: std::fs::File,
 }
 
@@ -90,6 +95,9 @@ impl Owner {
             pending: Vec::new(),
             waiting: VecDeque::new(),
             anchor,
+            ticker: Ticker::start(sender.clone()).map_err(LedgerError::Thread)?,
+            ticking: false,
+            folded: Instant::now(),
             sender,
             day: 0,
             _lock: lock,
@@ -134,18 +142,7 @@ impl Owner {
                 batch.push(message);
             }
             self.work(batch);
-            let is_quiet = receiver.is_empty();
-            if (is_quiet || self.unfolded.len() > UNFOLDED)
-                && let Err(error) = self
-                    .fold()
-                    .map_err(LedgerError::from)
-                    .and_then(|()| self.rotate())
-            {
-                tracing::error!(
-                    error = crate::causes(&error),
-                    "the journal is not folded; it is kept"
-                );
-            }
+            self.fold_if_due();
         }
         // The last one is gone: nothing is open, or it is settled at the next start.
         if let Err(error) = self
@@ -154,6 +151,25 @@ impl Owner {
             .and_then(|()| Ok(self.fold()?))
         {
             tracing::error!(error = crate::causes(&error), "closing the ledger");
+        }
+    }
+
+    /// Folds what is written, not more often than need be: a transaction takes longer than a request.
+    fn fold_if_due(&mut self) {
+        if self.unfolded.len() <= UNFOLDED && self.folded.elapsed() < PACE {
+            if !self.unfolded.is_empty() && !self.ticking {
+                self.ticking = true;
+                self.ticker.wake();
+            }
+            return;
+        }
+        self.folded = Instant::now();
+        let folded = self.fold().map_err(LedgerError::from);
+        if let Err(error) = folded.and_then(|()| self.rotate()) {
+            tracing::error!(
+                error = crate::causes(&error),
+                "the journal is not folded; it is kept"
+            );
         }
     }
 
@@ -172,6 +188,7 @@ impl Owner {
                 Message::Reserve(ask, reply) => asks.push_back((ask, reply)),
                 Message::Record(record) => self.record(record),
                 Message::Job(job) => jobs.push(job),
+                Message::Tick => self.ticking = false,
             }
         }
         for (ask, reply) in asks {
