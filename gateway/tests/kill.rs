@@ -330,6 +330,7 @@ async fn check(admin: &mut GatewayAdminClient<Channel>, data: &Path, provider: &
     let request = ListUsageRequest {
         by: "user".into(),
         since: 0,
+        users: Vec::new(),
     };
     let rows = admin.list_usage(request).await.unwrap().into_inner().rows;
     let scope = String::new();

@@ -347,6 +347,7 @@ pub(super) async fn usage(socket: &Path, usage: &Usage) -> anyhow::Result<()> {
     let request = ListUsageRequest {
         by: usage.by.clone(),
         since: usage.since.map_or(0, Moment::ago),
+        users: Vec::new(),
     };
     let answer = connect(socket).await?.list_usage(request).await;
     let rows = answer.map_err(|status| refused(&status))?.into_inner().rows;

@@ -104,7 +104,7 @@ pub(super) async fn usage(gateway: &Gateway, request: ListUsageRequest) -> Resul
     let names = Group::ALL.map(|(name, _)| name).join(", ");
     let group = Group::parse(&request.by)
         .ok_or_else(|| Status::invalid_argument(format!("by: `{}` is none of {names}", request.by)))?;
-    let listed = gateway.ledger.usage(group, request.since).await;
+    let listed = gateway.ledger.usage(group, request.since, request.users).await;
     let listed = listed.map_err(|error| ledger_status(&error))?;
     Ok(listed.into_iter().map(row).collect())
 }

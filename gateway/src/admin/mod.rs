@@ -213,8 +213,10 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<ListUsageRequest>,
     ) -> Result<Response<ListUsageResponse>, Status> {
-        let rows = accounts::usage(&self.gateway, request.into_inner()).await?;
-        Ok(Response::new(ListUsageResponse { rows }))
+        let request = request.into_inner();
+        let users = request.users.clone();
+        let rows = accounts::usage(&self.gateway, request).await?;
+        Ok(Response::new(ListUsageResponse { rows, users }))
     }
 
     async fn health(&self, _request: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {

@@ -369,18 +369,20 @@ impl Db {
         self.checkpoint()
     }
 
-    /// Usage from a moment on, largest cost first; days in their order.
-    pub(super) fn usage(&self, group: Group, since: u64) -> Result<Vec<Totals>, DbError> {
+    /// Usage from a moment on, largest cost first; days in their order. Of these users; of nobody named: of all.
+    pub(super) fn usage(&self, group: Group, since: u64, users: &[String]) -> Result<Vec<Totals>, DbError> {
         let doing = "listing usage";
         let column = group.column();
         let order = if group == Group::Day { "1" } else { "10 DESC, 1" };
         let sql = format!(
             "SELECT {column}, count(*), sum(how <> 'exact'), sum(price = ''), sum(input), sum(cache_read),
                     sum(cache_write), sum(output), sum(reasoning), sum(cost)
-             FROM request WHERE at >= ? GROUP BY 1 ORDER BY {order} LIMIT 10000"
+             FROM request WHERE at >= ?1 AND (?2 = '[]' OR user IN (SELECT value FROM json_each(?2)))
+             GROUP BY 1 ORDER BY {order} LIMIT 10000"
         );
         let mut statement = self.connection.prepare(&sql).map_err(query(doing))?;
-        let rows = statement.query_map([since.cast_signed()], |row| {
+        let users = serde_json::json!(users).to_string();
+        let rows = statement.query_map(params![since.cast_signed(), users], |row| {
             let count = |index: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(index)?.cast_unsigned());
             Ok(Totals {
                 name: row.get(0)?,

@@ -221,11 +221,16 @@ impl Ledger {
             .await
     }
 
-    /// Usage since a moment (seconds since 1970), everything that has settled by now included.
-    pub async fn usage(&self, group: Group, since: u64) -> Result<Vec<Totals>, LedgerError> {
+    /// Usage since a moment (seconds since 1970), everything that has settled by now included; of these users, or of all.
+    pub async fn usage(
+        &self,
+        group: Group,
+        since: u64,
+        users: Vec<String>,
+    ) -> Result<Vec<Totals>, LedgerError> {
         let listed = self.call(move |owner| {
             owner.fold()?;
-            owner.db.usage(group, since)
+            owner.db.usage(group, since, &users)
         });
         Ok(listed.await??)
     }

@@ -265,12 +265,16 @@ async fn what_was_open_at_a_kill_counts_in_full_once() {
     for _ in 0..2 {
         let again = Ledger::open(copy.path()).unwrap();
         assert_eq!(spent(&again).await, (Nanos(132), Nanos(0)));
-        let users = again.usage(Group::User, 0).await.unwrap();
+        let users = again.usage(Group::User, 0, Vec::new()).await.unwrap();
         assert_eq!(
             (users.len(), users[0].requests, users[0].inexact, users[0].cost),
             (1, 3, 2, Nanos(132))
         );
         assert_eq!((users[0].name.as_str(), users[0].input), ("u", 3));
+        for (user, rows) in [("u", 1), ("eve", 0)] {
+            let theirs = again.usage(Group::Model, 0, vec![user.into()]).await.unwrap();
+            assert_eq!(theirs.len(), rows, "{user}");
+        }
     }
 }
 

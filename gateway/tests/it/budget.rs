@@ -118,6 +118,7 @@ async fn usage(admin: &mut GatewayAdminClient<Channel>, by: &str) -> Vec<UsageRo
     let request = ListUsageRequest {
         by: by.into(),
         since: 0,
+        users: Vec::new(),
     };
     admin.list_usage(request).await.unwrap().into_inner().rows
 }

@@ -216,6 +216,7 @@ async fn a_chain_is_reserved_at_its_dearest_model_and_each_attempt_apart() {
     let request = ListUsageRequest {
         by: "model".into(),
         since: 0,
+        users: Vec::new(),
     };
     let rows = scene.admin.list_usage(request).await.unwrap().into_inner().rows;
     assert_eq!(rows[0].name, "anthropic/dear");
