@@ -10,6 +10,7 @@ use crate::relay::upgrade;
 use crate::rest::body::MAX_BODY;
 use crate::rest::error::{no_such_path, wrong_method};
 use crate::rest::gateway::GatewayAdmin;
+use crate::rest::once::Once;
 use crate::upstream::SingleMachine;
 use crate::{LOCAL_ACCOUNT, rest, ui};
 use axum::Router;
@@ -53,6 +54,8 @@ pub(crate) struct App {
     pub(crate) login: Logins,
     pub(crate) relay: Relay,
     pub(crate) gateway: GatewayAdmin,
+    /// Changes of keys that were asked for under an idempotency key.
+    pub(crate) once: Once,
     pub(crate) stop: CancellationToken,
     /// The tasks that outlive their request.
     pub(crate) tasks: TaskTracker,
@@ -191,6 +194,7 @@ fn build(config: Config, store: Arc<dyn Accounts>, address: SocketAddr) -> App {
         login: Logins::new(store),
         relay: Relay::new(Arc::new(placement), stop.clone(), tasks.clone()),
         gateway: GatewayAdmin::new(config.gateway_socket(), config.peers.gateway),
+        once: Once::default(),
         stop,
         tasks,
         config,

@@ -5,6 +5,7 @@ use super::extract::User;
 use super::login::PAGE_LIFE;
 use crate::rest::body::Body;
 use crate::rest::error::{ApiError, ErrorAnswer};
+use crate::rest::reach::administers;
 use crate::server::{Peer, Shared};
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +33,19 @@ pub(crate) struct Me {
     /// `own`: everything an owner may do. `view`: read only.
     #[schema(value_type = String)]
     rights: Rights,
+    /// May see everybody's usage, and make keys and budgets.
+    administrator: bool,
+}
+
+impl Me {
+    fn of(account: String, name: String, rights: Rights) -> Self {
+        Self {
+            account,
+            name,
+            rights,
+            administrator: administers(rights),
+        }
+    }
 }
 
 /// A token for one WebSocket.
@@ -57,11 +71,7 @@ pub(crate) async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Response, ApiError> {
     let (cookie, account) = app.login.exchange(&request.token, peer.ip()).await?;
-    let me = Me {
-        account: account.id,
-        name: account.name,
-        rights: account.rights,
-    };
+    let me = Me::of(account.id, account.name, account.rights);
     Ok(([(SET_COOKIE, cookie::set(&cookie, app.secure))], Json(me)).into_response())
 }
 
@@ -79,11 +89,7 @@ pub(crate) async fn logout(State(app): State<Shared>, user: User) -> Result<Resp
     (status = 401, body = ErrorAnswer, description = "Nobody"),
 ))]
 pub(crate) async fn me(user: User) -> Json<Me> {
-    Json(Me {
-        account: user.actor.account,
-        name: user.actor.name,
-        rights: user.actor.rights,
-    })
+    Json(Me::of(user.actor.account, user.actor.name, user.actor.rights))
 }
 
 /// Gives out a token with which this page may open one WebSocket within 60 s.

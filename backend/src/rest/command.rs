@@ -24,17 +24,18 @@ pub(crate) struct Caller {
     key: String,
 }
 
-fn idempotency_key(parts: &Parts) -> Result<String, ErrorBody> {
+/// The `Idempotency-Key` of a request that has one.
+pub(crate) fn idempotency_key(parts: &Parts) -> Result<Option<String>, ErrorBody> {
     let mut values = parts.headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
-        return Ok(Uuid::now_v7().to_string());
+        return Ok(None);
     };
     let key = value
         .to_str()
         .ok()
         .filter(|key| !key.is_empty() && key.len() <= MAX_ID_BYTES);
     match (key, values.next()) {
-        (Some(key), None) => Ok(key.to_owned()),
+        (Some(key), None) => Ok(Some(key.to_owned())),
         _ => Err(ErrorBody::new(
             ErrorCode::InvalidArgument,
             format!("Idempotency-Key is one text of 1 to {MAX_ID_BYTES} ASCII characters"),
@@ -50,7 +51,7 @@ impl FromRequestParts<Shared> for Caller {
         Ok(Self {
             app: app.clone(),
             user,
-            key: idempotency_key(parts)?,
+            key: idempotency_key(parts)?.unwrap_or_else(|| Uuid::now_v7().to_string()),
         })
     }
 }

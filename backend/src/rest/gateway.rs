@@ -2,13 +2,14 @@
 
 use crate::unix;
 use hyper_util::rt::TokioIo;
+use lodge_proto::control::gateway_accounts_client::GatewayAccountsClient;
 use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
 use lodge_proto::{ErrorBody, ErrorCode};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tower::service_fn;
 
 /// Longest time a call may take.
@@ -38,6 +39,19 @@ impl GatewayAdmin {
     pub(crate) fn client(&self) -> GatewayAdminClient<Channel> {
         GatewayAdminClient::new(self.channel.clone())
     }
+
+    pub(crate) fn accounts(&self) -> GatewayAccountsClient<Channel> {
+        GatewayAccountsClient::new(self.channel.clone())
+    }
+}
+
+/// A change, with the account for which it is made: the gateway writes it down.
+pub(crate) fn on_behalf<T>(message: T, account: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Ok(actor) = account.parse() {
+        request.metadata_mut().insert("lodge-actor", actor);
+    }
+    request
 }
 
 /// A gRPC status as the protocol's error.

@@ -4,21 +4,30 @@
 //! - `command`: a request as a command on the relay's internal channel
 //! - `sessions`, `harnesses`, `workspaces`: what the runner answers
 //! - `providers`: models and providers, which the gateway answers
+//! - `usage`, `keys`, `budgets`: what was used, and what may be; of whom, says `reach`
+//! - `once`: requests that must not be done twice
+//! - `nanos`: money in JSON
 //! - `gateway`: the client of the gateway's administration
 //! - `health`: is the backend there, and are the others
 //! - `schema`: the protocol's types as OpenAPI
 //! - [`openapi`]: the description of it all
 
 pub(crate) mod body;
+pub(crate) mod budgets;
 pub(crate) mod command;
 pub(crate) mod error;
 pub(crate) mod gateway;
 pub(crate) mod harnesses;
 pub(crate) mod health;
+pub(crate) mod keys;
+pub(crate) mod nanos;
+pub(crate) mod once;
 pub mod openapi;
 pub(crate) mod providers;
+pub(crate) mod reach;
 pub(crate) mod schema;
 pub(crate) mod sessions;
+pub(crate) mod usage;
 pub(crate) mod workspaces;
 
 use crate::server::Shared;
@@ -31,6 +40,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(harnesses::routes())
         .merge(workspaces::routes())
         .merge(providers::routes())
+        .merge(usage::routes())
+        .merge(keys::routes())
+        .merge(budgets::routes())
         .merge(health::routes())
         .merge(openapi::routes())
 }

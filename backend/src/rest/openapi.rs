@@ -1,6 +1,6 @@
 //! The description of the REST API.
 
-use super::{harnesses, health, providers, sessions, workspaces};
+use super::{budgets, harnesses, health, keys, providers, sessions, usage, workspaces};
 use crate::auth;
 use crate::server::Shared;
 use axum::routing::get;
@@ -37,6 +37,19 @@ use utoipa::OpenApi;
         providers::key_exchange,
         providers::set_key,
         providers::remove_key,
+        usage::own,
+        usage::all,
+        keys::own,
+        keys::show,
+        keys::all,
+        keys::create,
+        keys::rotate,
+        keys::revoke,
+        budgets::own,
+        budgets::all,
+        budgets::set,
+        budgets::remove,
+        budgets::quota,
         health::healthz,
         health::readyz,
     )

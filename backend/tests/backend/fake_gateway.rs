@@ -1,22 +1,61 @@
 //! A gateway's administration played by a test.
 
+use lodge_proto::control::gateway_accounts_server::{GatewayAccounts, GatewayAccountsServer};
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::{
-    BeginKeyExchangeRequest, BeginKeyExchangeResponse, CreateKeyRequest, CreateKeyResponse, HealthRequest,
+    AccountState, BeginKeyExchangeRequest, BeginKeyExchangeResponse, BeginLoginRequest, BeginLoginResponse,
+    Budget, CreateKeyRequest, CreateKeyResponse, FinishLoginRequest, FinishLoginResponse, HealthRequest,
     HealthResponse, ListBudgetsRequest, ListBudgetsResponse, ListKeysRequest, ListKeysResponse,
     ListModelsRequest, ListModelsResponse, ListProvidersRequest, ListProvidersResponse, ListUsageRequest,
-    ListUsageResponse, Model, Provider, RemoveProviderKeyRequest, RemoveProviderKeyResponse,
-    RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse,
-    SetProviderKeyRequest, SetProviderKeyResponse,
+    ListUsageResponse, Model, Provider, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest,
+    ReloadResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
+    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
+    TestProviderRequest, TestProviderResponse, UsageRow, VirtualKey,
 };
 use lodge_proto::sock;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-struct Fake;
+/// What it has.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) keys: Vec<VirtualKey>,
+    pub(crate) budgets: Vec<Budget>,
+    /// For whom keys were made.
+    pub(crate) actors: Vec<String>,
+    /// It knows no usage of some users only.
+    pub(crate) is_old: bool,
+}
+
+impl State {
+    fn working(&mut self, id: &str) -> Result<&mut VirtualKey, Status> {
+        let mut keys = self.keys.iter_mut();
+        let key = keys.find(|key| key.id == id);
+        let key = key.ok_or_else(|| Status::not_found(format!("there is no key `{id}`")))?;
+        if key.revoked {
+            return Err(Status::failed_precondition(format!("the key `{id}` was revoked")));
+        }
+        Ok(key)
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Fake(Arc<Mutex<State>>);
+
+impl Fake {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn actor<T>(request: &Request<T>) -> String {
+    let actor = request.metadata().get("lodge-actor");
+    actor.map_or("", |actor| actor.to_str().unwrap()).to_owned()
+}
 
 fn model() -> Model {
     Model {
@@ -92,35 +131,100 @@ impl GatewayAdmin for Fake {
         }))
     }
 
-    async fn create_key(&self, _: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+    async fn create_key(
+        &self,
+        request: Request<CreateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
+        let actor = actor(&request);
+        let CreateKeyRequest { key, budgets } = request.into_inner();
+        let mut key = key.unwrap();
+        if key.user.is_empty() {
+            return Err(Status::invalid_argument("user must be 1 to 250 bytes"));
+        }
+        let mut state = self.state();
+        key.id = format!("k{}", state.keys.len() + 1);
+        let scope = format!("key:{}", key.id);
+        let of_key = budgets.into_iter().map(|budget| Budget {
+            scope: scope.clone(),
+            ..budget
+        });
+        state.budgets.extend(of_key);
+        state.keys.push(key.clone());
+        state.actors.push(actor);
+        Ok(Response::new(CreateKeyResponse {
+            secret: format!("text of {}", key.id),
+            key: Some(key),
+        }))
     }
 
     async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        Ok(Response::new(ListKeysResponse::default()))
+        let keys = self.state().keys.clone();
+        Ok(Response::new(ListKeysResponse { keys }))
     }
 
-    async fn revoke_key(&self, _: Request<RevokeKeyRequest>) -> Result<Response<RevokeKeyResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+    async fn revoke_key(
+        &self,
+        request: Request<RevokeKeyRequest>,
+    ) -> Result<Response<RevokeKeyResponse>, Status> {
+        self.state().working(&request.into_inner().id)?.revoked = true;
+        Ok(Response::new(RevokeKeyResponse {}))
     }
 
-    async fn rotate_key(&self, _: Request<RotateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+    async fn rotate_key(
+        &self,
+        request: Request<RotateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
+        let key = self.state().working(&request.into_inner().id)?.clone();
+        Ok(Response::new(CreateKeyResponse {
+            secret: format!("new text of {}", key.id),
+            key: Some(key),
+        }))
     }
 
-    async fn set_budget(&self, _: Request<SetBudgetRequest>) -> Result<Response<SetBudgetResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+    async fn set_budget(
+        &self,
+        request: Request<SetBudgetRequest>,
+    ) -> Result<Response<SetBudgetResponse>, Status> {
+        let SetBudgetRequest { budget, remove } = request.into_inner();
+        let budget = budget.unwrap();
+        if !["day", "week", "month", "total"].contains(&budget.window.as_str()) {
+            return Err(Status::invalid_argument(format!(
+                "window: `{}` is none",
+                budget.window
+            )));
+        }
+        let mut state = self.state();
+        let place = |other: &Budget| (other.scope.clone(), other.window.clone());
+        state.budgets.retain(|other| place(other) != place(&budget));
+        state.budgets.extend((!remove).then_some(budget));
+        Ok(Response::new(SetBudgetResponse {}))
     }
 
     async fn list_budgets(
         &self,
         _: Request<ListBudgetsRequest>,
     ) -> Result<Response<ListBudgetsResponse>, Status> {
-        Ok(Response::new(ListBudgetsResponse::default()))
+        let budgets = self.state().budgets.clone();
+        Ok(Response::new(ListBudgetsResponse { budgets }))
     }
 
-    async fn list_usage(&self, _: Request<ListUsageRequest>) -> Result<Response<ListUsageResponse>, Status> {
-        Ok(Response::new(ListUsageResponse::default()))
+    async fn list_usage(
+        &self,
+        request: Request<ListUsageRequest>,
+    ) -> Result<Response<ListUsageResponse>, Status> {
+        let ListUsageRequest { by, since, users } = request.into_inner();
+        let row = UsageRow {
+            name: format!("{by} since {since} of {}", users.join("+")),
+            requests: 1,
+            // More than a number of JavaScript holds.
+            cost: u64::MAX >> 1,
+            ..UsageRow::default()
+        };
+        let users = if self.state().is_old { Vec::new() } else { users };
+        Ok(Response::new(ListUsageResponse {
+            rows: vec![row],
+            users,
+        }))
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
@@ -128,16 +232,64 @@ impl GatewayAdmin for Fake {
     }
 }
 
+#[tonic::async_trait]
+impl GatewayAccounts for Fake {
+    async fn quota(&self, _: Request<QuotaRequest>) -> Result<Response<QuotaResponse>, Status> {
+        let window = QuotaWindow {
+            name: "tokens".into(),
+            remaining: Some(5),
+            ..QuotaWindow::default()
+        };
+        let account = AccountState {
+            provider: "demo".into(),
+            state: "well".into(),
+            windows: vec![window],
+            ..AccountState::default()
+        };
+        Ok(Response::new(QuotaResponse {
+            accounts: vec![account],
+        }))
+    }
+
+    async fn test_provider(
+        &self,
+        _: Request<TestProviderRequest>,
+    ) -> Result<Response<TestProviderResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn begin_login(
+        &self,
+        _: Request<BeginLoginRequest>,
+    ) -> Result<Response<BeginLoginResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn finish_login(
+        &self,
+        _: Request<FinishLoginRequest>,
+    ) -> Result<Response<FinishLoginResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+}
+
 /// Serves until the test ends.
-pub(crate) fn start(data: &Path) {
+pub(crate) fn start(data: &Path) -> Fake {
     let run = data.join("run");
     std::fs::create_dir_all(&run).unwrap();
     let listener = sock::bind(&run.join("gateway-admin.sock")).unwrap();
     listener.set_nonblocking(true).unwrap();
     let incoming = UnixListenerStream::new(UnixListener::from_std(listener).unwrap());
+    let fake = Fake::default();
     tokio::spawn(
         Server::builder()
-            .add_service(GatewayAdminServer::new(Fake))
+            .add_service(GatewayAdminServer::new(fake.clone()))
+            .add_service(GatewayAccountsServer::new(fake.clone()))
             .serve_with_incoming(incoming),
     );
+    fake
 }

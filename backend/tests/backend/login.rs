@@ -19,7 +19,7 @@ async fn a_link_works_once_and_sets_a_strict_cookie() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(
         answer.json(),
-        json!({"account": "local", "name": "local", "rights": "own"})
+        json!({"account": "local", "name": "local", "rights": "own", "administrator": true})
     );
     let cookie = answer.headers[SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("lodge_session="));

@@ -21,3 +21,4 @@ mod stop;
 mod support;
 mod terminals;
 mod ui;
+mod usage;

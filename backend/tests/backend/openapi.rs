@@ -27,7 +27,9 @@ async fn every_described_path_exists() {
     for (path, operations) in paths {
         let path = path
             .replace("{id}", crate::support::SESSION)
-            .replace("{name}", "demo");
+            .replace("{name}", "demo")
+            .replace("{scope}", "user:ann")
+            .replace("{window}", "day");
         for method in operations
             .as_object()
             .unwrap()
