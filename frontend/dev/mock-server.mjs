@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
 import { answer, HARNESSES, makeSessions, PROVIDERS, WORKSPACES } from "./mock-data.mjs";
 import { CAPABILITIES, MockSession } from "./mock-session.mjs";
+import { usageAnswer } from "./mock-usage.mjs";
 import { leave, typed, WORKSPACE_COMMANDS } from "./mock-workspace.mjs";
 
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
@@ -50,6 +51,8 @@ async function rest(request, response, path) {
     return json(response, 200, { exchange: randomUUID(), public_key: publicKey });
   }
   if (path.startsWith("/providers/")) return json(response, 204);
+  const answered = usageAnswer(request.method, new URL(request.url, "http://mock"), await body(request));
+  if (answered) return json(response, ...answered);
   return json(response, 404, { error: { code: "not_found", message: path } });
 }
 

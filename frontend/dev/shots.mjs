@@ -116,6 +116,22 @@ async function screens(page, name) {
   await page.getByTestId("add-provider").click();
   await page.waitForTimeout(250);
   await check(page, `${name}-add-provider`);
+  await page.goto(`${BASE}/#/usage`);
+  await page.keyboard.press("Escape");
+  await page.getByTestId("day-chart").waitFor();
+  await check(page, `${name}-usage`);
+  await page.goto(`${BASE}/#/usage/all`);
+  await page.getByTestId("usage-user").waitFor();
+  await page.getByTestId("as-table").click();
+  await check(page, `${name}-usage-all`);
+  await page.getByTestId("add-key").click();
+  await page.getByTestId("key-user").fill("kim");
+  await page.waitForTimeout(250);
+  await check(page, `${name}-new-key`);
+  await page.getByTestId("key-save").click();
+  await page.getByTestId("secret").waitFor();
+  await page.waitForTimeout(250);
+  await check(page, `${name}-secret`);
   for (const problem of problems.filter((text) => !text.includes("401"))) console.log(`${name}: console: ${problem}`);
 }
 

@@ -1,5 +1,5 @@
 /** The application once somebody is logged in: session list beside the open page, dialogs and notices above. */
-import { useCallback, useEffect, useMemo, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { sortedSessions } from "../state/app-state";
 import { HelpDialog } from "../ui/HelpDialog";
 import { HomePage } from "../ui/HomePage";
@@ -11,6 +11,8 @@ import { Toasts } from "../ui/Toasts";
 import { useApp, useClient } from "./context";
 import { navigate, sessionHref, useRoute, type Route } from "./route";
 import { useShortcuts } from "./shortcuts";
+
+const UsagePage = lazy(() => import("../ui/usage/UsagePage").then((module) => ({ default: module.UsagePage })));
 
 type OpenDialog = "new" | "help" | undefined;
 
@@ -49,6 +51,13 @@ function Announcer() {
 function Page({ route, onMenu, onNew }: { route: Route; onMenu: () => void; onNew: () => void }) {
   if (route.page === "session") return <SessionPage key={route.id} id={route.id} onMenu={onMenu} />;
   if (route.page === "settings") return <SettingsPage onMenu={onMenu} />;
+  if (route.page === "usage") {
+    return (
+      <Suspense fallback={<p className="muted" role="status">Loading…</p>}>
+        <UsagePage whose={route.whose} onMenu={onMenu} />
+      </Suspense>
+    );
+  }
   return <HomePage onMenu={onMenu} onNew={onNew} />;
 }
 

@@ -4,13 +4,16 @@ import { useMemo, useSyncExternalStore } from "react";
 export type Route =
   | { readonly page: "home" }
   | { readonly page: "session"; readonly id: string }
-  | { readonly page: "settings" };
+  | { readonly page: "settings" }
+  | { readonly page: "usage"; readonly whose: "own" | "all" };
 
 export function parseRoute(hash: string): Route {
   const path = hash.replace(/^#/, "");
   const session = /^\/s\/([0-9a-fA-F-]+)$/.exec(path)?.[1];
   if (session) return { page: "session", id: session };
   if (path === "/settings") return { page: "settings" };
+  if (path === "/usage") return { page: "usage", whose: "own" };
+  if (path === "/usage/all") return { page: "usage", whose: "all" };
   return { page: "home" };
 }
 

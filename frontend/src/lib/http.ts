@@ -24,14 +24,19 @@ async function readBody(response: Response): Promise<unknown> {
 const DEADLINE_MS = 15_000;
 
 /** Calls `path` below `/api/v1`; resolves with the decoded body. */
-export async function api(method: "GET" | "POST" | "PUT" | "DELETE", path: string, body?: unknown): Promise<unknown> {
+export async function api(
+  method: "GET" | "POST" | "PUT" | "DELETE",
+  path: string,
+  body?: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<unknown> {
   let response: Response;
   try {
     response = await fetch(`/api/v1${path}`, {
       method,
       credentials: "same-origin",
       signal: AbortSignal.timeout(DEADLINE_MS),
-      ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) }),
     });
   } catch {
     throw new LodgeError({ code: "unavailable", message: "The server cannot be reached." });

@@ -1,5 +1,5 @@
 /** The session list, with what belongs to no session below it. On a narrow screen it is a drawer. */
-import { CircleHelp, Monitor, Moon, Plus, Settings, Sun, X } from "lucide-react";
+import { ChartColumn, CircleHelp, Monitor, Moon, Plus, Settings, Sun, X } from "lucide-react";
 import { useEffect, useMemo, useState } from "react";
 import { useApp } from "../app/context";
 import type { Route } from "../app/route";
@@ -77,6 +77,9 @@ function Footer({ onHelp }: { onHelp: () => void }) {
         <span className="account" title={account?.account}>
           {account?.name}
         </span>
+        <a className="icon-button" href="#/usage" aria-label="Usage" title="Usage" data-testid="usage-link">
+          <ChartColumn size={16} aria-hidden />
+        </a>
         <a className="icon-button" href="#/settings" aria-label="Settings" title="Settings">
           <Settings size={16} aria-hidden />
         </a>

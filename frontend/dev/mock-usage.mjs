@@ -1,0 +1,90 @@
+// Usage, budgets and keys of the mock server: the same every time, but for the days, which end today.
+const DAY = 86_400;
+const DOLLAR = 1_000_000_000;
+
+const keys = [
+  { id: "k1", name: "laptop", user: "robin", models: ["claude-*"], rpm: 60, expires: 0, created: 1_790_000_000, revoked: false },
+  { id: "k2", name: "build server", user: "sam", models: [], rpm: 0, expires: 1_830_000_000, created: 1_780_000_000, revoked: false },
+  { id: "k3", name: "lost", user: "robin", models: [], rpm: 0, expires: 0, created: 1_770_000_000, revoked: true },
+];
+
+let budgets = [
+  { scope: "user:robin", window: "month", limit: 20, spent: 12.345678, reserved: 0.25 },
+  { scope: "user:robin", window: "day", limit: 2, spent: 1.95, reserved: 0 },
+  { scope: "user:sam", window: "total", limit: 100, spent: 41.5, reserved: 0 },
+];
+
+const row = (name, dollars, requests) => ({
+  name,
+  requests,
+  inexact: requests > 40 ? 1 : 0,
+  unpriced: 0,
+  input_tokens: requests * 9_000,
+  cache_read_tokens: requests * 20_000,
+  cache_write_tokens: requests * 900,
+  output_tokens: requests * 1_200,
+  reasoning_tokens: requests * 300,
+  cost: String(Math.round(dollars * DOLLAR)),
+});
+
+function days(since) {
+  const today = Math.floor(Date.now() / 1_000 / DAY);
+  const first = since > 0 ? Math.floor(since / DAY) : today - 120;
+  return Array.from({ length: today - first + 1 }, (_, index) => first + index)
+    .filter((day) => day % 7 !== 3)
+    .map((day) => {
+      const much = ((day * 37) % 23) + 1;
+      return row(new Date(day * DAY * 1_000).toISOString().slice(0, 10), much * 0.083123, much * 2);
+    });
+}
+
+const GROUPS = {
+  model: () => [row("anthropic/claude-sonnet-5-5", 18.402311, 210), row("openai/gpt-5.6-terra", 6.1, 90), row("demo/demo", 0, 44)],
+  session: () => [row("", 3.2, 20), row("0191a0b0-0000-7000-8000-000000000001", 2.25, 31)],
+  user: () => [row("robin", 15.4, 200), row("sam", 8.9, 120), row("1000", 0.2, 24)],
+};
+
+const nano = (dollars) => String(Math.round(dollars * DOLLAR));
+
+function shownBudget({ scope, window, limit, spent, reserved }) {
+  const left = Math.max(limit - spent - reserved, 0);
+  const resets_at = window === "total" ? undefined : (Math.floor(Date.now() / 1_000 / DAY) + 1) * DAY;
+  return { scope, window, limit: nano(limit), spent: nano(spent), reserved: nano(reserved), left: nano(left), resets_at };
+}
+
+function usage(query) {
+  const by = query.get("by");
+  return { rows: by === "day" ? days(Number(query.get("since"))) : (GROUPS[by]?.() ?? []) };
+}
+
+const made = (id) => ({ key: { id }, secret: `lodge-key-${id}-3f9a1c5e7b2d4860a1f3c5e7092b4d6f` });
+
+/** The answer of a path, as status and body; `undefined` where there is none. */
+export function usageAnswer(method, url, body) {
+  const path = url.pathname.replace("/api/v1", "");
+  const admin = path.startsWith("/admin");
+  const [, id, action] = /^\/admin\/keys\/([^/]+)(\/rotate)?$/.exec(path) ?? [];
+  const [, scope, window] = /^\/admin\/budgets\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
+  if (path === "/me") return [200, { account: "me", name: "Robin", rights: "own", administrator: true }];
+  if (path.endsWith("/usage")) return [200, usage(url.searchParams)];
+  if (method === "GET" && path.endsWith("/budgets")) {
+    return [200, { budgets: budgets.filter((budget) => admin || budget.scope === "user:robin").map(shownBudget) }];
+  }
+  if (method === "GET" && path.endsWith("/keys")) return [200, { keys: keys.filter((key) => admin || key.user === "robin") }];
+  if (method === "POST" && path === "/admin/keys") {
+    const key = { rpm: 0, expires: 0, ...body, id: `k${keys.length + 1}`, created: Math.floor(Date.now() / 1_000), revoked: false };
+    keys.push(key);
+    return [200, made(key.id)];
+  }
+  if (id && action) return [200, made(id)];
+  if (id && method === "DELETE") {
+    for (const key of keys) key.revoked ||= key.id === id;
+    return [204];
+  }
+  if (scope) {
+    budgets = budgets.filter((budget) => budget.scope !== decodeURIComponent(scope) || budget.window !== window);
+    if (method === "PUT") budgets.push({ scope: decodeURIComponent(scope), window, limit: Number(body.limit) / DOLLAR, spent: 0, reserved: 0 });
+    return [204];
+  }
+  return undefined;
+}

@@ -1,0 +1,133 @@
+/** Keys for clients outside of Lodge's sessions: one's own to look at, everybody's to change. */
+import { Plus } from "lucide-react";
+import { useCallback, useState } from "react";
+import { useClient } from "../../app/context";
+import { newId } from "../../lib/id";
+import { errorBody } from "../../protocol/wire";
+import { ErrorNote } from "../OtherPart";
+import { ConfirmDialog } from "../SmallDialogs";
+import { listKeys, revokeKey, rotateKey, type Key, type MadeKey, type Whose } from "./data";
+import { NewKeyDialog, SecretDialog } from "./KeyDialogs";
+import { useLoaded } from "./useLoaded";
+
+type Asked = { readonly what: "rotate" | "revoke"; readonly key: Key; readonly attempt: string };
+
+function stateOf(key: Key, now: number): string {
+  if (key.revoked) return "Revoked";
+  if (key.expires !== undefined && key.expires <= now) return "Expired";
+  return key.expires === undefined ? "Works" : `Works until ${new Date(key.expires).toLocaleDateString()}`;
+}
+
+function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Asked["what"]) => void) | undefined }) {
+  const title = key.name === "" ? key.id : key.name;
+  return (
+    <tr data-testid="key" data-key={key.id}>
+      <th scope="row">
+        {title}
+        <code className="muted">{key.id}</code>
+      </th>
+      <td>{key.user}</td>
+      <td>{key.models.length === 0 ? "all" : key.models.join(", ")}</td>
+      <td data-testid="key-state">{stateOf(key, Date.now())}</td>
+      {onAsk && (
+        <td className="key-actions">
+          {!key.revoked && (
+            <>
+              <button type="button" className="button small" aria-label={`Rotate ${title}`} onClick={() => onAsk("rotate")}>
+                Rotate
+              </button>
+              <button type="button" className="button small danger" aria-label={`Revoke ${title}`} onClick={() => onAsk("revoke")}>
+                Revoke
+              </button>
+            </>
+          )}
+        </td>
+      )}
+    </tr>
+  );
+}
+
+function Question({ asked, onClose, onConfirm }: { asked: Asked; onClose: () => void; onConfirm: () => void }) {
+  const title = asked.key.name === "" ? asked.key.id : asked.key.name;
+  return asked.what === "revoke" ? (
+    <ConfirmDialog title={`Revoke ${title}?`} action="Revoke" onClose={onClose} onConfirm={onConfirm}>
+      <p>It ends for good, with its requests under way and the keys that were made below it.</p>
+    </ConfirmDialog>
+  ) : (
+    <ConfirmDialog title={`Rotate ${title}?`} action="Rotate" onClose={onClose} onConfirm={onConfirm}>
+      <p>It gets a new text. The old one ends at once, with its requests under way.</p>
+    </ConfirmDialog>
+  );
+}
+
+function Table({ keys, onAsk }: { keys: readonly Key[]; onAsk: ((what: Asked["what"], key: Key) => void) | undefined }) {
+  return (
+    <div className="table-scroll" role="region" aria-label="List of keys" tabIndex={0}>
+      <table className="usage-table keys-table">
+        <thead>
+          <tr>
+            <th scope="col">Key</th>
+            <th scope="col">User</th>
+            <th scope="col">Models</th>
+            <th scope="col">State</th>
+            {onAsk && <th scope="col">Change</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {keys.map((key) => (
+            <KeyRow key={key.id} keyOf={key} onAsk={onAsk && ((what) => onAsk(what, key))} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function useChanges(refresh: () => void) {
+  const client = useClient();
+  const [asked, setAsked] = useState<Asked>();
+  const [made, setMade] = useState<MadeKey>();
+  const confirm = ({ what, key, attempt }: Asked) => {
+    setAsked(undefined);
+    const done = what === "rotate" ? rotateKey(key.id, attempt).then(setMade) : revokeKey(key.id);
+    done.then(refresh).catch((failure: unknown) => client.reportError(errorBody(failure)));
+  };
+  return { asked, setAsked, made, setMade, confirm };
+}
+
+export function Keys({ whose }: { whose: Whose }) {
+  const load = useCallback(() => listKeys(whose), [whose]);
+  const { value: keys, error, refresh } = useLoaded(load);
+  const [creating, setCreating] = useState(false);
+  const { asked, setAsked, made, setMade, confirm } = useChanges(refresh);
+  const ask = (what: Asked["what"], key: Key) => setAsked({ what, key, attempt: newId() });
+  return (
+    <section className="usage-card" aria-labelledby="keys-title">
+      <header>
+        <h2 id="keys-title">Keys</h2>
+        {whose === "all" && (
+          <button type="button" className="button small" data-testid="add-key" onClick={() => setCreating(true)}>
+            <Plus size={14} aria-hidden /> Create a key
+          </button>
+        )}
+      </header>
+      <p className="muted">For programs outside of Lodge’s sessions. Sessions get keys of their own by themselves.</p>
+      {error && <ErrorNote code={error.code} message={error.message} />}
+      {!keys && !error && <p className="muted">Loading…</p>}
+      {keys?.length === 0 && <p className="muted">There is no key.</p>}
+      {keys && keys.length > 0 && <Table keys={keys} onAsk={whose === "all" ? ask : undefined} />}
+      {creating && (
+        <NewKeyDialog
+          onClose={() => setCreating(false)}
+          onMade={(key) => {
+            setCreating(false);
+            setMade(key);
+            refresh();
+          }}
+        />
+      )}
+      {asked && <Question asked={asked} onClose={() => setAsked(undefined)} onConfirm={() => confirm(asked)} />}
+      {made && <SecretDialog made={made} onClose={() => setMade(undefined)} />}
+    </section>
+  );
+}

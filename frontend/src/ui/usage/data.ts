@@ -1,0 +1,171 @@
+/** Usage, budgets and keys as the REST interface tells of them, read leniently. */
+import { api } from "../../lib/http";
+import { readNanos } from "../../lib/money";
+
+/** Whose: one's own, or everybody's, which only administrators are told. */
+export type Whose = "own" | "all";
+export type By = "day" | "model" | "session" | "user";
+
+export interface UsageRow {
+  readonly name: string;
+  readonly requests: number;
+  readonly inexact: number;
+  readonly unpriced: number;
+  /** With what was read from and written to a cache. */
+  readonly input: number;
+  readonly output: number;
+  /** Nano-dollars. */
+  readonly cost: bigint;
+}
+
+export interface Budget {
+  readonly scope: string;
+  readonly window: string;
+  /** Nano-dollars, as the others. */
+  readonly limit: bigint;
+  readonly spent: bigint;
+  readonly reserved: bigint;
+  readonly left: bigint;
+  /** UTC milliseconds. */
+  readonly resetsAt: number | undefined;
+}
+
+export interface Key {
+  readonly id: string;
+  readonly name: string;
+  readonly user: string;
+  readonly models: readonly string[];
+  readonly rpm: number;
+  /** UTC milliseconds. */
+  readonly expires: number | undefined;
+  readonly created: number;
+  readonly revoked: boolean;
+}
+
+export interface NewKey {
+  readonly user: string;
+  readonly name: string;
+  readonly models: readonly string[];
+  readonly rpm: number;
+  /** Seconds since 1970; 0: never. */
+  readonly expires: number;
+  readonly budgets: readonly { readonly window: string; readonly limit: string }[];
+}
+
+export interface MadeKey {
+  readonly id: string;
+  readonly secret: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === "object" && value !== null ? (value as Fields) : {};
+}
+
+function listOf(value: unknown, name: string): readonly Fields[] {
+  const list = fieldsOf(value)[name];
+  return Array.isArray(list) ? list.map(fieldsOf) : [];
+}
+
+const text = (fields: Fields, name: string): string => {
+  const value = fields[name];
+  return typeof value === "string" ? value : "";
+};
+
+const count = (fields: Fields, name: string): number => {
+  const value = fields[name];
+  return typeof value === "number" && value > 0 ? value : 0;
+};
+
+/** Seconds of the server as milliseconds; 0 is no time. */
+const moment = (fields: Fields, name: string): number | undefined => {
+  const seconds = count(fields, name);
+  return seconds > 0 ? seconds * 1_000 : undefined;
+};
+
+export function readUsage(value: unknown): readonly UsageRow[] {
+  return listOf(value, "rows").map((row) => ({
+    name: text(row, "name"),
+    requests: count(row, "requests"),
+    inexact: count(row, "inexact"),
+    unpriced: count(row, "unpriced"),
+    input: count(row, "input_tokens") + count(row, "cache_read_tokens") + count(row, "cache_write_tokens"),
+    output: count(row, "output_tokens"),
+    cost: readNanos(row.cost),
+  }));
+}
+
+export function readBudgets(value: unknown): readonly Budget[] {
+  return listOf(value, "budgets").map((budget) => ({
+    scope: text(budget, "scope"),
+    window: text(budget, "window"),
+    limit: readNanos(budget.limit),
+    spent: readNanos(budget.spent),
+    reserved: readNanos(budget.reserved),
+    left: readNanos(budget.left),
+    resetsAt: moment(budget, "resets_at"),
+  }));
+}
+
+function readKeys(value: unknown): readonly Key[] {
+  return listOf(value, "keys").map((key) => ({
+    id: text(key, "id"),
+    name: text(key, "name"),
+    user: text(key, "user"),
+    models: Array.isArray(key.models) ? key.models.filter((model) => typeof model === "string") : [],
+    rpm: count(key, "rpm"),
+    expires: moment(key, "expires"),
+    created: count(key, "created") * 1_000,
+    revoked: key.revoked === true,
+  }));
+}
+
+const below = (whose: Whose): string => (whose === "all" ? "/admin" : "");
+
+/** Usage from a moment on (seconds since 1970; 0: all). */
+export async function listUsage(whose: Whose, by: By, since: number): Promise<readonly UsageRow[]> {
+  return readUsage(await api("GET", `${below(whose)}/usage?by=${by}&since=${since}`));
+}
+
+export async function listBudgets(whose: Whose): Promise<readonly Budget[]> {
+  return readBudgets(await api("GET", `${below(whose)}/budgets`));
+}
+
+export async function listKeys(whose: Whose): Promise<readonly Key[]> {
+  return readKeys(await api("GET", `${below(whose)}/keys`));
+}
+
+export async function isAdministrator(): Promise<boolean> {
+  return fieldsOf(await api("GET", "/me")).administrator === true;
+}
+
+function readMade(value: unknown): MadeKey {
+  const made = fieldsOf(value);
+  return { id: text(fieldsOf(made.key), "id"), secret: text(made, "secret") };
+}
+
+/** Makes a key; once, however often it is tried under the same `attempt`. */
+export async function createKey(key: NewKey, attempt: string): Promise<MadeKey> {
+  return readMade(await api("POST", "/admin/keys", key, { "idempotency-key": attempt }));
+}
+
+export async function rotateKey(id: string, attempt: string): Promise<MadeKey> {
+  const path = `/admin/keys/${encodeURIComponent(id)}/rotate`;
+  return readMade(await api("POST", path, {}, { "idempotency-key": attempt }));
+}
+
+export async function revokeKey(id: string): Promise<void> {
+  await api("DELETE", `/admin/keys/${encodeURIComponent(id)}`);
+}
+
+const budgetPath = (scope: string, window: string): string =>
+  `/admin/budgets/${encodeURIComponent(scope)}/${encodeURIComponent(window)}`;
+
+export async function setBudget(scope: string, window: string, limit: bigint): Promise<void> {
+  await api("PUT", budgetPath(scope, window), { limit: limit.toString() });
+}
+
+export async function removeBudget(scope: string, window: string): Promise<void> {
+  await api("DELETE", budgetPath(scope, window));
+}
