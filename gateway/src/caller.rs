@@ -82,6 +82,13 @@ impl Caller {
         self.line.first().map_or("", |key| &key.spec.id)
     }
 
+    /// Whether there is anything that it may not use.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        let keys = self.line.iter().map(|key| &key.spec.access);
+        let mut rights = self.access.as_deref().into_iter().chain(keys);
+        rights.any(|access| *access != Access::default())
+    }
+
     /// Whether every one of its rights includes that model.
     pub(crate) fn permits(&self, provider: &str, model: &str) -> bool {
         let narrowed = self.access.as_deref();

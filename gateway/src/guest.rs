@@ -19,6 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::body::{self, GuestBody};
 use crate::caller::Caller;
 use crate::config::{Config, Limits};
@@ -31,6 +32,7 @@ use crate::key::KeyHasher;
 use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::provider::{Kind, ProviderSpec, Providers};
 use crate::proxy::{self, Upstream};
 
@@ -58,6 +60,8 @@ pub struct Gateway {
     pub(crate) address: Option<std::net::SocketAddr>,
     pub(crate) hasher: KeyHasher,
     pub(crate) upstream: Upstream,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Metrics,
     /// Keys that are being entered.
     pub(crate) exchanges: crate::exchange::Exchanges,
     pub(crate) routing: Routing,
@@ -169,6 +173,7 @@ pub(crate) async fn handle(
     let path = parts.uri.path();
     let (name, native) = split(path);
     let provider = gateway.providers.current().get(name).cloned();
+    let known = provider.as_ref().map(|provider| provider.name.clone());
     let found = provider
         .as_ref()
         .map(|provider| forward::find_route(provider, &parts, native));
@@ -178,6 +183,9 @@ pub(crate) async fn handle(
         _ => dialect::guess(&parts.headers, path),
     };
     let answer = async {
+        if gateway.stopping.is_cancelled() {
+            return Err(drains());
+        }
         let caller = match parts.method {
             // Clients send this one before they use their key; the answer says nothing.
             Method::HEAD => None,
@@ -195,9 +203,13 @@ pub(crate) async fn handle(
     };
     let response = match answer.await {
         Ok(response) => response,
-        Err(error) => body::error(dialect, &error),
+        Err(error) => {
+            gateway.metrics.refused(error.status);
+            body::error(dialect, &error)
+        }
     };
     let status = response.status().as_u16();
+    gateway.metrics.answered(known.as_deref(), dialect, status);
     let session = match door {
         Door::Session(lease) => &lease.session_id,
         Door::Open => "",
@@ -215,6 +227,14 @@ fn split(path: &str) -> (&str, &str) {
 fn no_provider(name: &str) -> WireError {
     let name: String = name.chars().filter(char::is_ascii_graphic).take(32).collect();
     WireError::not_found(format!("there is no provider `{name}`"))
+}
+
+/// 503: come back when there is a gateway again.
+fn drains() -> WireError {
+    let mut error =
+        WireError::overloaded("the gateway is about to stop, and takes no new requests".to_owned());
+    error.retry_after = Some("5".to_owned());
+    error
 }
 
 fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller, WireError> {

@@ -23,12 +23,14 @@
 //! - [`dialect`]: the closed list of paths, errors in four dialects
 //! - [`admin`]: providers and their keys over gRPC
 //! - [`exchange`]: keys sealed in the browser
+//! - [`audit`]: who changed what; `metrics`: counters for Prometheus
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
 mod accept;
 pub mod accounts;
 pub mod admin;
 pub mod asked;
+pub mod audit;
 pub mod body;
 mod caller;
 pub mod config;
@@ -45,6 +47,7 @@ pub mod keys;
 pub mod lease;
 pub mod ledger;
 mod meter;
+mod metrics;
 mod models;
 pub mod money;
 pub mod oauth;

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::{Audit, AuditError};
 use crate::config::Config;
 use crate::demo::Demo;
 use crate::forward::Routing;
@@ -19,6 +20,7 @@ use crate::key::KeyHasher;
 use crate::keys::{self, KeyError, Keys};
 use crate::lease::{self, LeaseError, Leases};
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::{self, Metrics};
 use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
@@ -41,6 +43,8 @@ pub enum Error {
     Store(#[from] StoreError),
     #[error("opening the gateway's state")]
     State(#[from] StateError),
+    #[error("opening the audit")]
+    Audit(#[from] AuditError),
     #[error("loading providers")]
     Providers(#[from] ProviderError),
     #[error("loading leases")]
@@ -73,35 +77,52 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     accept::raise_limit();
-    let people = listen_for_people(&config)?;
+    let people = listen_on(config.listen)?;
+    let scraped = listen_on(config.metrics)?;
     let gateway = build(&config, people.as_ref())?;
     let lease_socket = listen(&config.data.join("run/gateway-lease.sock"))?;
     let admin_socket = listen(&config.data.join("run/gateway-admin.sock"))?;
     price::warm_for(&gateway.providers.current());
     ready();
-    let result = tokio::select! {
-        () = shutdown => Ok(()),
-        () = lease::serve(Arc::clone(&gateway), lease_socket) => Ok(()),
-        () = gateway.leases.sweep() => Ok(()),
-        () = serve_people(&gateway, people) => Ok(()),
-        () = provider::discover(&gateway) => Ok(()),
-        result = admin::serve(Arc::clone(&gateway), admin_socket) => result.map_err(Error::Admin),
+    let serving = async {
+        tokio::select! {
+            () = lease::serve(Arc::clone(&gateway), lease_socket) => Ok(()),
+            () = gateway.leases.sweep() => Ok(()),
+            () = serve_people(&gateway, people) => Ok(()),
+            () = metrics::serve(&gateway, scraped) => Ok(()),
+            () = provider::discover(&gateway) => Ok(()),
+            result = admin::serve(Arc::clone(&gateway), admin_socket) => result.map_err(Error::Admin),
+        }
+    };
+    let mut serving = std::pin::pin!(serving);
+    let (result, goes_on) = tokio::select! {
+        () = shutdown => (Ok(()), true),
+        result = &mut serving => (result, false),
     };
     gateway.stopping.cancel();
     gateway.connections.close();
-    let drained = tokio::time::timeout(DRAIN, gateway.connections.wait()).await;
+    // New requests are answered meanwhile, with the reason why they are not taken.
+    let drained = tokio::select! {
+        drained = tokio::time::timeout(DRAIN, gateway.connections.wait()) => drained.is_ok(),
+        _ended = &mut serving, if goes_on => false,
+    };
+    tracing::info!(drained, "the gateway stops");
     gateway.leases.cut_all();
     gateway.cut.cancel();
-    if drained.is_err() {
-        gateway.connections.wait().await;
+    gateway.connections.wait().await;
+    if let Err(error) = gateway.ledger.flush().await {
+        tracing::error!(
+            error = crate::causes(&error),
+            "what settled last is read at the next start"
+        );
     }
     gateway.routing.flush().await;
     result
 }
 
-/// The listener for keys of people, where one is wanted.
-fn listen_for_people(config: &Config) -> Result<Option<TcpListener>, Error> {
-    let Some(address) = config.listen else {
+/// A listener, where one is wanted.
+fn listen_on(address: Option<std::net::SocketAddr>) -> Result<Option<TcpListener>, Error> {
+    let Some(address) = address else {
         return Ok(None);
     };
     let error = |source| Error::Address { address, source };
@@ -134,6 +155,8 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         address: people.and_then(|listener| listener.local_addr().ok()),
         hasher: KeyHasher::new(&seal),
         upstream: Upstream::new(config.limits)?,
+        audit: Audit::open(&own.join("audit.db"))?,
+        metrics: Metrics::default(),
         exchanges: crate::exchange::Exchanges::default(),
         config: ArcSwap::from_pointee(config.clone()),
         routing: Routing::open(&own.join("state.db"), config.routes.clone(), &seal)?,

@@ -33,9 +33,16 @@ pub(super) enum KeyCommand {
     },
     /// End a key and its children for good; their streams are cut.
     Revoke { id: String },
-    /// Give a key a new text; the old one ends at once.
+    /// Have a key not work for now; its streams and those of its children are cut.
+    Disable { id: String },
+    /// Have a disabled key work again.
+    Enable { id: String },
+    /// Give a key a new text; the old one ends at once, or works for a while too.
     Rotate {
         id: String,
+        /// How long the old text works too, such as `24h`; at most `30d`.
+        #[arg(long, value_name = "TIME", value_parser = span)]
+        overlap: Option<u64>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -146,8 +153,13 @@ pub(super) async fn key(socket: &Path, command: &KeyCommand) -> anyhow::Result<(
             println(&format!("{id} and its children are revoked"));
             Ok(())
         }
-        KeyCommand::Rotate { id, json } => {
-            let request = RotateKeyRequest { id: id.clone() };
+        KeyCommand::Disable { id } => super::ops::enable(socket, id, false).await,
+        KeyCommand::Enable { id } => super::ops::enable(socket, id, true).await,
+        KeyCommand::Rotate { id, overlap, json } => {
+            let request = RotateKeyRequest {
+                id: id.clone(),
+                overlap: overlap.unwrap_or(0),
+            };
             let rotated = connect(socket).await?.rotate_key(request).await;
             made(rotated.map_err(|status| refused(&status))?.into_inner(), *json)
         }
@@ -225,7 +237,11 @@ async fn list(socket: &Path, as_json: bool) -> anyhow::Result<()> {
         return print_json(&keys.iter().map(key_value).collect::<Vec<_>>());
     }
     let row = |key: &VirtualKey| {
-        let state = if key.revoked { "revoked" } else { "" };
+        let state = match key {
+            key if key.revoked => "revoked",
+            key if key.disabled => "disabled",
+            _ => "",
+        };
         let expires = moment::shown(key.expires);
         [
             key.id.clone(),
@@ -277,6 +293,7 @@ fn key_value(key: &VirtualKey) -> Value {
         "models": access.models, "deny_models": access.deny_models, "providers": access.providers,
         "deny_providers": access.deny_providers, "rpm": key.rpm, "tpm": key.tpm, "concurrency": key.concurrency,
         "not_before": key.not_before, "expires": key.expires, "created": key.created, "revoked": key.revoked,
+        "disabled": key.disabled, "overlap_until": key.overlap_until,
         "on_limit": key.on_limit,
     })
 }
@@ -434,6 +451,14 @@ fn invalid(message: String) -> anyhow::Error {
     Failure::new(ErrorCode::InvalidArgument, message).into()
 }
 
+/// Seconds of `24h` or `7d`.
+fn span(text: &str) -> Result<u64, String> {
+    match moment::parse(text)? {
+        Moment::Distance(seconds) => Ok(seconds),
+        Moment::Day(_) => Err(format!("`{text}` is no time such as 7d, 12h or 45m")),
+    }
+}
+
 /// Nano-dollars of `5usd`, `$5` or `0.25`.
 fn amount(text: &str) -> Result<u64, String> {
     lodge_gateway::money::Nanos::parse(text)
@@ -441,7 +466,7 @@ fn amount(text: &str) -> Result<u64, String> {
         .map_err(|error| error.to_string())
 }
 
-fn dollars(nanos: u64) -> String {
+pub(super) fn dollars(nanos: u64) -> String {
     lodge_gateway::money::Nanos(nanos).to_string()
 }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod moment;
+mod ops;
 mod preset;
 mod upstream;
 
@@ -60,6 +61,20 @@ enum Command {
     Budget(accounts::BudgetCommand),
     /// What was used and what it cost.
     Usage(accounts::Usage),
+    /// Who changed what: keys, budgets, providers, the configuration.
+    Audit(ops::Audit),
+    /// Requests that are under way.
+    Requests(ops::Requests),
+    /// What models cost, and where their prices come from.
+    Price {
+        /// A model's id or `PROVIDER/MODEL` [default: every model that is listed].
+        model: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Counters, as Prometheus reads them.
+    Metrics,
     /// How each account of the providers fares, and what is left of its quotas.
     Quota {
         /// Print JSON.
@@ -139,6 +154,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Key(command) => wait(accounts::key(&socket, command)),
         Command::Budget(command) => wait(accounts::budget(&socket, command)),
+        Command::Audit(audit) => wait(ops::audit(&socket, audit)),
+        Command::Requests(requests) => wait(ops::requests(&socket, requests)),
+        Command::Price { model, json } => wait(ops::price(&socket, model.as_deref(), *json)),
+        Command::Metrics => wait(ops::metrics(&socket)),
         Command::Usage(usage) => wait(accounts::usage(&socket, usage)),
         Command::Gateway(Gateway::Address { json }) => wait(address(&socket, *json)),
         Command::Gateway(Gateway::Health { json }) => wait(health(&socket, *json)),

@@ -66,6 +66,13 @@ pub(super) fn parse(text: &str) -> Result<Moment, String> {
     days.map(|days| Moment::Day(days * DAY)).ok_or_else(bad)
 }
 
+/// The second in UTC, of seconds since 1970.
+pub(super) fn shown_exactly(at: u64) -> String {
+    let second = at % DAY;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{} {hour:02}:{minute:02}:{second:02}", shown(at))
+}
+
 /// The day, of seconds since 1970; 0 is never.
 pub(super) fn shown(at: u64) -> String {
     if at == 0 {

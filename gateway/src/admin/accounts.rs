@@ -17,7 +17,7 @@ const MAX_BUDGET: u64 = i64::MAX.cast_unsigned();
 
 pub(super) fn key_status(error: &KeyError) -> Status {
     let code = match error {
-        KeyError::Spec(_) => Code::InvalidArgument,
+        KeyError::Spec(_) | KeyError::Overlap => Code::InvalidArgument,
         KeyError::Unknown(_) => Code::NotFound,
         KeyError::Revoked(_) => Code::FailedPrecondition,
         KeyError::Random(_) | KeyError::Store(_) | KeyError::Interrupted | KeyError::Stored { .. } => {

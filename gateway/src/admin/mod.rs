@@ -1,6 +1,8 @@
 //! The administrative service, on a socket of its own: providers and their keys, keys of people, budgets and usage.
 
 mod accounts;
+mod audited;
+mod ops;
 mod upstream;
 
 use std::sync::Arc;
@@ -15,15 +17,17 @@ use lodge_proto::control::{
     RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest,
     SetProviderKeyResponse,
 };
+use serde_json::json;
 use tokio::net::UnixListener;
 use tonic::{Code, Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::accept::accept;
+use crate::audit::Actor;
 use crate::exchange;
 use crate::guest::{Gateway, permitted_peer};
 use crate::models;
-use crate::provider::ProviderError;
+use crate::provider::{ProviderError, ProviderSpec};
 
 /// Largest message of the service, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
@@ -40,10 +44,12 @@ pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), 
         }
     });
     let accounts = upstream::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
+    let ops = ops::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
     let service = GatewayAdminServer::new(Admin { gateway }).max_decoding_message_size(MAX_MESSAGE);
     tonic::transport::Server::builder()
         .add_service(service)
         .add_service(accounts)
+        .add_service(ops)
         .serve_with_incoming(connections)
         .await
 }
@@ -63,6 +69,68 @@ fn status(error: &ProviderError) -> Status {
         _ => Code::InvalidArgument,
     };
     Status::new(code, error.to_string())
+}
+
+impl Admin {
+    async fn set_key(&self, request: SetProviderKeyRequest) -> Result<Arc<ProviderSpec>, Status> {
+        let SetProviderKeyRequest {
+            name,
+            kind,
+            key,
+            base_url,
+            sealed,
+        } = request;
+        let mut key = Zeroizing::new(key);
+        if let Some(sealed) = sealed {
+            let context = exchange::context(&name, &kind, &base_url);
+            let exchanges = &self.gateway.exchanges;
+            let opened = exchanges.open(&sealed.exchange, &sealed.public_key, sealed.sealed, &context);
+            key = opened.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        }
+        let provider = self
+            .gateway
+            .providers
+            .set_key(name, &kind, &base_url, &key)
+            .await
+            .map_err(|error| status(&error))?;
+        tracing::info!(provider = provider.name, "a provider key was set");
+        self.gateway.providers_changed.notify_one();
+        crate::price::warm_for(&self.gateway.providers.current());
+        Ok(provider)
+    }
+
+    async fn remove_key(&self, name: &str) -> Result<(), Status> {
+        let removed = self.gateway.providers.remove_key(name).await;
+        removed.map_err(|error| status(&error))?;
+        tracing::info!(provider = name, "a provider key was removed");
+        Ok(())
+    }
+
+    async fn revoke(&self, id: &str) -> Result<(), Status> {
+        let revoked = self.gateway.keys.revoke(id).await;
+        revoked.map_err(|error| accounts::key_status(&error))?;
+        tracing::info!(key = id, "a key was revoked");
+        Ok(())
+    }
+
+    async fn rotate(
+        &self,
+        RotateKeyRequest { id, overlap }: RotateKeyRequest,
+    ) -> Result<CreateKeyResponse, Status> {
+        let gateway = &self.gateway;
+        let time = (overlap, gateway.ledger.now());
+        let rotated = gateway.keys.rotate(&gateway.hasher, &id, time).await;
+        let secret = rotated.map_err(|error| accounts::key_status(&error))?;
+        let spec = gateway
+            .keys
+            .get(&id)
+            .map_err(|error| accounts::key_status(&error))?;
+        tracing::info!(key = id, overlap, "a key was rotated");
+        Ok(CreateKeyResponse {
+            key: Some(spec.into()),
+            secret: secret.to_string(),
+        })
+    }
 }
 
 #[tonic::async_trait]
@@ -85,29 +153,12 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<SetProviderKeyRequest>,
     ) -> Result<Response<SetProviderKeyResponse>, Status> {
-        let SetProviderKeyRequest {
-            name,
-            kind,
-            key,
-            base_url,
-            sealed,
-        } = request.into_inner();
-        let mut key = Zeroizing::new(key);
-        if let Some(sealed) = sealed {
-            let context = exchange::context(&name, &kind, &base_url);
-            let exchanges = &self.gateway.exchanges;
-            let opened = exchanges.open(&sealed.exchange, &sealed.public_key, sealed.sealed, &context);
-            key = opened.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        }
-        let provider = self
-            .gateway
-            .providers
-            .set_key(name, &kind, &base_url, &key)
-            .await
-            .map_err(|error| status(&error))?;
-        tracing::info!(provider = provider.name, "a provider key was set");
-        self.gateway.providers_changed.notify_one();
-        crate::price::warm_for(&self.gateway.providers.current());
+        let actor = Actor::of(&request);
+        let request = request.into_inner();
+        let (name, detail) = (audited::name(&request.name), audited::provider(&request));
+        let change = audited::change(actor, "provider.key.set", name, detail);
+        let provider =
+            audited::around(&self.gateway, change, self.set_key(request), |_| String::new()).await?;
         Ok(Response::new(SetProviderKeyResponse {
             provider: Some(models::provider(&provider)),
         }))
@@ -126,13 +177,10 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<RemoveProviderKeyRequest>,
     ) -> Result<Response<RemoveProviderKeyResponse>, Status> {
+        let actor = Actor::of(&request);
         let name = request.into_inner().name;
-        self.gateway
-            .providers
-            .remove_key(&name)
-            .await
-            .map_err(|error| status(&error))?;
-        tracing::info!(provider = name, "a provider key was removed");
+        let change = audited::change(actor, "provider.key.remove", audited::name(&name), json!({}));
+        audited::around(&self.gateway, change, self.remove_key(&name), |()| String::new()).await?;
         Ok(Response::new(RemoveProviderKeyResponse {}))
     }
 
@@ -151,7 +199,13 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<CreateKeyRequest>,
     ) -> Result<Response<CreateKeyResponse>, Status> {
-        let made = accounts::create_key(&self.gateway, request.into_inner()).await;
+        let actor = Actor::of(&request);
+        let request = request.into_inner();
+        let (user, detail) = audited::created(&request);
+        let change = audited::change(actor, "key.create", user, detail);
+        let creating = accounts::create_key(&self.gateway, request);
+        let id = |made: &CreateKeyResponse| made.key.as_ref().map_or_else(String::new, |key| key.id.clone());
+        let made = audited::around(&self.gateway, change, creating, id).await;
         made.map(Response::new)
     }
 
@@ -167,10 +221,11 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<RevokeKeyRequest>,
     ) -> Result<Response<RevokeKeyResponse>, Status> {
+        let actor = Actor::of(&request);
         let id = request.into_inner().id;
-        let revoked = self.gateway.keys.revoke(&id).await;
-        revoked.map_err(|error| accounts::key_status(&error))?;
-        tracing::info!(key = id, "a key was revoked");
+        let target = audited::key(&self.gateway, &id);
+        let change = audited::change(actor, "key.revoke", target, json!({}));
+        audited::around(&self.gateway, change, self.revoke(&id), |()| String::new()).await?;
         Ok(Response::new(RevokeKeyResponse {}))
     }
 
@@ -178,26 +233,24 @@ impl GatewayAdmin for Admin {
         &self,
         request: Request<RotateKeyRequest>,
     ) -> Result<Response<CreateKeyResponse>, Status> {
-        let id = request.into_inner().id;
-        let gateway = &self.gateway;
-        let rotated = gateway.keys.rotate(&gateway.hasher, &id).await;
-        let secret = rotated.map_err(|error| accounts::key_status(&error))?;
-        let spec = gateway
-            .keys
-            .get(&id)
-            .map_err(|error| accounts::key_status(&error))?;
-        tracing::info!(key = id, "a key was rotated");
-        Ok(Response::new(CreateKeyResponse {
-            key: Some(spec.into()),
-            secret: secret.to_string(),
-        }))
+        let actor = Actor::of(&request);
+        let request = request.into_inner();
+        let target = audited::key(&self.gateway, &request.id);
+        let change = audited::change(actor, "key.rotate", target, json!({ "overlap": request.overlap }));
+        let rotated = audited::around(&self.gateway, change, self.rotate(request), |_| String::new()).await;
+        rotated.map(Response::new)
     }
 
     async fn set_budget(
         &self,
         request: Request<SetBudgetRequest>,
     ) -> Result<Response<SetBudgetResponse>, Status> {
-        accounts::set_budget(&self.gateway, request.into_inner()).await?;
+        let actor = Actor::of(&request);
+        let request = request.into_inner();
+        let (scope, detail) = audited::budget(&request);
+        let change = audited::change(actor, "budget.set", scope, detail);
+        let setting = accounts::set_budget(&self.gateway, request);
+        audited::around(&self.gateway, change, setting, |()| String::new()).await?;
         Ok(Response::new(SetBudgetResponse {}))
     }
 

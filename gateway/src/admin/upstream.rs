@@ -9,9 +9,12 @@ use lodge_proto::control::{
     FinishLoginResponse, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest, ReloadResponse,
     TestProviderRequest, TestProviderResponse,
 };
+use serde_json::json;
 use tonic::{Request, Response, Status};
 
+use super::audited;
 use crate::accounts::{self, quota::Quota};
+use crate::audit::Actor;
 use crate::dialect::WireError;
 use crate::forward;
 use crate::guest::Gateway;
@@ -45,6 +48,62 @@ impl Accounts {
             return Err(Status::failed_precondition("the account has a key and no login"));
         }
         Ok((provider, found))
+    }
+
+    async fn read_again(&self) -> Result<ReloadResponse, Status> {
+        let before = self.gateway.config.load_full();
+        let source = Arc::clone(&before);
+        let read = tokio::task::spawn_blocking(move || source.again()).await;
+        let config = read
+            .map_err(|_| Status::internal("reading the configuration was interrupted"))?
+            .map_err(|error| Status::invalid_argument(crate::causes(&error)))?;
+        let changed = self.gateway.providers.reconfigure(&config).await;
+        changed.map_err(|error| {
+            tracing::error!(error = crate::causes(&error), "reloading");
+            Status::internal("the gateway's database failed; nothing was changed")
+        })?;
+        self.gateway.routing.routes.store(Arc::new(config.routes.clone()));
+        let mut needs_restart = Vec::new();
+        if config.limits != before.limits || config.metrics != before.metrics {
+            needs_restart.push("gateway".to_owned());
+        }
+        if format!("{:?}", config.egress) != format!("{:?}", before.egress) {
+            needs_restart.push("egress".to_owned());
+        }
+        self.gateway.config.store(Arc::new(config));
+        self.gateway.providers_changed.notify_one();
+        tracing::info!("the configuration was read again");
+        Ok(ReloadResponse { needs_restart })
+    }
+
+    async fn finish(&self, request: FinishLoginRequest) -> Result<FinishLoginResponse, Status> {
+        let FinishLoginRequest {
+            provider,
+            account,
+            state,
+            code,
+        } = request;
+        let (provider, account) = self.login(&provider, &account)?;
+        let login = forward::login(&provider, &account).ok_or_else(|| Status::internal("no login"))?;
+        let (oauth, upstream) = (&self.gateway.routing.oauth, &self.gateway.upstream);
+        let polled = if state.is_empty() {
+            oauth.poll_device(upstream, login).await
+        } else {
+            let finished = oauth.finish_code(upstream, login, &state, &code).await;
+            finished.map(|()| Polled::LoggedIn)
+        };
+        let (logged_in, after) = match polled.map_err(|error| status(&error))? {
+            Polled::LoggedIn => (true, 0),
+            Polled::Pending { after } => (false, after),
+        };
+        if logged_in {
+            tracing::info!(
+                provider = provider.name,
+                account = account.name,
+                "an account was logged into"
+            );
+        }
+        Ok(FinishLoginResponse { logged_in, after })
     }
 
     async fn test(&self, provider: &ProviderSpec, mut account: Account) -> AccountTest {
@@ -158,30 +217,11 @@ impl GatewayAccounts for Accounts {
         Ok(Response::new(TestProviderResponse { accounts }))
     }
 
-    async fn reload(&self, _request: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
-        let before = self.gateway.config.load_full();
-        let source = Arc::clone(&before);
-        let read = tokio::task::spawn_blocking(move || source.again()).await;
-        let config = read
-            .map_err(|_| Status::internal("reading the configuration was interrupted"))?
-            .map_err(|error| Status::invalid_argument(crate::causes(&error)))?;
-        let changed = self.gateway.providers.reconfigure(&config).await;
-        changed.map_err(|error| {
-            tracing::error!(error = crate::causes(&error), "reloading");
-            Status::internal("the gateway's database failed; nothing was changed")
-        })?;
-        self.gateway.routing.routes.store(Arc::new(config.routes.clone()));
-        let mut needs_restart = Vec::new();
-        if config.limits != before.limits {
-            needs_restart.push("gateway".to_owned());
-        }
-        if format!("{:?}", config.egress) != format!("{:?}", before.egress) {
-            needs_restart.push("egress".to_owned());
-        }
-        self.gateway.config.store(Arc::new(config));
-        self.gateway.providers_changed.notify_one();
-        tracing::info!("the configuration was read again");
-        Ok(Response::new(ReloadResponse { needs_restart }))
+    async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        let change = audited::change(Actor::of(&request), "gateway.reload", String::new(), json!({}));
+        let needs = |answer: &ReloadResponse| answer.needs_restart.join(", ");
+        let read = audited::around(&self.gateway, change, self.read_again(), needs).await;
+        read.map(Response::new)
     }
 
     async fn begin_login(
@@ -214,32 +254,25 @@ impl GatewayAccounts for Accounts {
         &self,
         request: Request<FinishLoginRequest>,
     ) -> Result<Response<FinishLoginResponse>, Status> {
-        let FinishLoginRequest {
-            provider,
-            account,
-            state,
-            code,
-        } = request.into_inner();
-        let (provider, account) = self.login(&provider, &account)?;
-        let login = forward::login(&provider, &account).ok_or_else(|| Status::internal("no login"))?;
-        let (oauth, upstream) = (&self.gateway.routing.oauth, &self.gateway.upstream);
-        let polled = if state.is_empty() {
-            oauth.poll_device(upstream, login).await
-        } else {
-            let finished = oauth.finish_code(upstream, login, &state, &code).await;
-            finished.map(|()| Polled::LoggedIn)
-        };
-        let (logged_in, after) = match polled.map_err(|error| status(&error))? {
-            Polled::LoggedIn => (true, 0),
-            Polled::Pending { after } => (false, after),
-        };
-        if logged_in {
-            tracing::info!(
-                provider = provider.name,
-                account = account.name,
-                "an account was logged into"
-            );
+        let actor = Actor::of(&request);
+        let request = request.into_inner();
+        let target = format!(
+            "{}/{}",
+            audited::name(&request.provider),
+            audited::name(&request.account)
+        );
+        if request.state.is_empty() {
+            // A question, asked every few seconds; it is noted when it has become a login.
+            let answer = self.finish(request).await?;
+            if answer.logged_in {
+                let change = audited::change(actor, "account.login", target, json!({}));
+                let noted = async { Ok(()) };
+                audited::around(&self.gateway, change, noted, |()| String::new()).await?;
+            }
+            return Ok(Response::new(answer));
         }
-        Ok(Response::new(FinishLoginResponse { logged_in, after }))
+        let change = audited::change(actor, "account.login", target, json!({}));
+        let finished = audited::around(&self.gateway, change, self.finish(request), |_| String::new()).await;
+        finished.map(Response::new)
     }
 }

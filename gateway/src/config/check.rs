@@ -78,6 +78,7 @@ pub(super) fn config(
     let limits = limits(&at, &document.gateway)?;
     let egress = egress(&options.file, &document.egress)?;
     let listen = listen(&at, document.gateway.listen.as_deref(), options.embedded)?;
+    let metrics = metrics(&at, document.gateway.metrics.as_deref())?;
     let routes = routes(&options.file, document.alias, document.model_policy)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
     let mut demo = document.gateway.demo;
@@ -109,6 +110,7 @@ pub(super) fn config(
         egress,
         providers,
         listen,
+        metrics,
         routes,
         peer_uid: lodge_proto::sock::own_uid(),
         source: std::sync::Arc::new(Source {
@@ -138,6 +140,21 @@ fn listen(at: &At<'_>, written: Option<&str>, embedded: bool) -> Result<Option<S
             "must be a loopback address; put a server with TLS in front of it",
         ))
     }
+}
+
+fn metrics(at: &At<'_>, written: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(text) = written.filter(|text| *text != "off") else {
+        return Ok(None);
+    };
+    let address = text.parse().ok();
+    let address = address.filter(|address: &SocketAddr| address.ip().is_loopback());
+    let error = || {
+        at.error(
+            "metrics",
+            "must be a loopback address and a port, such as `127.0.0.1:9464`, or `off`",
+        )
+    };
+    address.map(Some).ok_or_else(error)
 }
 
 fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {

@@ -32,6 +32,8 @@ pub struct Section {
     /// Where keys of people are accepted: a loopback address and port, or `off`. Default: in embedded mode any free
     /// port of 127.0.0.1 (`lodgectl gateway address` tells which), else off.
     pub listen: Option<String>,
+    /// Where Prometheus gets its counters: a loopback address and port. Default: nowhere (`lodgectl metrics`).
+    pub metrics: Option<String>,
     /// Until the provider's headers are there, seconds. Default 120.
     pub header_timeout_seconds: Option<u64>,
     /// Between two chunks of the provider's stream, seconds. Default 600.

@@ -113,6 +113,8 @@ pub struct Config {
     pub providers: Vec<ProviderSpec>,
     /// Where keys of people are accepted; none: nowhere.
     pub listen: Option<std::net::SocketAddr>,
+    /// Where counters are shown; none: nowhere but on the administrative socket.
+    pub metrics: Option<std::net::SocketAddr>,
     /// What aliases stand for, and what is done to requests by model.
     pub routes: Routes,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.

@@ -267,7 +267,10 @@ async fn send(
         body: body.clone(),
         websocket: asking.route.operation == Operation::Socket,
     };
-    gateway.upstream.attempt(attempt).await
+    let begun = std::time::Instant::now();
+    let answer = gateway.upstream.attempt(attempt).await;
+    gateway.metrics.waited(&provider.name, begun.elapsed());
+    answer
 }
 
 fn no_token(provider: &str, error: &OauthError) -> WireError {

@@ -2,6 +2,7 @@
 //! policies are applied, an account is chosen, and another one is tried while no byte has gone to the caller.
 
 mod attempts;
+mod listing;
 mod prepare;
 mod socket;
 
@@ -159,7 +160,11 @@ pub(crate) async fn send(
     if route.operation == Operation::Socket {
         return socket::open(gateway, caller, &asking, taken).await;
     }
-    attempts::pass_on(gateway, caller, &asking, taken).await
+    let answer = attempts::pass_on(gateway, caller, &asking, taken).await?;
+    if route.operation == Operation::ListModels {
+        return listing::narrowed(gateway, caller, &provider.name, answer).await;
+    }
+    Ok(answer)
 }
 
 /// A key must hold for whatever runs, also where that costs nothing.
@@ -186,7 +191,11 @@ pub(crate) async fn demo(
         _ => None,
     };
     if meter::paid(&route.operation) != Paid::Itself {
-        return Ok(gateway.demo.handle(&caller.id, route, &body).await);
+        let answer = gateway.demo.handle(&caller.id, route, &body).await;
+        if route.operation == Operation::ListModels {
+            return listing::narrowed(gateway, caller, &provider.name, answer).await;
+        }
+        return Ok(answer);
     }
     let asks = Asked::default();
     let model = match named {

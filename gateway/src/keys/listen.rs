@@ -45,6 +45,8 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener) {
 
 async fn connection(gateway: Arc<Gateway>, stream: TcpStream) {
     let _not_vital = stream.set_nodelay(true);
+    // One that comes while the gateway drains is told so, and closed: ended before its first request, it would learn nothing.
+    let drains = gateway.stopping.is_cancelled();
     let stopping = gateway.stopping.clone();
     let cut = gateway.cut.clone();
     let service = service_fn(move |request| {
@@ -54,13 +56,14 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .keep_alive(!drains)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
         () = cut.cancelled() => return,
-        () = stopping.cancelled() => {
+        () = stopping.cancelled(), if !drains => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 done = connection => done,

@@ -19,13 +19,15 @@ use zeroize::Zeroizing;
 
 pub use gate::{Busy, Entry};
 pub(crate) use listen::serve;
-pub use spec::{Access, BadSpec, KeySpec};
+pub use spec::{Access, BadSpec, KeySpec, Previous};
 
 use crate::key::{self, KeyHasher};
 use crate::seal::{SealError, random};
 use crate::store::{Store, StoreError, StoredKey};
 use gate::Gate;
 
+/// Longest time in which two texts of a key work, seconds.
+const MAX_OVERLAP: u64 = 30 * 86_400;
 /// Longest line of ancestors.
 const MAX_DEPTH: usize = 8;
 
@@ -38,6 +40,8 @@ pub enum KeyError {
     Unknown(String),
     #[error("the key `{0}` was revoked")]
     Revoked(String),
+    #[error("overlap: at most {} days", MAX_OVERLAP / 86_400)]
+    Overlap,
     #[error("making a key")]
     Random(#[from] SealError),
     #[error("storing the key")]
@@ -69,6 +73,18 @@ impl Key {
         })
     }
 
+    /// Of every text it may still be asked for with.
+    fn hashes(&self) -> impl Iterator<Item = [u8; 32]> {
+        let previous = self.spec.previous.as_ref().map(|previous| previous.hash);
+        std::iter::once(*self.hash.as_bytes()).chain(previous)
+    }
+
+    /// Whether that text works no more.
+    fn has_outlived(&self, hash: &blake3::Hash, now: u64) -> bool {
+        let until = self.spec.previous.as_ref().map_or(0, |previous| previous.until);
+        self.hash != *hash && now >= until
+    }
+
     /// Lets a request in that may take that many tokens.
     pub fn enter(&self, tokens: u64) -> Result<Entry, Busy> {
         self.gate.enter(tokens, Instant::now())
@@ -89,9 +105,13 @@ struct Index {
 impl Index {
     fn put(&mut self, key: &Arc<Key>) {
         if let Some(old) = self.by_id.insert(key.spec.id.clone(), Arc::clone(key)) {
-            self.by_hash.remove(old.hash.as_bytes());
+            for hash in old.hashes() {
+                self.by_hash.remove(&hash);
+            }
         }
-        self.by_hash.insert(*key.hash.as_bytes(), Arc::clone(key));
+        for hash in key.hashes() {
+            self.by_hash.insert(hash, Arc::clone(key));
+        }
     }
 
     /// The key and its ancestors, itself first.
@@ -144,6 +164,9 @@ impl Keys {
         let index = self.read();
         let unknown = "this key is not known here";
         let key = index.by_hash.get(hash.as_bytes()).ok_or(unknown)?;
+        if key.has_outlived(&hash, now) {
+            return Err("this key was replaced by a new one");
+        }
         let line = index.line(key).ok_or("the parent of this key is gone")?;
         match line.iter().find_map(|key| key.spec.closed(now)) {
             Some(why) => Err(why),
@@ -224,22 +247,79 @@ impl Keys {
         self.keep(revoked).await
     }
 
-    /// Gives a key a new text; the old one works no more.
-    pub async fn rotate(&self, hasher: &KeyHasher, id: &str) -> Result<Zeroizing<String>, KeyError> {
+    /// Has a key work, or not. Where it does not, its streams and those of its children are cut.
+    pub async fn enable(&self, id: &str, enabled: bool) -> Result<KeySpec, KeyError> {
+        let _changing = self.changing.lock().await;
+        let old = self.current(id)?;
+        if old.spec.revoked {
+            return Err(KeyError::Revoked(id.to_owned()));
+        }
+        if old.spec.disabled != enabled {
+            return Ok(old.spec.clone());
+        }
+        let spec = KeySpec {
+            disabled: !enabled,
+            ..old.spec.clone()
+        };
+        let new = Arc::new(Key {
+            spec: spec.clone(),
+            hash: old.hash,
+            gate: Arc::clone(&old.gate),
+            ended: CancellationToken::new(),
+        });
+        if !enabled {
+            // As with a revocation: cut first, whatever the disk says.
+            self.publish(&new);
+            old.ended.cancel();
+            self.cut(id);
+        }
+        self.keep(new).await?;
+        if enabled {
+            self.renew_children(id);
+        }
+        Ok(spec)
+    }
+
+    /// Gives a key a new text. The old one works for another `overlap` seconds; without, it ends at once and its streams
+    /// are cut. One before that ends in any case.
+    pub async fn rotate(
+        &self,
+        hasher: &KeyHasher,
+        id: &str,
+        (overlap, now): (u64, u64),
+    ) -> Result<Zeroizing<String>, KeyError> {
+        if overlap > MAX_OVERLAP {
+            return Err(KeyError::Overlap);
+        }
         let _changing = self.changing.lock().await;
         let old = self.current(id)?;
         if old.spec.revoked {
             return Err(KeyError::Revoked(id.to_owned()));
         }
         let text = key::mint()?;
+        let previous = (overlap > 0).then(|| Previous {
+            hash: old.hash.into(),
+            until: now.saturating_add(overlap),
+        });
+        // What ends one text's streams must end those of both.
+        let ended = if overlap > 0 {
+            old.ended.clone()
+        } else {
+            CancellationToken::new()
+        };
         let new = Key {
-            spec: old.spec.clone(),
+            spec: KeySpec {
+                previous,
+                ..old.spec.clone()
+            },
             hash: hasher.hash(&text),
             gate: Arc::clone(&old.gate),
-            ended: CancellationToken::new(),
+            ended,
         };
         self.keep(Arc::new(new)).await?;
-        old.ended.cancel();
+        if overlap == 0 {
+            old.ended.cancel();
+        }
         Ok(text)
     }
 
@@ -256,6 +336,24 @@ impl Keys {
             if line.iter().any(|ancestor| ancestor.spec.id == id) {
                 key.ended.cancel();
             }
+        }
+    }
+
+    /// Children were cut with their parent; they may have streams again.
+    fn renew_children(&self, id: &str) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let is_cut = |key: &&Arc<Key>| {
+            let line = index.line(key).unwrap_or_default();
+            !key.spec.revoked && key.ended.is_cancelled() && line.iter().any(|of| of.spec.id == id)
+        };
+        let cut: Vec<Arc<Key>> = index.by_id.values().filter(is_cut).cloned().collect();
+        for key in cut {
+            index.put(&Arc::new(Key {
+                spec: key.spec.clone(),
+                hash: key.hash,
+                gate: Arc::clone(&key.gate),
+                ended: CancellationToken::new(),
+            }));
         }
     }
 

@@ -75,6 +75,17 @@ pub struct KeySpec {
     pub revoked: bool,
     /// `refuse`, `queue` or `clamp`; empty: refuse.
     pub on_limit: String,
+    /// The text before the last rotation, while it still works.
+    pub previous: Option<Previous>,
+}
+
+/// A text that a rotation has replaced and that works for a while, so that its holders can change over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// As keys are kept.
+    pub hash: [u8; 32],
+    /// Seconds since 1970.
+    pub until: u64,
 }
 
 /// A key that cannot be made.

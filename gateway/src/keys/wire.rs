@@ -77,6 +77,8 @@ impl From<KeySpec> for VirtualKey {
             created: spec.created,
             revoked: spec.revoked,
             on_limit: spec.on_limit,
+            disabled: spec.disabled,
+            overlap_until: spec.previous.map_or(0, |previous| previous.until),
         }
     }
 }

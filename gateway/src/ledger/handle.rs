@@ -235,7 +235,7 @@ impl Ledger {
         Ok(listed.await??)
     }
 
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Owner) -> T + Send + 'static,
     ) -> Result<T, LedgerError> {

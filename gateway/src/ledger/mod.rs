@@ -16,6 +16,7 @@ mod handle;
 mod journal;
 mod record;
 mod state;
+mod tally;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use handle::{Ask, Budget, Ledger, LedgerError, OnLimit, Refused, Ticket};
 pub use journal::JournalError;
 pub use record::{How, Record, Reserve, Settle};
 pub use state::{Budgets, Exceeded, State};
+pub use tally::{Live, Tally};
 pub use window::Window;

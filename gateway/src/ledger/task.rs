@@ -16,6 +16,7 @@ use super::handle::{Ask, Budget, LedgerError, Message, Refused, Ticket};
 use super::journal::{Journal, JournalError};
 use super::record::{How, Record, Settle};
 use super::state::{Budgets, State};
+use super::tally::Tally;
 use super::ticker::{PACE, Ticker};
 use super::window::Window;
 use crate::lease::clock;
@@ -37,6 +38,8 @@ type Reply = oneshot::Sender<Result<Ticket, Refused>>;
 pub(super) struct Owner {
     pub(super) state: State,
     pub(super) budgets: Budgets,
+    /// Since the start.
+    pub(super) tally: Tally,
     journal: Journal,
     pub(super) db: Db,
     /// In the journal and not in the database yet.
@@ -89,6 +92,7 @@ impl Owner {
         Ok(Self {
             state,
             budgets: kept.budgets,
+            tally: Tally::default(),
             journal,
             db,
             unfolded,
@@ -244,7 +248,9 @@ impl Owner {
 
     fn record(&mut self, record: Record) {
         let number = self.next_number();
-        self.pending.push(enter(&mut self.state, number, record));
+        let entry = enter(&mut self.state, number, record);
+        self.tally.note(&entry);
+        self.pending.push(entry);
     }
 
     /// Writes what is pending, then answers. What cannot be written was never granted.

@@ -206,7 +206,10 @@ async fn a_key_that_is_rotated_or_revoked_works_no_more() {
     let mut scene = Scene::new().await;
     let (key, secret) = scene.key(of_user("ann"), Some(RESERVED * 3)).await;
     let (scope, path) = (format!("key:{}", key.id), "/anthropic/v1/messages");
-    let rotate = RotateKeyRequest { id: key.id.clone() };
+    let rotate = RotateKeyRequest {
+        id: key.id.clone(),
+        overlap: 0,
+    };
     let new = scene.admin.rotate_key(rotate).await.unwrap().into_inner().secret;
     assert_eq!(send(scene.address, post(path, &secret, ASK)).await.status(), 401);
     // A stream of the key is cut when it is revoked.

@@ -9,6 +9,7 @@ mod edge;
 mod egress;
 mod lease;
 mod metered;
+mod ops;
 mod proxy;
 mod routing;
 mod socket;

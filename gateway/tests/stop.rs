@@ -1,0 +1,244 @@
+//! A gateway of its own process that is told to stop in the middle of streams, and writes all that it can into its log.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "it/common/mod.rs"]
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use lodge_gateway::{Config, Options};
+use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
+use lodge_proto::control::{Budget, CreateKeyRequest, HealthRequest, VirtualKey};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+use tonic::transport::Channel;
+
+use common::guest::{self, post};
+use common::upstream::Upstream;
+use common::{PROVIDER_KEY, soon};
+
+/// The one test, as a runner lists it.
+const NAME: &str = "a_gateway_that_is_told_to_stop_ends_its_streams_and_its_log_holds_no_body";
+/// Set: this process is the gateway, on that data directory.
+const DATA: &str = "LODGE_TEST_STOP_DATA";
+/// The provider's port.
+const PORT: &str = "LODGE_TEST_STOP_PORT";
+/// What may be in no log.
+const ASKED: &str = "canary-of-the-request";
+const ANSWERED: &str = "canary-of-the-answer";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if asked("--list") {
+        if !asked("--ignored") {
+            println!("{NAME}: test");
+        }
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    if let Some(data) = std::env::var_os(DATA) {
+        return runtime.block_on(gateway(Path::new(&data)));
+    }
+    runtime.block_on(stops());
+    println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
+}
+
+/// The child: everything into the log.
+async fn gateway(data: &Path) {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(std::io::stderr)
+        .init();
+    let port = std::env::var(PORT).unwrap();
+    let text = format!(
+        "[[provider]]\nname = 'p'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'K'\n\
+         models = [{{ id = 'm', max_output = 1000, context_window = 5000, price = {{ input = 2, output = 10 }} }}]\n"
+    );
+    let key = ("K".to_owned(), zeroize::Zeroizing::new(PROVIDER_KEY.to_owned()));
+    let config = Config::parse(&Options::embedded(data), &text, &[key].into()).unwrap();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    let told = async move {
+        terminate.recv().await;
+    };
+    lodge_gateway::serve(config, || println!("ready"), told)
+        .await
+        .unwrap();
+}
+
+/// A gateway of its own process.
+struct Gateway(Child);
+
+impl Gateway {
+    async fn start(data: &Path, port: u16, log: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .env(DATA, data)
+            .env(PORT, port.to_string())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(log).unwrap())
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        let ready = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).map(|_| line)
+        });
+        assert_eq!(ready.await.unwrap().unwrap(), "ready\n", "the gateway started");
+        Self(child)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+async fn admin(data: &Path) -> GatewayAdminClient<Channel> {
+    let socket = data.join("run/gateway-admin.sock");
+    let connect = tower::service_fn(move |_| {
+        let socket: PathBuf = socket.clone();
+        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://gateway");
+    GatewayAdminClient::new(endpoint.connect_with_connector(connect).await.unwrap())
+}
+
+async fn make_key(admin: &mut GatewayAdminClient<Channel>) -> String {
+    let request = CreateKeyRequest {
+        key: Some(VirtualKey {
+            user: "ann".into(),
+            ..VirtualKey::default()
+        }),
+        budgets: vec![Budget {
+            window: "total".into(),
+            limit: 1 << 60,
+            ..Budget::default()
+        }],
+    };
+    admin.create_key(request).await.unwrap().into_inner().secret
+}
+
+/// None where the connection ends without an answer.
+async fn send(address: SocketAddr, request: Request<Full<bytes::Bytes>>) -> Option<Response<Incoming>> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    soon("an answer of the gateway", sender.send_request(request))
+        .await
+        .ok()
+}
+
+async fn stops() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut upstream = Upstream::start().await;
+    let mut gateway = Gateway::start(data.path(), upstream.port, &log).await;
+    let mut client = admin(data.path()).await;
+    let secret = make_key(&mut client).await;
+    let health = client.health(HealthRequest {}).await.unwrap().into_inner();
+    let address: SocketAddr = health.address.parse().unwrap();
+    let body = format!(
+        r#"{{"model":"m","max_tokens":100,"stream":true,"messages":[{{"role":"user","content":"{ASKED}"}}]}}"#
+    );
+    let ask = || post("/p/v1/messages", &secret, body.clone());
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let (response, exchange) = tokio::join!(send(address, ask()), async {
+            let mut exchange = upstream.next().await;
+            exchange.begin_stream().await;
+            exchange
+                .chunk(
+                    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\
+                     \"output_tokens\":1}}}\n\n",
+                )
+                .await;
+            let said = format!(
+                "{{\"type\":\"content_block_delta\",\"delta\":{{\"type\":\"text_delta\",\"text\":\"{ANSWERED}\"}}}}"
+            );
+            exchange
+                .chunk(&format!("event: content_block_delta\ndata: {said}\n\n"))
+                .await;
+            exchange
+        });
+        streams.push((response.unwrap(), exchange));
+    }
+    let (hanging, _never_finished) = streams.pop().unwrap();
+    let (finishing, mut exchange) = streams.pop().unwrap();
+
+    let pid = Pid::from_child(&gateway.0);
+    kill_process(pid, Signal::TERM).unwrap();
+    // From some moment on, each new request is told why it is not taken.
+    let told = async {
+        loop {
+            let answer = send(address, post("/p/v1/none", &secret, "{}")).await.unwrap();
+            if answer.status() == 503 {
+                return answer;
+            }
+            assert_eq!(answer.status(), 404);
+        }
+    };
+    let told = soon("the gateway says that it stops", told).await;
+    assert_eq!(told.headers()["retry-after"], "5");
+    let told = guest::json(told).await.1;
+    assert_eq!(told["error"]["type"], "overloaded_error", "{told}");
+    assert!(upstream.is_untouched());
+
+    // What is under way may end, and counts as it ended.
+    exchange
+        .chunk(
+            "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\
+             \"output_tokens\":7}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        )
+        .await;
+    exchange.write("0\r\n\r\n").await;
+    let whole = soon("the rest of the stream", finishing.into_body().collect()).await;
+    let whole = whole.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&whole).contains("message_stop"));
+    // What would go on is cut after a while, and settled.
+    let cut = soon("the other stream is cut", hanging.into_body().collect()).await;
+    assert!(cut.is_err());
+    let ended = tokio::task::spawn_blocking(move || gateway.0.wait().unwrap());
+    let status = soon("the gateway ends", ended).await.unwrap();
+    assert!(status.success(), "{status}");
+    settled(data.path());
+    logged(&log, &secret);
+}
+
+fn settled(data: &Path) {
+    let database = rusqlite::Connection::open(data.join("gateway/ledger/usage.db")).unwrap();
+    let mut rows = database.prepare("SELECT how FROM request ORDER BY how").unwrap();
+    let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let rows: Vec<String> = rows.map(Result::unwrap).collect();
+    assert_eq!(rows, ["aborted", "exact"]);
+    let open: u64 = database
+        .query_row("SELECT count(*) FROM open", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(open, 0);
+}
+
+fn logged(log: &Path, secret: &str) {
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(
+        log.contains("the gateway stops") && log.contains("DEBUG"),
+        "{log}"
+    );
+    for never in [ASKED, ANSWERED, secret, PROVIDER_KEY] {
+        let found = log.lines().find(|line| line.contains(never));
+        assert_eq!(found, None, "{never}");
+    }
+}
