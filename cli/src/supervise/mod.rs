@@ -53,10 +53,12 @@ impl Role {
         }
     }
 
-    /// How long it may take to stop before it is killed. The runner interrupts turns and ends its shims.
+    /// How long it may take to stop before it is killed. The runner interrupts turns and ends its shims; the gateway gives
+    /// streams 5 s to end, and settles what it cuts.
     const fn grace(self) -> Duration {
         match self {
             Self::Runner => Duration::from_secs(15),
+            Self::Gateway => Duration::from_secs(10),
             _ => Duration::from_secs(5),
         }
     }
