@@ -81,6 +81,11 @@ export function usageAnswer(method, url, body) {
     for (const key of keys) key.revoked ||= key.id === id;
     return [204];
   }
+  const [, toEnable] = /^\/admin\/keys\/([^/]+)\/enabled$/.exec(path) ?? [];
+  if (toEnable) {
+    for (const key of keys) if (key.id === toEnable) key.disabled = !body.enabled;
+    return [204];
+  }
   if (scope) {
     budgets = budgets.filter((budget) => budget.scope !== decodeURIComponent(scope) || budget.window !== window);
     if (method === "PUT") budgets.push({ scope: decodeURIComponent(scope), window, limit: Number(body.limit) / DOLLAR, spent: 0, reserved: 0 });

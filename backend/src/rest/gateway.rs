@@ -4,6 +4,7 @@ use crate::unix;
 use hyper_util::rt::TokioIo;
 use lodge_proto::control::gateway_accounts_client::GatewayAccountsClient;
 use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
+use lodge_proto::control::gateway_ops_client::GatewayOpsClient;
 use lodge_proto::{ErrorBody, ErrorCode};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,10 @@ impl GatewayAdmin {
 
     pub(crate) fn accounts(&self) -> GatewayAccountsClient<Channel> {
         GatewayAccountsClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn ops(&self) -> GatewayOpsClient<Channel> {
+        GatewayOpsClient::new(self.channel.clone())
     }
 }
 

@@ -9,13 +9,13 @@ use super::reach::Reach;
 use crate::auth::extract::User;
 use crate::server::{App, Shared};
 use axum::extract::{FromRequestParts, Path, State};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use http::StatusCode;
 use http::request::Parts;
 use lodge_proto::control::{
-    self, CreateKeyRequest, CreateKeyResponse, ListKeysRequest, RevokeKeyRequest, RotateKeyRequest,
-    VirtualKey,
+    self, CreateKeyRequest, CreateKeyResponse, EnableKeyRequest, ListKeysRequest, RevokeKeyRequest,
+    RotateKeyRequest, VirtualKey,
 };
 use lodge_proto::{ErrorBody, ErrorCode};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ pub(crate) struct Key {
     revoked: bool,
     /// `refuse`, `queue` or `clamp`; empty: refuse.
     on_limit: String,
+    /// For now.
+    disabled: bool,
+    /// Seconds since 1970 until which the text before the last rotation works; 0: it does not.
+    overlap_until: u64,
 }
 
 impl From<VirtualKey> for Key {
@@ -77,6 +81,8 @@ impl From<VirtualKey> for Key {
             created: key.created,
             revoked: key.revoked,
             on_limit: key.on_limit,
+            disabled: key.disabled,
+            overlap_until: key.overlap_until,
         }
     }
 }
@@ -139,6 +145,22 @@ impl NewKey {
             budgets: of_new_key(self.budgets)?,
         })
     }
+}
+
+/// How a key gets a new text.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rotation {
+    /// Seconds in which the old text works too; absent: it ends at once.
+    #[serde(default)]
+    overlap: u64,
+}
+
+/// Whether a key is to work.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Enabled {
+    enabled: bool,
 }
 
 /// A key with its text, which is in this answer and nowhere else.
@@ -268,10 +290,10 @@ pub(crate) async fn create(
     administrator.make("key.create", client.create_key(request)).await
 }
 
-/// Gives a key a new text; the old one ends at once, and so do its streams. For administrators.
+/// Gives a key a new text; the old one ends at once with its streams, or after a while. For administrators.
 ///
 /// With an `Idempotency-Key` it is done once, as with a new key.
-#[utoipa::path(post, path = "/api/v1/admin/keys/{id}/rotate", tag = "usage",
+#[utoipa::path(post, path = "/api/v1/admin/keys/{id}/rotate", tag = "usage", request_body = Rotation,
     params(("id" = String, Path, description = "The key's id")), responses(
     (status = 200, body = KeyWithText, description = "The key's text is in this answer and nowhere else"),
     (status = 403, body = ErrorAnswer),
@@ -281,13 +303,10 @@ pub(crate) async fn create(
 pub(crate) async fn rotate(
     administrator: Administrator,
     Path(id): Path<String>,
+    Body(Rotation { overlap }): Body<Rotation>,
 ) -> Result<Json<KeyWithText>, ApiError> {
     let mut client = administrator.app.gateway.client();
-    let request = RotateKeyRequest {
-        id,
-        ..RotateKeyRequest::default()
-    };
-    let request = on_behalf(request, &administrator.account);
+    let request = on_behalf(RotateKeyRequest { id, overlap }, &administrator.account);
     let call = async {
         let rotated = client.rotate_key(request).await;
         // Waiting would not mend it.
@@ -321,6 +340,30 @@ pub(crate) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Has a key work again, or not for now; its streams and those of its children are cut. For administrators.
+#[utoipa::path(put, path = "/api/v1/admin/keys/{id}/enabled", tag = "usage", request_body = Enabled,
+    params(("id" = String, Path, description = "The key's id")), responses(
+    (status = 204, description = "So it is"),
+    (status = 403, body = ErrorAnswer),
+    (status = 404, body = ErrorAnswer),
+))]
+pub(crate) async fn enable(
+    administrator: Administrator,
+    Path(id): Path<String>,
+    Body(Enabled { enabled }): Body<Enabled>,
+) -> Result<StatusCode, ApiError> {
+    let Administrator { app, account, .. } = administrator;
+    let request = EnableKeyRequest {
+        id: id.clone(),
+        enabled,
+    };
+    let done = app.gateway.ops().enable_key(on_behalf(request, &account)).await;
+    done.map_err(|s| error_of(&s))?;
+    let what = if enabled { "key.enable" } else { "key.disable" };
+    app.login.audit(format!("{what} {id}"), account).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// The routes of this module.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -329,4 +372,5 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/admin/keys", get(all).post(create))
         .route("/api/v1/admin/keys/{id}", axum::routing::delete(revoke))
         .route("/api/v1/admin/keys/{id}/rotate", post(rotate))
+        .route("/api/v1/admin/keys/{id}/enabled", put(enable))
 }

@@ -45,11 +45,13 @@ use utoipa::OpenApi;
         keys::create,
         keys::rotate,
         keys::revoke,
+        keys::enable,
         budgets::own,
         budgets::all,
         budgets::set,
         budgets::remove,
         budgets::quota,
+        usage::prices,
         health::healthz,
         health::readyz,
     )

@@ -10,7 +10,7 @@ use crate::server::Shared;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use lodge_proto::control::{self, ListUsageRequest};
+use lodge_proto::control::{self, ListPricesRequest, ListUsageRequest};
 use lodge_proto::{ErrorBody, ErrorCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -147,9 +147,78 @@ pub(crate) async fn all(
     ask(&app, &query, Vec::new()).await
 }
 
+/// What a model costs, in nano-dollars per million tokens as texts of digits.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Price {
+    provider: String,
+    model: String,
+    /// `free`, `configuration`, or the price table with its version; empty: nobody knows the price.
+    source: String,
+    #[serde(with = "nanos")]
+    #[schema(value_type = String)]
+    input: u64,
+    #[serde(with = "nanos")]
+    #[schema(value_type = String)]
+    cache_read: u64,
+    #[serde(with = "nanos")]
+    #[schema(value_type = String)]
+    cache_write: u64,
+    #[serde(with = "nanos")]
+    #[schema(value_type = String)]
+    output: u64,
+}
+
+impl From<control::ModelPrice> for Price {
+    fn from(price: control::ModelPrice) -> Self {
+        Self {
+            provider: price.provider,
+            model: price.model,
+            source: price.source,
+            input: price.input,
+            cache_read: price.cache_read,
+            cache_write: price.cache_write,
+            output: price.output,
+        }
+    }
+}
+
+/// The prices.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Prices {
+    prices: Vec<Price>,
+}
+
+/// Which prices.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PriceQuery {
+    /// `provider/model`, or a model's id; absent: every model that is listed.
+    #[serde(default)]
+    model: String,
+}
+
+/// Lists what models cost, and where the price comes from.
+#[utoipa::path(get, path = "/api/v1/prices", tag = "models", params(PriceQuery), responses(
+    (status = 200, body = Prices),
+    (status = 503, body = ErrorAnswer, description = "The gateway is away"),
+))]
+pub(crate) async fn prices(
+    State(app): State<Shared>,
+    _user: User,
+    Params(PriceQuery { model }): Params<PriceQuery>,
+) -> Result<Json<Prices>, ApiError> {
+    let listed = app.gateway.ops().list_prices(ListPricesRequest { model }).await;
+    let prices = listed.map_err(|s| error_of(&s))?.into_inner().prices;
+    Ok(Json(Prices {
+        prices: prices.into_iter().map(Price::from).collect(),
+    }))
+}
+
 /// The routes of this module.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/api/v1/usage", get(own))
         .route("/api/v1/admin/usage", get(all))
+        .route("/api/v1/prices", get(prices))
 }

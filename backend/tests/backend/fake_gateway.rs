@@ -2,12 +2,15 @@
 
 use lodge_proto::control::gateway_accounts_server::{GatewayAccounts, GatewayAccountsServer};
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
+use lodge_proto::control::gateway_ops_server::{GatewayOps, GatewayOpsServer};
 use lodge_proto::control::{
     AccountState, BeginKeyExchangeRequest, BeginKeyExchangeResponse, BeginLoginRequest, BeginLoginResponse,
-    Budget, CreateKeyRequest, CreateKeyResponse, FinishLoginRequest, FinishLoginResponse, HealthRequest,
-    HealthResponse, ListBudgetsRequest, ListBudgetsResponse, ListKeysRequest, ListKeysResponse,
-    ListModelsRequest, ListModelsResponse, ListProvidersRequest, ListProvidersResponse, ListUsageRequest,
-    ListUsageResponse, Model, Provider, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest,
+    Budget, CreateKeyRequest, CreateKeyResponse, EnableKeyRequest, EnableKeyResponse, FinishLoginRequest,
+    FinishLoginResponse, HealthRequest, HealthResponse, ListAuditRequest, ListAuditResponse,
+    ListBudgetsRequest, ListBudgetsResponse, ListKeysRequest, ListKeysResponse, ListLiveRequest,
+    ListLiveResponse, ListModelsRequest, ListModelsResponse, ListPricesRequest, ListPricesResponse,
+    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, MetricsRequest,
+    MetricsResponse, Model, ModelPrice, Provider, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest,
     ReloadResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
     RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
     TestProviderRequest, TestProviderResponse, UsageRow, VirtualKey,
@@ -174,7 +177,11 @@ impl GatewayAdmin for Fake {
         &self,
         request: Request<RotateKeyRequest>,
     ) -> Result<Response<CreateKeyResponse>, Status> {
-        let key = self.state().working(&request.into_inner().id)?.clone();
+        let RotateKeyRequest { id, overlap } = request.into_inner();
+        let mut state = self.state();
+        let key = state.working(&id)?;
+        key.overlap_until = overlap;
+        let key = key.clone();
         Ok(Response::new(CreateKeyResponse {
             secret: format!("new text of {}", key.id),
             key: Some(key),
@@ -277,6 +284,48 @@ impl GatewayAccounts for Fake {
     }
 }
 
+#[tonic::async_trait]
+impl GatewayOps for Fake {
+    async fn list_prices(
+        &self,
+        request: Request<ListPricesRequest>,
+    ) -> Result<Response<ListPricesResponse>, Status> {
+        let price = ModelPrice {
+            provider: "demo".into(),
+            model: request.into_inner().model,
+            source: "free".into(),
+            output: u64::MAX >> 1,
+            ..ModelPrice::default()
+        };
+        Ok(Response::new(ListPricesResponse { prices: vec![price] }))
+    }
+
+    async fn enable_key(
+        &self,
+        request: Request<EnableKeyRequest>,
+    ) -> Result<Response<EnableKeyResponse>, Status> {
+        let EnableKeyRequest { id, enabled } = request.into_inner();
+        let mut state = self.state();
+        let key = state.working(&id)?;
+        key.disabled = !enabled;
+        Ok(Response::new(EnableKeyResponse {
+            key: Some(key.clone()),
+        }))
+    }
+
+    async fn list_audit(&self, _: Request<ListAuditRequest>) -> Result<Response<ListAuditResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn list_live(&self, _: Request<ListLiveRequest>) -> Result<Response<ListLiveResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn metrics(&self, _: Request<MetricsRequest>) -> Result<Response<MetricsResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+}
+
 /// Serves until the test ends.
 pub(crate) fn start(data: &Path) -> Fake {
     let run = data.join("run");
@@ -289,6 +338,7 @@ pub(crate) fn start(data: &Path) -> Fake {
         Server::builder()
             .add_service(GatewayAdminServer::new(fake.clone()))
             .add_service(GatewayAccountsServer::new(fake.clone()))
+            .add_service(GatewayOpsServer::new(fake.clone()))
             .serve_with_incoming(incoming),
     );
     fake

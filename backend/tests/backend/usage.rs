@@ -11,12 +11,13 @@ use lodge_proto::relay::Rights;
 use lodge_proto::sock;
 use serde_json::{Value, json};
 
-const KEY_ROUTES: [(Method, &str); 8] = [
+const KEY_ROUTES: [(Method, &str); 9] = [
     (Method::GET, "/api/v1/admin/usage?by=day"),
     (Method::GET, "/api/v1/admin/keys"),
     (Method::POST, "/api/v1/admin/keys"),
     (Method::DELETE, "/api/v1/admin/keys/k1"),
     (Method::POST, "/api/v1/admin/keys/k1/rotate"),
+    (Method::PUT, "/api/v1/admin/keys/k1/enabled"),
     (Method::GET, "/api/v1/admin/budgets"),
     (Method::DELETE, "/api/v1/admin/budgets/user:ann/day"),
     (Method::GET, "/api/v1/admin/quota"),
@@ -185,6 +186,9 @@ async fn only_administrators_see_all_and_change_anything() {
     assert_eq!(texts(&budgets, "budgets", "scope").len(), 8);
     let quota = backend.get("/api/v1/admin/quota", &owner).await.json();
     assert_eq!(quota["accounts"][0]["windows"][0]["remaining"], 5);
+    let prices = backend.get("/api/v1/prices?model=m", &ann).await.json();
+    assert_eq!(prices["prices"][0]["model"], "m");
+    assert_eq!(prices["prices"][0]["output"], "9223372036854775807");
     for (cookie, administers) in [(&owner, true), (&ann, false)] {
         assert_eq!(
             backend.get("/api/v1/me", cookie).await.json()["administrator"],
@@ -260,6 +264,17 @@ async fn keys_end_and_change_their_text() {
         .post("/api/v1/admin/keys/k1/rotate", &owner, json!({}))
         .await;
     assert_eq!(rotated.json()["secret"], "new text of k1");
+    let body = json!({"overlap": 9});
+    let rotated = backend.post("/api/v1/admin/keys/k1/rotate", &owner, body).await;
+    assert_eq!(rotated.json()["key"]["overlap_until"], 9);
+    for enabled in [false, false, true, true] {
+        let body = Some(json!({ "enabled": enabled }));
+        let path = "/api/v1/admin/keys/k1/enabled";
+        let done = backend.call(Method::PUT, path, &owner, body).await;
+        assert_eq!(done.status, StatusCode::NO_CONTENT, "{:?}", done.body);
+        let key = backend.get("/api/v1/keys/k1", &owner).await.json();
+        assert_eq!(key["disabled"], !enabled);
+    }
     // Ending a key twice is no failure.
     for _ in 0..2 {
         let path = "/api/v1/admin/keys/k1";

@@ -6,19 +6,21 @@ import { newId } from "../../lib/id";
 import { errorBody } from "../../protocol/wire";
 import { ErrorNote } from "../OtherPart";
 import { ConfirmDialog } from "../SmallDialogs";
-import { listKeys, revokeKey, rotateKey, type Key, type MadeKey, type Whose } from "./data";
+import { enableKey, listKeys, revokeKey, rotateKey, type Key, type MadeKey, type Whose } from "./data";
 import { NewKeyDialog, SecretDialog } from "./KeyDialogs";
 import { useLoaded } from "./useLoaded";
 
+type Action = "rotate" | "revoke" | "enable";
 type Asked = { readonly what: "rotate" | "revoke"; readonly key: Key; readonly attempt: string };
 
 function stateOf(key: Key, now: number): string {
   if (key.revoked) return "Revoked";
+  if (key.disabled) return "Disabled";
   if (key.expires !== undefined && key.expires <= now) return "Expired";
   return key.expires === undefined ? "Works" : `Works until ${new Date(key.expires).toLocaleDateString()}`;
 }
 
-function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Asked["what"]) => void) | undefined }) {
+function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Action) => void) | undefined }) {
   const title = key.name === "" ? key.id : key.name;
   return (
     <tr data-testid="key" data-key={key.id}>
@@ -33,6 +35,9 @@ function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Asked["what"
         <td className="key-actions">
           {!key.revoked && (
             <>
+              <button type="button" className="button small" aria-label={`${key.disabled ? "Enable" : "Disable"} ${title}`} onClick={() => onAsk("enable")}>
+                {key.disabled ? "Enable" : "Disable"}
+              </button>
               <button type="button" className="button small" aria-label={`Rotate ${title}`} onClick={() => onAsk("rotate")}>
                 Rotate
               </button>
@@ -60,7 +65,7 @@ function Question({ asked, onClose, onConfirm }: { asked: Asked; onClose: () => 
   );
 }
 
-function Table({ keys, onAsk }: { keys: readonly Key[]; onAsk: ((what: Asked["what"], key: Key) => void) | undefined }) {
+function Table({ keys, onAsk }: { keys: readonly Key[]; onAsk: ((what: Action, key: Key) => void) | undefined }) {
   return (
     <div className="table-scroll" role="region" aria-label="List of keys" tabIndex={0}>
       <table className="usage-table keys-table">
@@ -92,15 +97,21 @@ function useChanges(refresh: () => void) {
     const done = what === "rotate" ? rotateKey(key.id, attempt).then(setMade) : revokeKey(key.id);
     done.then(refresh).catch((failure: unknown) => client.reportError(errorBody(failure)));
   };
-  return { asked, setAsked, made, setMade, confirm };
+  // It can be taken back, so nobody is asked.
+  const enable = (key: Key) => {
+    enableKey(key.id, key.disabled)
+      .then(refresh)
+      .catch((failure: unknown) => client.reportError(errorBody(failure)));
+  };
+  return { asked, setAsked, made, setMade, confirm, enable };
 }
 
 export function Keys({ whose }: { whose: Whose }) {
   const load = useCallback(() => listKeys(whose), [whose]);
   const { value: keys, error, refresh } = useLoaded(load);
   const [creating, setCreating] = useState(false);
-  const { asked, setAsked, made, setMade, confirm } = useChanges(refresh);
-  const ask = (what: Asked["what"], key: Key) => setAsked({ what, key, attempt: newId() });
+  const { asked, setAsked, made, setMade, confirm, enable } = useChanges(refresh);
+  const ask = (what: Action, key: Key) => (what === "enable" ? enable(key) : setAsked({ what, key, attempt: newId() }));
   return (
     <section className="usage-card" aria-labelledby="keys-title">
       <header>

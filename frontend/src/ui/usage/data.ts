@@ -40,6 +40,8 @@ export interface Key {
   readonly expires: number | undefined;
   readonly created: number;
   readonly revoked: boolean;
+  /** For now. */
+  readonly disabled: boolean;
 }
 
 export interface NewKey {
@@ -118,6 +120,7 @@ function readKeys(value: unknown): readonly Key[] {
     expires: moment(key, "expires"),
     created: count(key, "created") * 1_000,
     revoked: key.revoked === true,
+    disabled: key.disabled === true,
   }));
 }
 
@@ -157,6 +160,11 @@ export async function rotateKey(id: string, attempt: string): Promise<MadeKey> {
 
 export async function revokeKey(id: string): Promise<void> {
   await api("DELETE", `/admin/keys/${encodeURIComponent(id)}`);
+}
+
+/** Has a key work again, or not for now. */
+export async function enableKey(id: string, enabled: boolean): Promise<void> {
+  await api("PUT", `/admin/keys/${encodeURIComponent(id)}/enabled`, { enabled });
 }
 
 const budgetPath = (scope: string, window: string): string =>

@@ -241,6 +241,19 @@ describe("administration", () => {
     expect(screen.queryByRole("button", { name: "Revoke old" })).toBeNull();
   });
 
+  it("disables a key for now", async () => {
+    serve(ALL);
+    page("all");
+    fireEvent.click(await screen.findByRole("button", { name: "Disable laptop" }));
+    await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ method: "PUT", path: "/admin/keys/k1/enabled", body: { enabled: false } })));
+    cleanup();
+    serve({ ...ALL, "GET /admin/keys": { keys: [{ ...key, disabled: true }] } });
+    page("all");
+    fireEvent.click(await screen.findByRole("button", { name: "Enable laptop" }));
+    await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ body: { enabled: true } })));
+    expect(screen.getByTestId("key-state").textContent).toBe("Disabled");
+  });
+
   it("sets and removes budgets", async () => {
     serve(ALL);
     page("all");
