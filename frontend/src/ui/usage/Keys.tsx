@@ -106,7 +106,7 @@ function useChanges(refresh: () => void) {
   return { asked, setAsked, made, setMade, confirm, enable };
 }
 
-export function Keys({ whose }: { whose: Whose }) {
+export function Keys({ whose, onMade }: { whose: Whose; onMade: () => void }) {
   const load = useCallback(() => listKeys(whose), [whose]);
   const { value: keys, error, refresh } = useLoaded(load);
   const [creating, setCreating] = useState(false);
@@ -134,6 +134,7 @@ export function Keys({ whose }: { whose: Whose }) {
             setCreating(false);
             setMade(key);
             refresh();
+            onMade();
           }}
         />
       )}

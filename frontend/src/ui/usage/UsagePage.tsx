@@ -153,6 +153,8 @@ export function UsagePage({ whose, onMenu }: { whose: Whose; onMenu: () => void 
   const [days, setDays] = useState(30);
   const [measure, setMeasure] = useState<Measure>("cost");
   const { value: administers } = useLoaded(isAdministrator);
+  // A new key may have brought a budget of its own.
+  const [made, setMade] = useState(0);
   const title = whose === "own" ? "Usage" : "Usage of everybody";
   return (
     <div className="page">
@@ -166,8 +168,8 @@ export function UsagePage({ whose, onMenu }: { whose: Whose; onMenu: () => void 
       <div className="settings usage" tabIndex={0} role="region" aria-label={title} key={whose}>
         <Controls days={days} onDays={setDays} measure={measure} onMeasure={setMeasure} />
         <Figures whose={whose} days={days} measure={measure} />
-        <Budgets whose={whose} />
-        <Keys whose={whose} />
+        <Budgets key={made} whose={whose} />
+        <Keys whose={whose} onMade={() => setMade((count) => count + 1)} />
       </div>
     </div>
   );

@@ -219,6 +219,8 @@ describe("administration", () => {
     const asked = [...failed, ...calls].filter((call) => call.method === "POST");
     expect(asked[0]?.body).toEqual({ user: "eve", name: "", models: [], rpm: 0, expires: 0, budgets: [{ window: "month", limit: "500000000" }] });
     expect(asked).toHaveLength(2);
+    // Its budget is listed at once.
+    await waitFor(() => expect(calls.some((call) => call.method === "GET" && call.path === "/admin/budgets")).toBe(true));
     expect(asked[0]?.idempotencyKey).toMatch(/^[0-9a-f]{32}$/);
     expect(asked[1]?.idempotencyKey).toBe(asked[0]?.idempotencyKey);
     fireEvent(screen.getByTestId("dialog-secret"), new Event("cancel", { cancelable: true }));
