@@ -3,7 +3,6 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, UnixListener};
@@ -28,9 +27,6 @@ use crate::seal::{Seal, SealError};
 use crate::state::StateError;
 use crate::store::{Store, StoreError};
 use crate::{accept, admin};
-
-/// How long requests under way may go on after the gateway was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the gateway could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +99,7 @@ pub async fn serve(
     gateway.connections.close();
     // New requests are answered meanwhile, with the reason why they are not taken.
     let drained = tokio::select! {
-        drained = tokio::time::timeout(DRAIN, gateway.connections.wait()) => drained.is_ok(),
+        drained = tokio::time::timeout(config.limits.drain, gateway.connections.wait()) => drained.is_ok(),
         _ended = &mut serving, if goes_on => false,
     };
     tracing::info!(drained, "the gateway stops");

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
 use common::guest::{self, post};
-use common::upstream::Upstream;
+use common::upstream::{Exchange, Upstream};
 use common::{PROVIDER_KEY, soon};
 
 /// The one test, as a runner lists it.
@@ -32,9 +32,16 @@ const NAME: &str = "a_gateway_that_is_told_to_stop_ends_its_streams_and_its_log_
 const DATA: &str = "LODGE_TEST_STOP_DATA";
 /// The provider's port.
 const PORT: &str = "LODGE_TEST_STOP_PORT";
+/// Seconds for what is under way.
+const DRAIN: &str = "LODGE_TEST_STOP_DRAIN";
 /// What may be in no log.
 const ASKED: &str = "canary-of-the-request";
 const ANSWERED: &str = "canary-of-the-answer";
+
+const BEGIN: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\
+    \"output_tokens\":1}}}\n\n";
+const END: &str = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\
+    \"usage\":{\"output_tokens\":7}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,7 +60,10 @@ fn main() {
     if let Some(data) = std::env::var_os(DATA) {
         return runtime.block_on(gateway(Path::new(&data)));
     }
-    runtime.block_on(stops());
+    runtime.block_on(async {
+        ends().await;
+        is_cut().await;
+    });
     println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
 }
 
@@ -63,9 +73,9 @@ async fn gateway(data: &Path) {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(std::io::stderr)
         .init();
-    let port = std::env::var(PORT).unwrap();
+    let (port, drain) = (std::env::var(PORT).unwrap(), std::env::var(DRAIN).unwrap());
     let text = format!(
-        "[[provider]]\nname = 'p'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'K'\n\
+        "[gateway]\ndrain_seconds = {drain}\n[[provider]]\nname = 'p'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'K'\n\
          models = [{{ id = 'm', max_output = 1000, context_window = 5000, price = {{ input = 2, output = 10 }} }}]\n"
     );
     let key = ("K".to_owned(), zeroize::Zeroizing::new(PROVIDER_KEY.to_owned()));
@@ -83,10 +93,11 @@ async fn gateway(data: &Path) {
 struct Gateway(Child);
 
 impl Gateway {
-    async fn start(data: &Path, port: u16, log: &Path) -> Self {
+    async fn start(data: &Path, (port, drain): (u16, u64), log: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env(DATA, data)
             .env(PORT, port.to_string())
+            .env(DRAIN, drain.to_string())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(log).unwrap())
             .spawn()
@@ -143,92 +154,113 @@ async fn send(address: SocketAddr, request: Request<Full<bytes::Bytes>>) -> Opti
         .ok()
 }
 
-async fn stops() {
-    let data = tempfile::tempdir().unwrap();
-    let log = data.path().join("log");
-    let mut upstream = Upstream::start().await;
-    let mut gateway = Gateway::start(data.path(), upstream.port, &log).await;
-    let mut client = admin(data.path()).await;
-    let secret = make_key(&mut client).await;
-    let health = client.health(HealthRequest {}).await.unwrap().into_inner();
-    let address: SocketAddr = health.address.parse().unwrap();
-    let body = format!(
-        r#"{{"model":"m","max_tokens":100,"stream":true,"messages":[{{"role":"user","content":"{ASKED}"}}]}}"#
-    );
-    let ask = || post("/p/v1/messages", &secret, body.clone());
-    let mut streams = Vec::new();
-    for _ in 0..2 {
-        let (response, exchange) = tokio::join!(send(address, ask()), async {
-            let mut exchange = upstream.next().await;
+/// A running gateway with one stream under way.
+struct Scene {
+    data: tempfile::TempDir,
+    log: PathBuf,
+    gateway: Gateway,
+    address: SocketAddr,
+    secret: String,
+    upstream: Upstream,
+}
+
+impl Scene {
+    async fn new(drain: u64) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let log = data.path().join("log");
+        let upstream = Upstream::start().await;
+        let gateway = Gateway::start(data.path(), (upstream.port, drain), &log).await;
+        let mut client = admin(data.path()).await;
+        let secret = make_key(&mut client).await;
+        let health = client.health(HealthRequest {}).await.unwrap().into_inner();
+        Self {
+            address: health.address.parse().unwrap(),
+            data,
+            log,
+            gateway,
+            secret,
+            upstream,
+        }
+    }
+
+    /// A stream that has begun.
+    async fn stream(&mut self) -> (Response<Incoming>, Exchange) {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":100,"stream":true,"messages":[{{"role":"user","content":"{ASKED}"}}]}}"#
+        );
+        let asking = send(self.address, post("/p/v1/messages", &self.secret, body));
+        let (response, exchange) = tokio::join!(asking, async {
+            let mut exchange = self.upstream.next().await;
             exchange.begin_stream().await;
-            exchange
-                .chunk(
-                    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\
-                     \"output_tokens\":1}}}\n\n",
-                )
-                .await;
-            let said = format!(
-                "{{\"type\":\"content_block_delta\",\"delta\":{{\"type\":\"text_delta\",\"text\":\"{ANSWERED}\"}}}}"
-            );
+            exchange.chunk(BEGIN).await;
+            let said = format!("{{\"type\":\"text_delta\",\"text\":\"{ANSWERED}\"}}");
+            let said = format!("{{\"type\":\"content_block_delta\",\"delta\":{said}}}");
             exchange
                 .chunk(&format!("event: content_block_delta\ndata: {said}\n\n"))
                 .await;
             exchange
         });
-        streams.push((response.unwrap(), exchange));
+        (response.unwrap(), exchange)
     }
-    let (hanging, _never_finished) = streams.pop().unwrap();
-    let (finishing, mut exchange) = streams.pop().unwrap();
 
-    let pid = Pid::from_child(&gateway.0);
-    kill_process(pid, Signal::TERM).unwrap();
-    // From some moment on, each new request is told why it is not taken.
+    fn tell(&self) {
+        kill_process(Pid::from_child(&self.gateway.0), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end, and returns how its one request has settled.
+    async fn ended(mut self) -> String {
+        let ended = tokio::task::spawn_blocking(move || self.gateway.0.wait().unwrap());
+        let status = soon("the gateway ends", ended).await.unwrap();
+        assert!(status.success(), "{status}");
+        logged(&self.log, &self.secret);
+        let database = rusqlite::Connection::open(self.data.path().join("gateway/ledger/usage.db")).unwrap();
+        let open: u64 = database
+            .query_row("SELECT count(*) FROM open", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(open, 0);
+        let mut rows = database.prepare("SELECT how FROM request").unwrap();
+        let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What is under way may end, and new requests are told why they are not taken.
+async fn ends() {
+    let mut scene = Scene::new(600).await;
+    let (response, mut exchange) = scene.stream().await;
+    scene.tell();
     let told = async {
         loop {
-            let answer = send(address, post("/p/v1/none", &secret, "{}")).await.unwrap();
-            if answer.status() == 503 {
-                return answer;
+            let request = post("/p/v1/none", &scene.secret, "{}");
+            match send(scene.address, request).await {
+                Some(answer) if answer.status() == 503 => return answer,
+                Some(answer) => assert_eq!(answer.status(), 404),
+                // It came in just when the gateway began to stop.
+                None => tokio::task::yield_now().await,
             }
-            assert_eq!(answer.status(), 404);
         }
     };
     let told = soon("the gateway says that it stops", told).await;
     assert_eq!(told.headers()["retry-after"], "5");
     let told = guest::json(told).await.1;
     assert_eq!(told["error"]["type"], "overloaded_error", "{told}");
-    assert!(upstream.is_untouched());
-
-    // What is under way may end, and counts as it ended.
-    exchange
-        .chunk(
-            "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\
-             \"output_tokens\":7}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        )
-        .await;
+    assert!(scene.upstream.is_untouched());
+    exchange.chunk(END).await;
     exchange.write("0\r\n\r\n").await;
-    let whole = soon("the rest of the stream", finishing.into_body().collect()).await;
+    let whole = soon("the rest of the stream", response.into_body().collect()).await;
     let whole = whole.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&whole).contains("message_stop"));
-    // What would go on is cut after a while, and settled.
-    let cut = soon("the other stream is cut", hanging.into_body().collect()).await;
-    assert!(cut.is_err());
-    let ended = tokio::task::spawn_blocking(move || gateway.0.wait().unwrap());
-    let status = soon("the gateway ends", ended).await.unwrap();
-    assert!(status.success(), "{status}");
-    settled(data.path());
-    logged(&log, &secret);
+    assert_eq!(scene.ended().await, "exact");
 }
 
-fn settled(data: &Path) {
-    let database = rusqlite::Connection::open(data.join("gateway/ledger/usage.db")).unwrap();
-    let mut rows = database.prepare("SELECT how FROM request ORDER BY how").unwrap();
-    let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    let rows: Vec<String> = rows.map(Result::unwrap).collect();
-    assert_eq!(rows, ["aborted", "exact"]);
-    let open: u64 = database
-        .query_row("SELECT count(*) FROM open", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(open, 0);
+/// What would go on is cut after a while, and settled.
+async fn is_cut() {
+    let mut scene = Scene::new(1).await;
+    let (response, _never_ends) = scene.stream().await;
+    scene.tell();
+    let cut = soon("the stream is cut", response.into_body().collect()).await;
+    assert!(cut.is_err());
+    assert_eq!(scene.ended().await, "aborted");
 }
 
 fn logged(log: &Path, secret: &str) {

@@ -170,6 +170,7 @@ fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {
         limits.headers,
     )?;
     limits.idle = seconds("idle_timeout_seconds", section.idle_timeout_seconds, limits.idle)?;
+    limits.drain = seconds("drain_seconds", section.drain_seconds, limits.drain)?;
     match section.max_body_mib {
         None => {}
         Some(mib @ 1..=MAX_BODY_MIB) => limits.max_body = mib << 20,

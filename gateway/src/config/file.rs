@@ -38,6 +38,8 @@ pub struct Section {
     pub header_timeout_seconds: Option<u64>,
     /// Between two chunks of the provider's stream, seconds. Default 600.
     pub idle_timeout_seconds: Option<u64>,
+    /// How long requests under way may go on after the gateway was told to stop, seconds. Default 5.
+    pub drain_seconds: Option<u64>,
     /// Of a request body, MiB. Default 32.
     pub max_body_mib: Option<usize>,
 }

@@ -89,6 +89,8 @@ pub struct Limits {
     pub headers: Duration,
     /// Between two chunks of the provider's stream.
     pub idle: Duration,
+    /// For requests under way after the gateway was told to stop.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -98,6 +100,7 @@ impl Default for Limits {
             connect: Duration::from_secs(10),
             headers: Duration::from_mins(2),
             idle: Duration::from_mins(10),
+            drain: Duration::from_secs(5),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - here: what is under way, and what it is settled at
 //! - [`quote`]: what a request may cost at each of the models it may go to; [`plan`]: reserving for one of them
 //! - [`body`]: the answer as it passes; [`refusal`]: why not, in words; [`clamp`]: as much output as fits
-//! - [`rates`]: limits by the minute
+//! - [`rates`]: limits by the minute; [`span`]: each attempt as a span
 
 mod body;
 mod clamp;
@@ -11,6 +11,7 @@ mod plan;
 mod quote;
 mod rates;
 mod refusal;
+mod span;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub(crate) struct Meter {
     asked: Asked,
     dialect: Dialect,
     rates: Arc<Rates>,
+    span: tracing::Span,
     /// What the request counts as for [`Rates`] until it has settled.
     expected: u64,
 }
@@ -129,6 +131,7 @@ impl Meter {
         }
         self.rates
             .settle(self.expected, usage.all_input().saturating_add(usage.output));
+        span::settled(&self.span, &usage, cost, how);
         self.ticket.settle(cost, usage, how);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Meter, Quote, Rates, clamp, not_permitted, refusal};
+use super::{Meter, Quote, Rates, clamp, not_permitted, refusal, span};
 use crate::caller::Caller;
 use crate::dialect::{Operation, WireError};
 use crate::guest::Gateway;
@@ -92,6 +92,7 @@ impl<'a> Plan<'a> {
             asked: quote.asked.clone(),
             dialect: quote.dialect,
             rates: Arc::clone(&self.rates),
+            span: span::of(&quote.provider.name, &quote.asked.model, self.operation),
             expected,
         }
     }
