@@ -44,6 +44,17 @@ const GROUPS = {
   user: () => [row("robin", 15.4, 200), row("sam", 8.9, 120), row("1000", 0.2, 24)],
 };
 
+const MODELS = [
+  { id: "anthropic/claude-sonnet-5-5", context_window: 1_000_000 },
+  { id: "openai/gpt-5.6-terra", context_window: 400_000 },
+  { id: "local/unheard-of" },
+];
+
+const PRICES = [
+  { provider: "anthropic", model: "claude-sonnet-5-5", source: "genai-prices", input: "3000000000", output: "15000000000" },
+  { provider: "openai", model: "gpt-5.6-terra", source: "genai-prices", input: "1250000000", output: "10000000000" },
+];
+
 const nano = (dollars) => String(Math.round(dollars * DOLLAR));
 
 function shownBudget({ scope, window, limit, spent, reserved }) {
@@ -66,6 +77,8 @@ export function usageAnswer(method, url, body) {
   const [, id, action] = /^\/admin\/keys\/([^/]+)(\/rotate)?$/.exec(path) ?? [];
   const [, scope, window] = /^\/admin\/budgets\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
   if (path === "/me") return [200, { account: "me", name: "Robin", rights: "own", administrator: true }];
+  if (path === "/models") return [200, { models: MODELS }];
+  if (path === "/prices") return [200, { prices: PRICES }];
   if (path.endsWith("/usage")) return [200, usage(url.searchParams)];
   if (method === "GET" && path.endsWith("/budgets")) {
     return [200, { budgets: budgets.filter((budget) => admin || budget.scope === "user:robin").map(shownBudget) }];

@@ -6,6 +6,7 @@ import { formatNanos } from "../../lib/money";
 import { MenuButton } from "../HomePage";
 import { ErrorNote } from "../OtherPart";
 import { Budgets } from "./Budgets";
+import { Catalog } from "./Catalog";
 import { isAdministrator, listUsage, type By, type UsageRow, type Whose } from "./data";
 import { DayChart, type Measure } from "./DayChart";
 import { everyDay, sinceDays, totalOf } from "./days";
@@ -170,6 +171,7 @@ export function UsagePage({ whose, onMenu }: { whose: Whose; onMenu: () => void 
         <Figures whose={whose} days={days} measure={measure} />
         <Budgets key={made} whose={whose} />
         <Keys whose={whose} onMade={() => setMade((count) => count + 1)} />
+        {whose === "own" && <Catalog />}
       </div>
     </div>
   );

@@ -124,6 +124,33 @@ function readKeys(value: unknown): readonly Key[] {
   }));
 }
 
+export interface Model {
+  /** `provider/model`. */
+  readonly id: string;
+  /** Tokens; 0: unknown. */
+  readonly contextWindow: number;
+  /** Nano-dollars per million tokens; absent: nobody knows it. */
+  readonly price: { readonly input: bigint; readonly output: bigint } | undefined;
+}
+
+/** The models of one answer with their prices of another. */
+export function readCatalog(models: unknown, prices: unknown): readonly Model[] {
+  const known = new Map(
+    listOf(prices, "prices")
+      .filter((price) => text(price, "source") !== "")
+      .map((price) => [`${text(price, "provider")}/${text(price, "model")}`, price]),
+  );
+  return listOf(models, "models").map((model) => {
+    const id = text(model, "id");
+    const price = known.get(id);
+    return {
+      id,
+      contextWindow: count(model, "context_window"),
+      price: price && { input: readNanos(price.input), output: readNanos(price.output) },
+    };
+  });
+}
+
 const below = (whose: Whose): string => (whose === "all" ? "/admin" : "");
 
 /** Usage from a moment on (seconds since 1970; 0: all). */

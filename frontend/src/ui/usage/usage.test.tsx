@@ -52,6 +52,8 @@ const OWN: Answers = {
   "GET /usage?by=session": { rows: [row("0191", "1000000000"), row("", "234000001")] },
   "GET /budgets": { budgets: [budget] },
   "GET /keys": { keys: [key] },
+  "GET /models": { models: [{ id: "a/m/1", context_window: 200_000 }, { id: "a/new" }] },
+  "GET /prices": { prices: [{ provider: "a", model: "m/1", source: "free", input: "2500000000", output: "1" }, { provider: "a", model: "new", source: "", input: "0", output: "0" }] },
 };
 
 const ALL: Answers = {
@@ -170,6 +172,8 @@ describe("one's own usage", () => {
     expect(shown.textContent).toMatch(/\$15\.50 left of \$20\.00 a month.*\$4\.00 spent, \$0\.50 held.*begins again/);
     expect(within(shown).getByRole("progressbar").getAttribute("value")).toBe("22.5");
     await screen.findByTestId("key");
+    const models = await screen.findAllByTestId("catalog-model");
+    expect(models.map((model) => within(model).getAllByRole("cell").map((cell) => cell.textContent))).toEqual([["200k", "$2.50", "$0.000000001"], ["unknown", "unknown"]]);
     for (const name of [/Rotate/, /Revoke/, /Create a key/, /Set a budget/, /Remove/]) expect(screen.queryByRole("button", { name })).toBeNull();
     expect(screen.queryByTestId("usage-all")).toBeNull();
     expect(calls.some((call) => call.path.startsWith("/admin"))).toBe(false);
@@ -186,7 +190,7 @@ describe("one's own usage", () => {
   it("says that there is none, and why it could not be had", async () => {
     serve({ ...OWN, "GET /usage?by=day": { rows: [] }, "GET /budgets": { budgets: [] }, "GET /keys": { keys: [] } });
     page("own");
-    expect(screen.getAllByText("Loading…").length).toBe(3);
+    expect(screen.getAllByText("Loading…").length).toBe(4);
     await screen.findByTestId("usage-empty");
     await screen.findByText("Nothing limits what you may spend.");
     cleanup();
