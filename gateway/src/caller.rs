@@ -82,6 +82,11 @@ impl Caller {
         self.line.first().map_or("", |key| &key.spec.id)
     }
 
+    /// Whether whoever made its key wants to see what it asks and is answered.
+    pub(crate) fn logs_bodies(&self) -> bool {
+        self.line.first().is_some_and(|key| key.spec.log_bodies)
+    }
+
     /// Whether there is anything that it may not use.
     pub(crate) fn is_narrowed(&self) -> bool {
         let keys = self.line.iter().map(|key| &key.spec.access);

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
+use crate::bodies;
 use crate::body::{self, GuestBody};
 use crate::caller::Caller;
 use crate::config::{Config, Limits};
@@ -275,6 +276,9 @@ async fn dispatch(
         Method::POST => read_body(gateway.limits, caller, parts, incoming).await?,
         _ => (Bytes::new(), None),
     };
+    if caller.logs_bodies() {
+        bodies::asked(caller.key_id(), &body);
+    }
     if provider.kind != Kind::Demo && !provider.is_usable() {
         let message = format!(
             "no key is set for the provider `{}`; add one in the settings",
@@ -294,6 +298,9 @@ async fn dispatch(
         () = caller.ended.cancelled() => Err(WireError::unauthenticated("this key was revoked")),
     };
     drop(permit);
+    if caller.logs_bodies() {
+        return response.map(|response| bodies::answered(caller.key_id(), response));
+    }
     response
 }
 

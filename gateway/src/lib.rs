@@ -23,7 +23,7 @@
 //! - [`dialect`]: the closed list of paths, errors in four dialects
 //! - [`admin`]: providers and their keys over gRPC
 //! - [`exchange`]: keys sealed in the browser
-//! - [`audit`]: who changed what; `metrics`: counters for Prometheus
+//! - [`audit`]: who changed what; `metrics`: counters for Prometheus; `bodies`: what a key may have logged
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
 mod accept;
@@ -31,6 +31,7 @@ pub mod accounts;
 pub mod admin;
 pub mod asked;
 pub mod audit;
+mod bodies;
 pub mod body;
 mod caller;
 pub mod config;

@@ -63,6 +63,7 @@ fn main() {
     runtime.block_on(async {
         ends().await;
         is_cut().await;
+        opts_in().await;
     });
     println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
 }
@@ -129,10 +130,11 @@ async fn admin(data: &Path) -> GatewayAdminClient<Channel> {
     GatewayAdminClient::new(endpoint.connect_with_connector(connect).await.unwrap())
 }
 
-async fn make_key(admin: &mut GatewayAdminClient<Channel>) -> String {
+async fn make_key(admin: &mut GatewayAdminClient<Channel>, log_bodies: bool) -> String {
     let request = CreateKeyRequest {
         key: Some(VirtualKey {
             user: "ann".into(),
+            log_bodies,
             ..VirtualKey::default()
         }),
         budgets: vec![Budget {
@@ -154,6 +156,31 @@ async fn send(address: SocketAddr, request: Request<Full<bytes::Bytes>>) -> Opti
         .ok()
 }
 
+/// Whoever wants to see what a client sends makes a key for it; what other keys send is not there.
+async fn opts_in() {
+    let mut scene = Scene::new(1).await;
+    let key = make_key(&mut admin(scene.data.path()).await, true).await;
+    let asked = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"an-open-question"}]}"#;
+    let asking = send(scene.address, post("/p/v1/messages", &key, asked));
+    let (response, ()) = tokio::join!(asking, async {
+        let mut exchange = scene.upstream.next().await;
+        let answer =
+            r#"{"type":"message","content":"an-open-answer","usage":{"input_tokens":1,"output_tokens":1}}"#;
+        exchange
+            .answer("200 OK", "content-type: application/json\r\n", answer)
+            .await;
+    });
+    assert!(guest::text(response.unwrap()).await.contains("an-open-answer"));
+    scene.tell();
+    // It was written before it passed.
+    let log = std::fs::read_to_string(&scene.log).unwrap();
+    for shown in ["an-open-question", "an-open-answer"] {
+        assert!(log.contains(shown), "{shown}");
+    }
+    assert!(!log.contains(&key));
+    assert_eq!(scene.ended().await, "exact");
+}
+
 /// A running gateway with one stream under way.
 struct Scene {
     data: tempfile::TempDir,
@@ -171,7 +198,7 @@ impl Scene {
         let upstream = Upstream::start().await;
         let gateway = Gateway::start(data.path(), (upstream.port, drain), &log).await;
         let mut client = admin(data.path()).await;
-        let secret = make_key(&mut client).await;
+        let secret = make_key(&mut client, false).await;
         let health = client.health(HealthRequest {}).await.unwrap().into_inner();
         Self {
             address: health.address.parse().unwrap(),

@@ -100,6 +100,9 @@ pub(super) struct Create {
     /// What happens to a request that does not fit into a budget.
     #[arg(long, value_parser = ["refuse", "queue", "clamp"], default_value = "refuse")]
     on_limit: String,
+    /// Write what it asks and is answered into the gateway's log, for finding out what a client sends.
+    #[arg(long)]
+    log_bodies: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -187,6 +190,7 @@ async fn create(socket: &Path, create: &Create) -> anyhow::Result<()> {
         not_before: when(create.not_before),
         expires: when(create.expires),
         on_limit: create.on_limit.clone(),
+        log_bodies: create.log_bodies,
         ..VirtualKey::default()
     };
     let budgets = create.budget.zip(create.window.clone());
@@ -293,7 +297,7 @@ fn key_value(key: &VirtualKey) -> Value {
         "models": access.models, "deny_models": access.deny_models, "providers": access.providers,
         "deny_providers": access.deny_providers, "rpm": key.rpm, "tpm": key.tpm, "concurrency": key.concurrency,
         "not_before": key.not_before, "expires": key.expires, "created": key.created, "revoked": key.revoked,
-        "disabled": key.disabled, "overlap_until": key.overlap_until,
+        "disabled": key.disabled, "log_bodies": key.log_bodies, "overlap_until": key.overlap_until,
         "on_limit": key.on_limit,
     })
 }

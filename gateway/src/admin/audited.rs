@@ -75,7 +75,7 @@ pub(super) fn created(request: &CreateKeyRequest) -> (String, Value) {
         "name": key.name, "team": key.team, "org": key.org, "parent": key.parent, "models": access.models,
         "deny_models": access.deny_models, "providers": access.providers, "deny_providers": access.deny_providers,
         "rpm": key.rpm, "tpm": key.tpm, "concurrency": key.concurrency, "not_before": key.not_before,
-        "expires": key.expires, "on_limit": key.on_limit, "budgets": budgets,
+        "expires": key.expires, "on_limit": key.on_limit, "log_bodies": key.log_bodies, "budgets": budgets,
     });
     (format!("user:{}", key.user), detail)
 }

@@ -75,6 +75,8 @@ pub struct KeySpec {
     pub revoked: bool,
     /// `refuse`, `queue` or `clamp`; empty: refuse.
     pub on_limit: String,
+    /// What it asks and is answered goes into the log.
+    pub log_bodies: bool,
     /// The text before the last rotation, while it still works.
     pub previous: Option<Previous>,
 }

@@ -54,6 +54,7 @@ impl From<VirtualKey> for KeySpec {
             not_before: key.not_before,
             expires: key.expires,
             on_limit: key.on_limit,
+            log_bodies: key.log_bodies,
             ..Self::default()
         }
     }
@@ -78,6 +79,7 @@ impl From<KeySpec> for VirtualKey {
             revoked: spec.revoked,
             on_limit: spec.on_limit,
             disabled: spec.disabled,
+            log_bodies: spec.log_bodies,
             overlap_until: spec.previous.map_or(0, |previous| previous.until),
         }
     }
