@@ -53,6 +53,8 @@ pub(crate) struct App {
     pub(crate) login: Logins,
     pub(crate) relay: Relay,
     pub(crate) gateway: GatewayAdmin,
+    /// Room for images that are being transferred.
+    pub(crate) transfers: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
     /// The tasks that outlive their request.
     pub(crate) tasks: TaskTracker,
@@ -191,6 +193,7 @@ fn build(config: Config, store: Arc<dyn Accounts>, address: SocketAddr) -> App {
         login: Logins::new(store),
         relay: Relay::new(Arc::new(placement), stop.clone(), tasks.clone()),
         gateway: GatewayAdmin::new(config.gateway_socket(), config.peers.gateway),
+        transfers: Arc::new(Semaphore::new(rest::blobs::TRANSFERS)),
         stop,
         tasks,
         config,

@@ -24,6 +24,8 @@ enum Command {
     Relay(baseline::RelayArgs),
     /// Measure sandboxes and write their table.
     Sandbox(crate::sandbox::Args),
+    /// Measure harnesses and write their table.
+    Harnesses(crate::harnesses::Args),
     /// An ACP agent that streams markers, for peers that start agents.
     MockAcp,
 }
@@ -60,6 +62,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Role(args) => lodge::role(&args),
         Command::Relay(args) => baseline::relay(&args),
         Command::Sandbox(args) => crate::sandbox::run(&args),
+        Command::Harnesses(args) => crate::harnesses::run(&args),
         Command::MockAcp => mock::acp(),
     }
 }

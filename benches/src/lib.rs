@@ -8,11 +8,13 @@
 //! - [`mod@proc`], [`clock`]: processes, their time and memory
 //! - [`report`]: the table
 //! - [`sandbox`]: the same for sandboxes, started by `benches/sandbox`
+//! - [`harnesses`]: the same for harnesses, started by `benches/harnesses`
 
 pub mod baseline;
 pub mod cli;
 pub mod clock;
 pub mod floor;
+pub mod harnesses;
 pub mod http;
 pub mod load;
 pub mod lodge;

@@ -3,12 +3,14 @@
 //! - `error`, `body`: how requests fail, and how bodies are read
 //! - `command`: a request as a command on the relay's internal channel
 //! - `sessions`, `harnesses`, `workspaces`: what the runner answers
+//! - `blobs`: images of prompts, as raw bytes
 //! - `providers`: models and providers, which the gateway answers
 //! - `gateway`: the client of the gateway's administration
 //! - `health`: is the backend there, and are the others
 //! - `schema`: the protocol's types as OpenAPI
 //! - [`openapi`]: the description of it all
 
+pub(crate) mod blobs;
 pub(crate) mod body;
 pub(crate) mod command;
 pub(crate) mod error;
@@ -30,6 +32,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(sessions::routes())
         .merge(harnesses::routes())
         .merge(workspaces::routes())
+        .merge(blobs::routes())
         .merge(providers::routes())
         .merge(health::routes())
         .merge(openapi::routes())

@@ -14,6 +14,7 @@ import { HarnessPicker, isUsable, sortedHarnesses } from "./HarnessPicker";
 import { ErrorNote } from "./OtherPart";
 import { SandboxPicker } from "./SandboxPicker";
 import { modelOptions } from "./SessionHeader";
+import { WorkspaceCodeLine } from "./WorkspaceCode";
 import { WorkspacePicker } from "./WorkspacePicker";
 
 interface Offer {
@@ -53,11 +54,16 @@ function useOffer(client: Client) {
   return { offer, error };
 }
 
-/** The folder's path: of a known workspace, as typed where absolute, else of a new folder below the default root. */
-async function resolveWorkspace(client: Client, typed: string, known: readonly WorkspaceInfo[]): Promise<string> {
+/** The path of a folder that may be there: of a known workspace, or as typed where absolute. */
+function existingWorkspace(typed: string, known: readonly WorkspaceInfo[]): string | undefined {
   const match = known.find((workspace) => workspace.path === typed || workspace.name === typed);
-  if (match) return match.path;
-  if (typed.startsWith("/")) return typed;
+  return match?.path ?? (typed.startsWith("/") ? typed : undefined);
+}
+
+/** The folder's path, else that of a new folder below the default root. */
+async function resolveWorkspace(client: Client, typed: string, known: readonly WorkspaceInfo[]): Promise<string> {
+  const path = existingWorkspace(typed, known);
+  if (path !== undefined) return path;
   return readWorkspacePath(await client.send({ cmd: "workspace.create", name: typed })) ?? typed;
 }
 
@@ -169,6 +175,7 @@ function NewSessionForm({ offer, onClose }: FormProps) {
       <div className="dialog-body">
         <HarnessPicker harnesses={harnesses} value={harness} onChange={setChosen} onInstall={(name) => void install(name)} />
         <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
+        <WorkspaceCodeLine workspace={existingWorkspace(workspace.trim(), offer.workspaces)} harness={harness} />
         {offer.sandbox && walls && <SandboxPicker choices={offer.sandbox} value={walls} onChange={setWalls} />}
         <ModelPicker models={offer.models} value={model} onChange={setModel} />
         {error && (

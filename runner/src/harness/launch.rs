@@ -2,6 +2,7 @@
 
 use super::agents::Agent;
 use super::install::InstalledHarness;
+use crate::fold::Source;
 use lodge_proto::SessionId;
 use lodge_proto::control::{Dialect, Model};
 use lodge_proto::session::ModelInfo;
@@ -33,8 +34,18 @@ pub struct LaunchContext {
     pub thinking_level: Option<String>,
     /// Ask before each tool runs.
     pub ask_permissions: bool,
-    /// A file of a copied conversation (path below the home) to go on from.
-    pub forked_from: Option<String>,
+    /// What of the workspace its user trusts, as names in it: the sandbox shows a copy of just that. Empty: nothing of what
+    /// the workspace brings for this harness may run.
+    pub trusted: Vec<String>,
+    /// A copied conversation to go on from, where this session has none of its own yet.
+    pub forked_from: Option<Source>,
+}
+
+impl LaunchContext {
+    /// Whether what the workspace brings for this harness is on.
+    pub const fn trusts(&self) -> bool {
+        !self.trusted.is_empty()
+    }
 }
 
 /// A file of the private home.
@@ -88,6 +99,15 @@ pub fn model_infos(models: &[Model]) -> Vec<ModelInfo> {
             context_window: (model.context_window > 0).then_some(model.context_window),
             reasoning: model.reasoning,
         })
+        .collect()
+}
+
+/// Ids of the models that take no images.
+pub fn text_models(models: &[Model]) -> Vec<String> {
+    models
+        .iter()
+        .filter(|model| !model.images)
+        .map(|model| format!("{}/{}", model.provider, model.id))
         .collect()
 }
 
