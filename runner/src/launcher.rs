@@ -81,6 +81,7 @@ pub async fn prepare(
     let (config, roots) = (shared.config.clone(), context.installed.roots.clone());
     // The administrator's programs are not Lodge's to remove.
     let is_own = context.agent.is_none();
+    let hidden = crate::harness::launch::hidden(&info.harness, context.agent.as_ref());
     let (id, path, harness) = (info.id, info.workspace.clone(), info.harness.clone());
     let work = move || {
         let held = if is_own {
@@ -98,7 +99,10 @@ pub async fn prepare(
         crate::harness::acp::home::before_start(&harness, &home);
         let mut policy = load_policy(&config, &workspace.path, wish)?;
         if code.is_none() {
-            policy.fs.deny.extend(unshown(&harness, &workspace.path)?);
+            policy
+                .fs
+                .deny
+                .extend(unshown(&harness, &hidden, &workspace.path)?);
         }
         let shown = show_trusted(&dir, code.as_ref(), &mut policy)?;
         let spec = SessionSpec {
@@ -129,9 +133,9 @@ pub async fn prepare(
 }
 
 /// What of the workspace is there and must not be shown to this harness.
-fn unshown(harness: &str, workspace: &Path) -> Result<Vec<PathBuf>, ErrorBody> {
+fn unshown(harness: &str, names: &[String], workspace: &Path) -> Result<Vec<PathBuf>, ErrorBody> {
     let mut found = Vec::new();
-    for name in crate::harness::launch::hidden(harness) {
+    for name in names {
         let path = workspace.join(name);
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -57,6 +57,10 @@ export const readTrusted = (value: unknown): readonly TrustedCode[] =>
 export const readModels = (value: unknown): readonly ModelInfo[] =>
   list(value, "models") as readonly ModelInfo[];
 
+/** Ids of the models that a harness cannot be used with. */
+export const readUnusable = (value: unknown, harness: string): readonly string[] =>
+  list(field(value, "unusable"), harness).filter((id) => typeof id === "string");
+
 /** The session that a `session.create` or `session.fork` made. */
 export function readSession(value: unknown): SessionInfo | undefined {
   const candidate = field(value, "session") ?? value;

@@ -8,7 +8,7 @@ import { errorBody } from "../protocol/wire";
 import { defaultWalls, wallsProblem, type Walls } from "../lib/sandbox";
 import type { CommandBody, ErrorBody, HarnessInfo, ModelInfo, SandboxChoices, WorkspaceInfo } from "../protocol/generated";
 import type { Client } from "../state/client";
-import { readModels, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
+import { readModels, readUnusable, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
 import { Dialog } from "./Dialog";
 import { HarnessPicker, isUsable, sortedHarnesses } from "./HarnessPicker";
 import { ErrorNote } from "./OtherPart";
@@ -19,7 +19,8 @@ import { WorkspacePicker } from "./WorkspacePicker";
 
 interface Offer {
   readonly workspaces: readonly WorkspaceInfo[];
-  readonly models: readonly ModelInfo[];
+  /** Models that this harness can be used with. */
+  readonly models: (harness: string) => readonly ModelInfo[];
   readonly sandbox: SandboxChoices | undefined;
 }
 
@@ -34,7 +35,10 @@ async function fetchOffer(client: Client): Promise<Offer> {
   ]);
   return {
     workspaces: readWorkspaces(workspaces),
-    models: readModels(models),
+    models: (harness) => {
+      const unusable = readUnusable(models, harness);
+      return readModels(models).filter((model) => !unusable.includes(model.id));
+    },
     sandbox: readSandbox(sandbox),
   };
 }
@@ -159,8 +163,11 @@ function NewSessionForm({ offer, onClose }: FormProps) {
   // What is offered first stays chosen when another one, which comes before it, has been installed.
   const [chosen, setChosen] = useState(() => chosenHarness(harnesses, undefined));
   const harness = chosenHarness(harnesses, chosen);
+  const models = offer.models(harness);
   const [workspace, setWorkspace] = useState(() => load("last-workspace") ?? offer.workspaces[0]?.name ?? "my-project");
-  const [model, setModel] = useState("");
+  const [wanted, setModel] = useState("");
+  // What was chosen for another harness does not go along where this one has no use for it.
+  const model = models.some((known) => known.id === wanted) ? wanted : "";
   const [walls, setWalls] = useState(() => offer.sandbox && defaultWalls(offer.sandbox));
   const { busy, error: createError, create } = useCreate(client, onClose);
   const error = createError ?? installError;
@@ -177,7 +184,7 @@ function NewSessionForm({ offer, onClose }: FormProps) {
         <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
         <WorkspaceCodeLine workspace={existingWorkspace(workspace.trim(), offer.workspaces)} harness={harness} />
         {offer.sandbox && walls && <SandboxPicker choices={offer.sandbox} value={walls} onChange={setWalls} />}
-        <ModelPicker models={offer.models} value={model} onChange={setModel} />
+        <ModelPicker models={models} value={model} onChange={setModel} />
         {error && (
           // What was wrong is seen, however small the window.
           <div key={error.message} ref={(note) => note?.scrollIntoView?.({ block: "nearest" })}>

@@ -306,11 +306,10 @@ impl Hub {
     }
 
     fn models(&self, reply: ReplyPort) {
-        let leases = self.shared.leases.clone();
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let models = leases.models().await;
-            reply
-                .send(models.map(|models| json!({ "models": crate::harness::launch::model_infos(&models) })));
+            let models = shared.leases.models().await;
+            reply.send(models.and_then(|models| super::choices::models(&shared.config, &models)));
         });
     }
 

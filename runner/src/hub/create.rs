@@ -11,6 +11,7 @@ use crate::session::{Answering, Request};
 use crate::shared::{Shared, random_u32, store_error};
 use crate::store::SessionRow;
 use lodge_proto::command::CommandBody;
+use lodge_proto::control::Model;
 use lodge_proto::history::{AppendTurnRequest, Session, Turn};
 use lodge_proto::ids::MessageId;
 use lodge_proto::message::{Message, Role};
@@ -142,7 +143,7 @@ async fn make(
         let message = format!("this version has no adapter for the harness `{harness}`");
         return Err(ErrorBody::new(ErrorCode::NotFound, message));
     }
-    check_model(shared, model.as_deref()).await?;
+    check_model(shared, &harness, model.as_deref()).await?;
     let workspace = resolve_workspace(shared, &workspace).await?;
     let wish = fold::Wish { tier, profile };
     let (tier, profile) = decide(shared, &workspace, &wish).await?;
@@ -171,24 +172,34 @@ async fn make(
     .await
 }
 
-async fn check_model(shared: &Shared, model: Option<&str>) -> Result<()> {
-    let models = crate::harness::launch::model_infos(&shared.leases.models().await?);
+async fn check_model(shared: &Shared, harness: &str, wanted: Option<&str>) -> Result<()> {
+    let models = shared.leases.models().await?;
     if models.is_empty() {
         return Err(ErrorBody::new(
             ErrorCode::NotFound,
             "no model is configured: enter a provider's key in the settings, or set `demo = true` in lodge.toml",
         ));
     }
-    match model {
-        Some(model) if !models.iter().any(|known| known.id == model) => {
-            let known: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
-            Err(ErrorBody::new(
-                ErrorCode::NotFound,
-                format!("no model `{model}`; there are: {}", known.join(", ")),
-            ))
-        }
-        _ => Ok(()),
+    let Some(wanted) = wanted else { return Ok(()) };
+    let agent = shared.config.agents.get(harness);
+    let (usable, others): (Vec<_>, Vec<_>) = models
+        .into_iter()
+        .partition(|model| crate::harness::launch::can_use(harness, agent, model));
+    let ids =
+        |models: &[Model]| -> Vec<String> { models.iter().map(crate::harness::launch::model_id).collect() };
+    let known = ids(&usable);
+    if known.iter().any(|id| id == wanted) {
+        return Ok(());
     }
+    let all = known.join(", ");
+    if ids(&others).iter().any(|id| id == wanted) {
+        let message = format!("{harness} does not speak to the model `{wanted}`; it can use: {all}");
+        return Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, message));
+    }
+    Err(ErrorBody::new(
+        ErrorCode::NotFound,
+        format!("no model `{wanted}`; there are: {all}"),
+    ))
 }
 
 /// The real path of a workspace that a client named, if it may be used.

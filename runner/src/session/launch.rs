@@ -63,10 +63,12 @@ impl Actor {
                     .await?;
                 let agent = shared.config.agents.get(&info.harness).cloned();
                 let wanted_model = info.model.as_deref();
-                let usable = match &agent {
-                    Some(agent) => crate::harness::acp::launch::usable(agent, lease.models()),
-                    None => crate::harness::launch::usable(&info.harness, lease.models(), wanted_model),
-                };
+                let usable = crate::harness::launch::usable(
+                    &info.harness,
+                    agent.as_ref(),
+                    lease.models(),
+                    wanted_model,
+                );
                 let models = crate::harness::launch::model_infos(&usable);
                 // Of an agent of the administrator's Lodge knows none.
                 let harness_version = match &agent {

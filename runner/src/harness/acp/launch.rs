@@ -383,12 +383,5 @@ fn other(context: &LaunchContext) -> Config {
     config
 }
 
-/// The models that an agent of the configuration file can use.
-pub fn usable(agent: &Agent, models: &[Model]) -> Vec<Model> {
-    let spoken = agent.dialects();
-    let speaks = |model: &&Model| dialects(model).iter().any(|dialect| spoken.contains(dialect));
-    models.iter().filter(speaks).cloned().collect()
-}
-
 #[cfg(test)]
 mod tests;

@@ -136,6 +136,11 @@ fn settings(context: &LaunchContext) -> Value {
     settings
 }
 
+/// Whether one of its clients speaks a dialect.
+pub fn speaks(dialect: Dialect) -> bool {
+    package_of(dialect).is_some()
+}
+
 /// The client, bundled with opencode, that speaks a dialect.
 fn package_of(dialect: Dialect) -> Option<&'static str> {
     match dialect {

@@ -187,7 +187,7 @@ fn an_agent_of_the_administrator_is_told_in_the_dialects_it_speaks() {
     let more = "args = [\"--stdio\"]\ndialects = [\"openai_chat\", \"gemini\"]\n\
         env = { GEMINI_MODEL = \"other\", MY_KEY = \"$LODGE_API_KEY\" }";
     let one = agent(more);
-    let offered = usable(one.as_ref().unwrap(), &context("mine").models);
+    let offered = crate::harness::launch::usable("mine", one.as_ref(), &context("mine").models, None);
     let ids: Vec<&str> = offered.iter().map(|model| model.id.as_str()).collect();
     assert_eq!(ids, ["gem", "llama"]);
     let some = launch(&LaunchContext {
