@@ -117,7 +117,7 @@ fn a_link_that_opencode_would_follow_is_refused() {
 fn an_opencode_that_trusts_it_runs_it() {
     let mut hostile = Hostile::new("opencode-acp");
     for_opencode(&hostile);
-    // As an agent of the administrator's it is shown what its workspace brings. Its switch stays on, without which it
+    // As an agent of the administrator's that hides nothing it is shown what its workspace brings. Its switch stays on, without which it
     // writes to `.opencode`, is refused, and gives up: the switch alone does not do.
     let (tree, program) = (hostile.tree().display(), hostile.program_of_tree().display());
     let settings = json!({
@@ -132,7 +132,7 @@ fn an_opencode_that_trusts_it_runs_it() {
     let config = hostile.lodge.data().join("config");
     std::fs::create_dir_all(&config).unwrap();
     let text = format!(
-        "[[agent]]\nname = \"trusting\"\ncommand = [\"{program}\", \"acp\"]\nroots = [\"{tree}\"]\n\
+        "[[agent]]\nname = \"trusting\"\ncommand = [\"{program}\", \"acp\"]\nroots = [\"{tree}\"]\nhide = []\n\
          env = {{ OPENCODE_CONFIG_CONTENT = '{settings}', OPENCODE_DISABLE_PROJECT_CONFIG = \"1\" }}\n"
     );
     std::fs::write(config.join("lodge.toml"), text).unwrap();
