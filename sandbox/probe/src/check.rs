@@ -81,7 +81,7 @@ const BOUNDED: &[&str] = &[
 ];
 
 /// Time for a command after an attack: a busy machine's emulated guest may still be counting what the attack left.
-const ALIVE_LIMIT: Duration = Duration::from_secs(60);
+const ALIVE_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long one attack may take inside.
 const ATTACK_LIMIT: Duration = Duration::from_secs(90);
