@@ -3,6 +3,7 @@
 
 use crate::fold::Cx;
 use lodge_proto::ErrorCode;
+use lodge_proto::part::Part;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,6 +22,23 @@ pub(super) fn canonical_provider(provider: &str) -> &str {
 /// Lodge's name of a model, `provider/model`.
 pub(super) fn canonical_model(provider: &str, id: &str) -> String {
     format!("{}/{id}", canonical_provider(provider))
+}
+
+/// Text of a prompt for a harness that has no reference to a file but its path, which it reads itself.
+pub(super) fn prompt_text(parts: &[Part]) -> String {
+    let texts: Vec<String> = parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Text { text } => Some(text.clone()),
+            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
+            Part::FileRef {
+                path,
+                lines: Some((first, last)),
+            } => Some(format!("@{path} (lines {first} to {last})")),
+            _ => None,
+        })
+        .collect();
+    texts.join("\n")
 }
 
 /// Tells the user of a line that was not understood, the first few times. `told` counts them, `who` is the name of the

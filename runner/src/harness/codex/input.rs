@@ -1,5 +1,6 @@
 //! Prompts as codex takes them.
 
+use super::super::shared::prompt_text;
 use super::Codex;
 use crate::fold::Cx;
 use lodge_proto::part::Part;
@@ -36,21 +37,4 @@ impl Codex {
         }
         vec![json!({ "type": "text", "text": text, "text_elements": [] })]
     }
-}
-
-/// Text of a prompt: a file is named by its path, which codex reads itself.
-fn prompt_text(parts: &[Part]) -> String {
-    let texts: Vec<String> = parts
-        .iter()
-        .filter_map(|part| match part {
-            Part::Text { text } => Some(text.clone()),
-            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef {
-                path,
-                lines: Some((first, last)),
-            } => Some(format!("@{path} (lines {first} to {last})")),
-            _ => None,
-        })
-        .collect();
-    texts.join("\n")
 }

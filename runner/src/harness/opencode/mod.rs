@@ -19,6 +19,7 @@ mod tools;
 mod turns;
 mod wire;
 
+use super::shared::prompt_text;
 use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use dialogs::Questions;
@@ -28,7 +29,7 @@ use lodge_proto::input::{InputAnswer, InputRequest};
 use lodge_proto::part::{Part, PlanEntry, PlanStatus};
 use lodge_proto::{ErrorBody, ErrorCode};
 use messages::Step;
-use requests::{level_names, offer_levels, prompt_text};
+use requests::{level_names, offer_levels};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

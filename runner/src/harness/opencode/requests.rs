@@ -1,5 +1,6 @@
 //! What goes to the server.
 
+use super::super::shared::prompt_text;
 use super::{Asked, OpenCode, wire};
 use crate::fold::{Cx, DeliveryId};
 use lodge_proto::part::Part;
@@ -136,21 +137,4 @@ pub(super) fn blocks(cx: &mut Cx<'_>, text: &str, parts: &[Part]) -> Vec<Value> 
         }
     }
     blocks
-}
-
-/// Text of a prompt: a file is named by its path, which opencode reads itself.
-pub(super) fn prompt_text(parts: &[Part]) -> String {
-    let texts: Vec<String> = parts
-        .iter()
-        .filter_map(|part| match part {
-            Part::Text { text } => Some(text.clone()),
-            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef {
-                path,
-                lines: Some((first, last)),
-            } => Some(format!("@{path} (lines {first} to {last})")),
-            _ => None,
-        })
-        .collect();
-    texts.join("\n")
 }

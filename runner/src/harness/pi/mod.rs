@@ -10,6 +10,7 @@ mod responses;
 mod tools;
 mod wire;
 
+use super::shared::prompt_text;
 use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use lodge_proto::command::CommandBody;
@@ -383,23 +384,6 @@ fn add_images(cx: &mut Cx<'_>, parts: &[Part], line: &mut Value) {
     if !images.is_empty() {
         line["images"] = images.into();
     }
-}
-
-/// Text of a prompt: pi has no reference to a file but its path.
-fn prompt_text(parts: &[Part]) -> String {
-    let texts: Vec<String> = parts
-        .iter()
-        .filter_map(|part| match part {
-            Part::Text { text } => Some(text.clone()),
-            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef {
-                path,
-                lines: Some((first, last)),
-            } => Some(format!("@{path} (lines {first} to {last})")),
-            _ => None,
-        })
-        .collect();
-    texts.join("\n")
 }
 
 /// The provider's error in words, with the code that its status means.
