@@ -27,6 +27,10 @@ soak kills="200":
     cargo build --quiet -p lodge-shim -p lodge-fake-pi
     LODGE_KILLS={{kills}} cargo test --quiet -p lodge-runner --test kills -- --nocapture
 
+# Every case of the conformance suite for every harness, the long ones too; writes docs/src/harness-faults.md.
+harness-long *options:
+    scripts/harness-faults {{options}}
+
 # The escape probes in every tier and in the sandboxes of others; writes docs/src/security/probes.md.
 probe-table *options:
     scripts/probe-table {{options}}
@@ -58,6 +62,10 @@ bench-sandbox *options:
 # Lodge's gateway beside a plain proxy, nginx, Portkey and LiteLLM; writes benches/GATEWAY.md.
 bench-gateway *options:
     benches/gateway {{options}}
+
+# What each harness costs behind Lodge: translation, memory, first delta; writes benches/HARNESSES.md.
+bench-harnesses *options:
+    benches/harnesses {{options}}
 
 # Fuzz every parser that reads what a guest says, each that many seconds; fails on a finding.
 fuzz seconds="600" *options:

@@ -56,6 +56,8 @@ pub(crate) struct App {
     pub(crate) gateway: GatewayAdmin,
     /// Changes of keys that were asked for under an idempotency key.
     pub(crate) once: Once,
+    /// Room for images that are being transferred.
+    pub(crate) transfers: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
     /// The tasks that outlive their request.
     pub(crate) tasks: TaskTracker,
@@ -195,6 +197,7 @@ fn build(config: Config, store: Arc<dyn Accounts>, address: SocketAddr) -> App {
         relay: Relay::new(Arc::new(placement), stop.clone(), tasks.clone()),
         gateway: GatewayAdmin::new(config.gateway_socket(), config.peers.gateway),
         once: Once::default(),
+        transfers: Arc::new(Semaphore::new(rest::blobs::TRANSFERS)),
         stop,
         tasks,
         config,

@@ -29,6 +29,8 @@ enum Command {
     /// Model, plain proxy or clients of that.
     #[command(subcommand)]
     GatewayPart(crate::gateway::Part),
+    /// Measure harnesses and write their table.
+    Harnesses(crate::harnesses::Args),
     /// An ACP agent that streams markers, for peers that start agents.
     MockAcp,
 }
@@ -67,6 +69,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Sandbox(args) => crate::sandbox::run(&args),
         Command::Gateway(args) => crate::gateway::run(&args),
         Command::GatewayPart(part) => crate::gateway::part(&part),
+        Command::Harnesses(args) => crate::harnesses::run(&args),
         Command::MockAcp => mock::acp(),
     }
 }

@@ -9,12 +9,14 @@
 //! - [`report`]: the table
 //! - [`sandbox`]: the same for sandboxes, started by `benches/sandbox`
 //! - [`gateway`]: the same for gateways to models, started by `benches/gateway`
+//! - [`harnesses`]: the same for harnesses, started by `benches/harnesses`
 
 pub mod baseline;
 pub mod cli;
 pub mod clock;
 pub mod floor;
 pub mod gateway;
+pub mod harnesses;
 pub mod http;
 pub mod load;
 pub mod lodge;

@@ -73,6 +73,11 @@ impl Server {
         }
     }
 
+    /// Takes charge of a process.
+    pub fn of(child: Child) -> Self {
+        Self::new(child)
+    }
+
     /// Starts a process that says `ready` on its output when it serves.
     pub fn start_ready(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;

@@ -2,7 +2,7 @@
 
 use crate::commands::{
     chat, completions, debug, doctor, down, harness, image, login_link, logs, role, sandbox, sessions,
-    status, up,
+    status, up, workspace,
 };
 use crate::data::DataDir;
 use crate::failure::Failure;
@@ -44,6 +44,7 @@ pub enum Command {
     Chat(chat::Args),
     Sessions(sessions::Args),
     Harness(harness::Args),
+    Workspace(workspace::Args),
     Sandbox(sandbox::Args),
     Image(image::Args),
     Doctor(doctor::Args),

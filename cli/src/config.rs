@@ -217,7 +217,7 @@ mod tests {
         let config = Config::parse(&path, &all.join("\n")).unwrap();
         assert_eq!(config.provider.len(), 2);
         Agents::new(config.agent.clone()).unwrap();
-        assert_eq!(config.agent.len(), 1);
+        assert_eq!(config.agent.len(), 5);
         assert_eq!(config.backend.listen.port(), 8080);
     }
 }

@@ -90,6 +90,30 @@ fn it_writes_the_workspace_and_not_its_own_programs() {
 }
 
 #[test]
+fn an_agent_of_version_2_works_as_any_other() {
+    let scene = Scene::new();
+    scene.configure("args = [\"--v2\"]");
+    assert!(scene.ask("write made.txt").contains("written"));
+    let made = scene.lodge.folder("work").join("made.txt");
+    assert_eq!(std::fs::read_to_string(made).unwrap(), "written\n");
+    assert!(scene.ask("say it runs").contains("it runs"));
+}
+
+#[test]
+fn an_agent_of_an_unknown_version_is_refused_by_it() {
+    let scene = Scene::new();
+    scene.configure("args = [\"--v9\"]");
+    let workspace = scene.lodge.folder("work");
+    let folder = workspace.to_str().unwrap();
+    let output = scene
+        .lodge
+        .run(&["chat", "--harness", "scripted", "--workspace", folder, "say x"]);
+    assert_eq!(output.status.code(), Some(18), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("version 9") && said.contains("1 and 2"), "{said}");
+}
+
+#[test]
 fn a_running_lodge_offers_it_and_keeps_its_sessions() {
     let scene = Scene::new();
     scene.configure("");

@@ -333,3 +333,37 @@ fn as_text_the_answer_streams_and_a_tool_call_is_one_line() {
         "{text:?}"
     );
 }
+
+/// A PNG of 16 by 12 pixels.
+const IMAGE: &str = "src/commands/harness/suite/cases/image.png";
+
+#[test]
+fn images_reach_the_model_and_what_is_none_is_refused_by_name() {
+    let lodge = Lodge::with_pi();
+    let workspace = lodge.folder("work");
+    let folder = workspace.to_str().unwrap();
+    let image = common::repository().join("cli").join(IMAGE);
+    let chat = |images: &[&str]| {
+        let mut args = vec!["chat", "--harness", "pi", "--workspace", folder, "look"];
+        args.extend(images.iter().flat_map(|path| ["--image", *path]));
+        lodge.run(&args)
+    };
+    let path = image.to_str().unwrap();
+    let output = chat(&[path, path]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let size = std::fs::metadata(&image).unwrap().len();
+    let told = format!("image/png, {size} bytes, 16x12, sha256 ");
+    let text = stdout(&output);
+    assert!(
+        text.contains("2 images") && text.matches(&told).count() == 2,
+        "{text}"
+    );
+
+    std::fs::write(workspace.join("page.png"), "<svg/>").unwrap();
+    let fake = workspace.join("page.png");
+    for odd in [fake.to_str().unwrap(), "/dev/zero", "no/such/file.png", folder] {
+        let output = chat(&[odd]);
+        assert_eq!(output.status.code(), Some(15), "{odd}: {}", stderr(&output));
+        assert!(stderr(&output).contains(odd), "{}", stderr(&output));
+    }
+}

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::hostile::Hostile;
 use common::{Lodge, eventually, signal, stderr, stdout};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -49,10 +50,8 @@ fn a_harness_that_does_all_passes_and_what_was_seen_is_told() {
         .map(|case| (case["case"].as_str().unwrap(), case["result"].as_str().unwrap()))
         .collect();
     assert_eq!(results.len(), 4, "{report}");
-    assert!(
-        results.contains(&("tool", "ok")) && results.contains(&("permission", "ok")),
-        "{report}"
-    );
+    assert!(results.iter().all(|(_, result)| *result == "ok"), "{report}");
+    assert_eq!(report["observed"]["images"], true);
     assert_eq!(report["observed"]["capabilities"]["steer"], true);
     assert_eq!(report["observed"]["live_tool_output"], true);
     assert_eq!(report["observed"]["permission_choices"][0], "once");
@@ -87,4 +86,39 @@ fn after_an_interrupt_nothing_is_left() {
     let status = eventually("the suite ends", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(130));
     assert_nothing_is_left(&lodge);
+}
+
+/// The case that watches what a harness does by itself, with a pi that does this at its start: its detail.
+fn watched(does: &str) -> String {
+    let pi = Hostile::trusting("pi", &format!("{does}\nawait import(\"REAL\");\n"));
+    let output = suite(&pi.lodge, &["pi", "--json", "--only", "outbound"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["cases"][0]["result"], "failed", "{report}");
+    assert_nothing_is_left(&pi.lodge);
+    report["cases"][0]["detail"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn one_that_connects_to_a_name_is_caught() {
+    let detail = watched(
+        r#"import { connect } from "node:net";
+connect(443, "stranger.example").on("error", () => {});"#,
+    );
+    assert!(detail.contains("stranger.example:443"), "{detail}");
+}
+
+#[test]
+fn one_that_only_asks_for_a_name_or_tries_an_address_is_caught() {
+    let detail = watched(
+        r#"import { lookup } from "node:dns";
+import { connect } from "node:net";
+lookup("stranger.example", () => {});
+connect(443, "192.0.2.7").on("error", () => {});"#,
+    );
+    for tried in ["names asked for: 1", "addresses without a way to them: 1"] {
+        assert!(detail.contains(tried), "{detail}");
+    }
 }

@@ -118,12 +118,41 @@ async function drain(session) {
   changed(session);
 }
 
+const CODE_DIGEST = "3f1c".repeat(16);
+const CODE_FILES = [
+  { path: ".mcp.json", size: 63, mode: 0o644, sha256: "00".repeat(32), named: false, text: '{ "mcpServers": { "docs": { "command": "./tools/docs.py" } } }\n' },
+  { path: "tools/docs.py", size: 90_000, mode: 0o755, sha256: "01".repeat(32), named: true },
+];
+const trusted = new Set();
+
+/** What a workspace brings as code: nothing for pi. */
+function workspaceCode(workspace, harness) {
+  const files = harness === "pi" ? [] : CODE_FILES;
+  const digest = files.length > 0 ? { digest: CODE_DIGEST } : {};
+  return { workspace, harness, files, left_out: [], trustable: true, trusted: trusted.has(`${workspace} ${harness}`), changed: [], ...digest };
+}
+
 const COMMANDS = {
   ...WORKSPACE_COMMANDS,
   "session.list": () => ({ sessions: [...sessions.values()].map((session) => session.info) }),
   "harness.list": () => ({ harnesses: HARNESSES }),
   "workspace.list": () => ({ workspaces: WORKSPACES }),
   "workspace.create": (_, { name }) => ({ path: `/srv/workspaces/${name}`, name, sessions: [] }),
+  "workspace.inspect": (_, { workspace, harness }) => workspaceCode(workspace, harness),
+  "workspace.trust": (_, { workspace, harness }) => {
+    trusted.add(`${workspace} ${harness}`);
+    return workspaceCode(workspace, harness);
+  },
+  "workspace.distrust": (_, { workspace, harness }) => {
+    trusted.delete(`${workspace} ${harness}`);
+    return {};
+  },
+  "workspace.trusted": () => ({
+    trusted: [...trusted].map((place) => {
+      const [workspace, harness] = place.split(" ");
+      return { workspace, harness, digest: CODE_DIGEST, files: CODE_FILES.map((file) => file.path), file_count: CODE_FILES.length, created_at: Date.now() };
+    }),
+  }),
   get_models: () => ({ models: CAPABILITIES.models }),
   get_messages: (session, { cursor, limit }) => {
     const end = cursor === undefined ? session.messages.length : Number(cursor);

@@ -12,8 +12,10 @@ import "./styles/pages.css";
 import "./styles/transcript.css";
 import "./styles/tools.css";
 import "./styles/composer.css";
+import "./styles/images.css";
 import "./styles/dialogs.css";
 import "./styles/sandbox.css";
+import "./styles/trust.css";
 import "./styles/workbench.css";
 
 const theme = load("theme");

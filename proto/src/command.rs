@@ -146,6 +146,32 @@ pub enum CommandBody {
     /// Makes a folder below the default root.
     #[serde(rename = "workspace.create")]
     WorkspaceCreate { name: String },
+    /// What a workspace brings for a harness as code, and whether the user trusts it.
+    #[serde(rename = "workspace.inspect")]
+    WorkspaceInspect {
+        /// Absolute path, or a name below the default root.
+        workspace: String,
+        harness: String,
+    },
+    /// Lets the harness run it in this user's sessions, as long as it stays what it is: another digest than that of what
+    /// is there now is a `conflict`.
+    #[serde(rename = "workspace.trust")]
+    WorkspaceTrust {
+        workspace: String,
+        harness: String,
+        digest: String,
+    },
+    /// Takes that back: for one digest, or for all that were trusted there. What runs goes on until its end.
+    #[serde(rename = "workspace.distrust")]
+    WorkspaceDistrust {
+        workspace: String,
+        harness: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+    },
+    /// What the user trusts, in every workspace.
+    #[serde(rename = "workspace.trusted")]
+    WorkspaceTrusted {},
     /// Tiers and profiles that a session can have on this machine.
     #[serde(rename = "sandbox.list")]
     SandboxList {},
@@ -221,6 +247,8 @@ impl CommandBody {
                 | Self::GetStats {}
                 | Self::HarnessList {}
                 | Self::WorkspaceList {}
+                | Self::WorkspaceInspect { .. }
+                | Self::WorkspaceTrusted {}
                 | Self::SandboxList {}
                 | Self::ApprovalsList {}
                 | Self::TerminalAttach { .. }
@@ -233,13 +261,15 @@ impl CommandBody {
         )
     }
 
-    /// Whether only who owns the session may ask it: everything that changes something, approvals, and terminals,
-    /// which take input and show what was typed.
+    /// Whether only who owns the session may ask it: everything that changes something, approvals, a workspace's code, and
+    /// terminals, which take input and show what was typed.
     pub const fn needs_ownership(&self) -> bool {
         self.is_mutating()
             || matches!(
                 self,
                 Self::ApprovalsList {}
+                    | Self::WorkspaceInspect { .. }
+                    | Self::WorkspaceTrusted {}
                     | Self::TerminalAttach { .. }
                     | Self::TerminalResize { .. }
                     | Self::TerminalList {}
@@ -257,6 +287,10 @@ impl CommandBody {
                 | Self::HarnessInstall { .. }
                 | Self::WorkspaceList {}
                 | Self::WorkspaceCreate { .. }
+                | Self::WorkspaceInspect { .. }
+                | Self::WorkspaceTrust { .. }
+                | Self::WorkspaceDistrust { .. }
+                | Self::WorkspaceTrusted {}
                 | Self::SandboxList {}
                 | Self::ApprovalsList {}
                 | Self::ApprovalsForget { .. }

@@ -8,6 +8,7 @@
 //! - [`message`] and [`part`]: what is durable
 //! - [`input`]: what an agent may ask its user
 //! - [`workspace`] and [`sandbox`]: files, Git, terminals and findings of a workspace; tiers and profiles
+//! - [`trust`]: what a workspace brings for an agent as code
 //! - [`session`]: descriptions of sessions, their state and capabilities
 //! - [`error`]: the closed list of error codes and their mapping to HTTP, gRPC and exit codes
 //! - [`frame`]: the binary frames between backend and runner
@@ -15,6 +16,7 @@
 //! - [`invariants`]: the rules every session's log obeys, as a checker
 //! - [`history`] and [`control`]: the gRPC services
 
+pub mod blob;
 pub mod command;
 pub mod cursor;
 pub mod error;
@@ -30,6 +32,7 @@ pub mod relay;
 pub mod sandbox;
 pub mod session;
 pub mod sock;
+pub mod trust;
 pub mod typescript;
 pub mod workspace;
 

@@ -11,7 +11,7 @@ use ts_rs::TS;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[ts(optional_fields)]
 pub struct BlobRef {
-    /// BLAKE3 of the bytes, 64 hexadecimal digits.
+    /// SHA-256 of the bytes, 64 hexadecimal digits in lower case.
     pub hash: String,
     /// Media type, `image/png` for example.
     pub media_type: String,

@@ -12,6 +12,9 @@
 //! relay and runner they are `Blob` frames on the client's channel with the terminal's id in place of the session
 //! handle; the first after an attachment, which may be empty, has the flag `FOLDED`.
 //!
+//! **Images**: over HTTP between client and relay; between relay and runner each on a connection of its own, where
+//! `blob_put` or `blob_get` is followed by `Blob` frames with the session handle 0, and an empty one at the end.
+//!
 //! **Relay to runner** (frames): `Command` frames with a [`CommandEnvelope`], `Control` frames with [`ToRunner`].
 //!
 //! **Runner to relay** (frames): `Event` frames on a client's channel (what was missed) or on channel 0 (live, for
@@ -159,6 +162,13 @@ pub enum ToRunner {
     Resync { session_id: SessionId },
     /// The client on the frame's channel is too slow for this terminal's output and is no longer attached.
     TerminalDetach { terminal_id: u32 },
+    /// An image follows on the frame's channel, in `Blob` frames whose session handle is 0; an empty one ends it. The
+    /// answer is a `Reply` frame with a [`BlobRef`](crate::part::BlobRef). A connection of its own is wise: the runner
+    /// reads no further while too many transfers are under way.
+    BlobPut { actor: Actor },
+    /// This image, please: a `Reply` frame with its [`BlobRef`](crate::part::BlobRef), then its bytes in `Blob` frames
+    /// whose session handle is 0, then an empty one.
+    BlobGet { actor: Actor, hash: String },
 }
 
 /// Controls from runner to relay that are not passed to clients.

@@ -90,7 +90,10 @@ pub struct Capabilities {
     pub queue: bool,
     pub abort: bool,
     pub abort_retry: bool,
+    /// A new session can go on from a copy of the whole conversation.
     pub fork: bool,
+    /// It can also go on from before one of the user's messages.
+    pub fork_at_message: bool,
     pub compact: bool,
     pub resume: bool,
     pub images: bool,

@@ -1,6 +1,8 @@
 //! The TypeScript types of the browser, generated from the Rust types.
 
-use crate::{command, cursor, error, event, ids, input, message, part, relay, sandbox, session, workspace};
+use crate::{
+    command, cursor, error, event, ids, input, message, part, relay, sandbox, session, trust, workspace,
+};
 use std::fmt::Write as _;
 use ts_rs::{Config, TS};
 
@@ -99,6 +101,11 @@ fn sessions(config: &Config, out: &mut String) {
         sandbox::TierChoice,
         sandbox::ProfileChoice,
         sandbox::SandboxChoices,
+        trust::CodeFile,
+        trust::CodeChangeKind,
+        trust::CodeChange,
+        trust::WorkspaceCode,
+        trust::TrustedCode,
     );
 }
 

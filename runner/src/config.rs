@@ -79,6 +79,11 @@ impl Config {
         self.data_dir.join("runner/runner.db")
     }
 
+    /// Images of prompts.
+    pub fn blobs_dir(&self) -> PathBuf {
+        self.data_dir.join("runner/blobs")
+    }
+
     /// What the sandboxes keep: guest images, kernels, snapshots.
     pub fn sandbox_state(&self) -> PathBuf {
         self.data_dir.join("sandbox")

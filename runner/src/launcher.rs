@@ -3,11 +3,13 @@
 use crate::config::Config;
 use crate::fold;
 use crate::harness::AnyAdapter;
+use crate::harness::conversation;
 use crate::harness::install::in_use;
 use crate::harness::instructions;
-use crate::harness::launch::{GUEST_HOME, HarnessLaunch, KEY_VALUE, KEY_VARIABLE, LaunchContext};
+use crate::harness::launch::{HarnessLaunch, KEY_VALUE, KEY_VARIABLE, LaunchContext};
 use crate::lease::{Egress, Lease, SOCKET};
 use crate::shared::{Shared, chain};
+use crate::trust::{Inventory, copy};
 use lodge_guest::mux;
 use lodge_proto::session::{SessionInfo, Tier};
 use lodge_proto::{ErrorBody, ErrorCode};
@@ -18,6 +20,7 @@ use lodge_sandbox::policy::{self, Net, Policy, Profile, Unlisted};
 use lodge_sandbox::view::HostView;
 use lodge_sandbox::{host, workspace};
 use lodge_shim::launch::{LaunchSpec, Limits};
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -32,10 +35,6 @@ const START_MICROVM: Duration = Duration::from_mins(2);
 const CLEANUP: Duration = Duration::from_secs(8);
 /// Every profile, the loosest first.
 pub const PROFILES: [Profile; 3] = [Profile::Minimal, Profile::Development, Profile::Strict];
-/// Where a fork finds the conversation it goes on from, below its private home. What lies in its `agent` directory itself
-/// pi moves to another place before it opens it.
-const FORKED: &str = ".pi/agent/sessions/forked.jsonl";
-
 /// Everything for [`spawn`]: the sandbox's descriptors are open.
 #[derive(Debug)]
 pub struct Start {
@@ -59,6 +58,7 @@ pub async fn prepare(
     wanted: &Wanted,
     context: &LaunchContext,
     lease: &Lease,
+    code: Option<Inventory>,
 ) -> Result<Start, ErrorBody> {
     let info = &wanted.info;
     let wish = sandbox_wish(&wanted.wish)?;
@@ -81,6 +81,7 @@ pub async fn prepare(
     let (config, roots) = (shared.config.clone(), context.installed.roots.clone());
     // The administrator's programs are not Lodge's to remove.
     let is_own = context.agent.is_none();
+    let hidden = crate::harness::launch::hidden(&info.harness, context.agent.as_ref());
     let (id, path, harness) = (info.id, info.workspace.clone(), info.harness.clone());
     let work = move || {
         let held = if is_own {
@@ -97,7 +98,13 @@ pub async fn prepare(
         write_files(&home, &launch)?;
         crate::harness::acp::home::before_start(&harness, &home);
         let mut policy = load_policy(&config, &workspace.path, wish)?;
-        policy.fs.deny.extend(unshown(&harness, &workspace.path)?);
+        if code.is_none() {
+            policy
+                .fs
+                .deny
+                .extend(unshown(&harness, &hidden, &workspace.path)?);
+        }
+        let shown = show_trusted(&dir, code.as_ref(), &mut policy)?;
         let spec = SessionSpec {
             workspace: workspace.path.clone(),
             private_home: real(&home)?,
@@ -108,7 +115,14 @@ pub async fn prepare(
             gid: rustix::process::getgid().as_raw(),
             session_id: id.to_string(),
         };
-        let mut start = compile(&policy, &spec, &tools(&config, &spec), &launch, key, listener)?;
+        let mut start = compile(
+            (&policy, shown),
+            &spec,
+            &tools(&config, &spec),
+            &launch,
+            key,
+            listener,
+        )?;
         // As long as the shim lives, what its harness was started from is not removed.
         start.descriptors.extend(held);
         Ok(start)
@@ -119,9 +133,9 @@ pub async fn prepare(
 }
 
 /// What of the workspace is there and must not be shown to this harness.
-fn unshown(harness: &str, workspace: &Path) -> Result<Vec<PathBuf>, ErrorBody> {
+fn unshown(harness: &str, names: &[String], workspace: &Path) -> Result<Vec<PathBuf>, ErrorBody> {
     let mut found = Vec::new();
-    for name in crate::harness::launch::hidden(harness) {
+    for name in names {
         let path = workspace.join(name);
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -140,15 +154,35 @@ fn unshown(harness: &str, workspace: &Path) -> Result<Vec<PathBuf>, ErrorBody> {
     Ok(found)
 }
 
+/// Copies what the user trusts, and protects its places: the guest sees the copy there, which nobody changes.
+fn show_trusted(
+    dir: &Path,
+    code: Option<&Inventory>,
+    policy: &mut Policy,
+) -> Result<BTreeMap<String, PathBuf>, ErrorBody> {
+    let Some(code) = code else {
+        copy::remove(dir).map_err(|error| internal(&error))?;
+        return Ok(BTreeMap::new());
+    };
+    let shown = copy::write(&real(dir)?, code).map_err(|error| internal(&error))?;
+    let names = shown.iter().map(|shown| shown.name.clone());
+    policy.fs.protect.extend(names);
+    Ok(shown.into_iter().map(|shown| (shown.name, shown.copy)).collect())
+}
+
+/// The policy, and by what it shows protected names.
+type Walls<'a> = (&'a Policy, BTreeMap<String, PathBuf>);
+
 fn compile(
-    policy: &Policy,
+    (policy, checked): Walls<'_>,
     spec: &SessionSpec,
     tools: &Tools,
     harness: &HarnessLaunch,
     key: String,
     listener: OwnedFd,
 ) -> Result<Start, ErrorBody> {
-    let view = HostView::probe(policy, spec).map_err(|error| sandbox(&error))?;
+    let mut view = HostView::probe(policy, spec).map_err(|error| sandbox(&error))?;
+    view.checked = checked;
     let plan = plan::plan(policy, spec, &view).map_err(|error| sandbox(&error))?;
     let command = launch::compile(&plan, tools, &spec.gateway_socket).map_err(|error| sandbox(&error))?;
     let argv = command
@@ -401,36 +435,17 @@ fn make_dir(path: &Path) -> Result<(), ErrorBody> {
         .map_err(failed)
 }
 
-/// Copies the newest conversation of `parent` into the home of a fork.
-pub fn copy_conversation(parent: &Path, fork: &Path, native: Option<&str>) -> Result<(), ErrorBody> {
-    let Some(source) = native.and_then(|native| native.strip_prefix(GUEST_HOME)) else {
-        return Ok(());
-    };
-    let source = parent.join("home").join(source.trim_start_matches('/'));
-    // The guest owns that tree: only a plain file is copied, never what a link leads to.
-    let plain = std::fs::symlink_metadata(&source).is_ok_and(|found| found.is_file());
-    let inside = source
-        .canonicalize()
-        .ok()
-        .zip(parent.join("home").canonicalize().ok());
-    if !plain || !inside.is_some_and(|(source, home)| source.starts_with(home)) {
-        return Ok(());
+/// Copies the conversation of the session in `parent` into the home of one that was not started yet. Blocking.
+pub fn copy_conversation(harness: &str, parent: &Path, fork: &Path) -> Result<(), ErrorBody> {
+    let home = fork.join("home");
+    // An attempt that broke off may have left something.
+    match lodge_sandbox::remove_tree(&home) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(internal(&format!("{}: {error}", home.display())));
+        }
+        _ => make_dir(&home)?,
     }
-    let target = fork.join("home").join(FORKED);
-    let mut directory = fork.join("home");
-    make_dir(&directory)?;
-    for component in Path::new(FORKED).parent().into_iter().flat_map(Path::components) {
-        directory.push(component);
-        make_dir(&directory)?;
-    }
-    std::fs::copy(&source, &target)
-        .map(drop)
-        .map_err(|error| internal(&format!("copying the conversation: {error}")))
-}
-
-/// The copied conversation of a fork, below its home, if there is one.
-pub fn copied_conversation(dir: &Path) -> Option<String> {
-    dir.join("home").join(FORKED).is_file().then(|| FORKED.to_owned())
+    Ok(conversation::copy(harness, &parent.join("home"), &home)?)
 }
 
 fn real(path: &Path) -> Result<PathBuf, ErrorBody> {

@@ -7,10 +7,13 @@
 //! - [`guest`]: commands inside a session's sandbox; [`files`], [`git`] and [`terminal`] are made of them
 //! - [`launcher`]: the sandbox of a session
 //! - [`lease`] and [`history`]: the runner's side of the gateway and of the history service
+//! - [`blobs`]: images of prompts
+//! - [`trust`]: what a workspace brings for an agent as code
 //! - [`store`]: the runner's database
 //! - [`serve`]: the process
 //! - [`translate`]: recorded transcripts through an adapter
 
+pub mod blobs;
 pub mod config;
 pub mod conns;
 pub mod files;
@@ -28,6 +31,7 @@ pub mod shared;
 pub mod store;
 pub mod terminal;
 pub mod translate;
+pub mod trust;
 mod watched;
 
 pub use config::Config;

@@ -1,16 +1,18 @@
 //! The runner's process: its socket, and the tasks behind each relay's connection.
 
+use crate::blobs::transfer::Transfers;
+use crate::blobs::{self, Blobs};
 use crate::config::Config;
 use crate::conns::{ConnId, OutboxReader, outbox, push_relay_control};
 use crate::history::History;
-use crate::hub::{Hub, HubMessage, HubSender, router};
+use crate::hub::{FromRelay, Hub, HubMessage, HubSender, router};
 use crate::lease::Leases;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
 use crate::terminal::Terminals;
 use crate::watched::watch;
 use lodge_proto::frame::Decoder;
-use lodge_proto::relay::{self, ToRelay};
+use lodge_proto::relay::{self, ToRelay, ToRunner};
 use lodge_proto::sock::{self, SockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -76,6 +78,7 @@ pub async fn serve(
         leases: Leases::start(config.lease_socket(), uid),
         generation: started.generation,
         unclean_boot: started.unclean_boot,
+        blobs: Blobs::new(config.blobs_dir(), store.clone(), blobs::QUOTA),
         store,
         config,
         terminals: Terminals::default(),
@@ -87,15 +90,18 @@ pub async fn serve(
     listener.set_nonblocking(true).map_err(Error::Listen)?;
     let listener = UnixListener::from_std(listener).map_err(Error::Listen)?;
     let (sender, inbox) = Hub::channel();
-    let accepting = tokio::spawn(accept(listener, sender.clone(), uid, started.generation));
+    let blobs = shared.blobs.clone();
+    let looking_after = tokio::spawn(blobs.clone().look_after());
+    let accepting = tokio::spawn(accept(listener, sender.clone(), uid, started.generation, blobs));
     ready();
     Hub::run(Arc::clone(&shared), rows, (sender, inbox), shutdown).await;
     accepting.abort();
+    looking_after.abort();
     shared.store.close().await?;
     Ok(())
 }
 
-async fn accept(listener: UnixListener, hub: HubSender, uid: u32, generation: u64) {
+async fn accept(listener: UnixListener, hub: HubSender, uid: u32, generation: u64, blobs: Blobs) {
     let mut next = 1;
     loop {
         let stream = match listener.accept().await {
@@ -110,12 +116,18 @@ async fn accept(listener: UnixListener, hub: HubSender, uid: u32, generation: u6
             tracing::warn!(%error, "a stranger was turned away");
             continue;
         }
-        tokio::spawn(converse(stream, ConnId(next), hub.clone(), generation));
+        tokio::spawn(converse(
+            stream,
+            ConnId(next),
+            hub.clone(),
+            generation,
+            blobs.clone(),
+        ));
         next += 1;
     }
 }
 
-async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: u64) {
+async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: u64, blobs: Blobs) {
     let halves = stream.into_std().and_then(|stream| {
         let write = stream.try_clone()?;
         Ok((watch(stream, Interest::READABLE)?, write))
@@ -132,11 +144,12 @@ async fn converse(stream: UnixStream, conn: ConnId, hub: HubSender, generation: 
     };
     push_relay_control(&mut hello, 0, 0, &greeting);
     outbox.send(hello.into());
+    let transfers = Transfers::new(blobs, outbox.clone());
     if hub.send(HubMessage::Connected(outbox)).await.is_err() {
         return;
     }
     let writing = tokio::spawn(write_frames(write, queue));
-    match read_frames(read, conn, &hub).await {
+    match read_frames(read, conn, &hub, transfers).await {
         Ok(()) => {}
         Err(ReadError::Io(error)) => tracing::debug!(%error, "a relay left"),
         Err(error) => tracing::warn!(%error, "a relay breaks the protocol and was let go"),
@@ -195,7 +208,12 @@ enum ReadError {
     Route(#[from] router::RouteError),
 }
 
-async fn read_frames(read: AsyncFd<StdStream>, conn: ConnId, hub: &HubSender) -> Result<(), ReadError> {
+async fn read_frames(
+    read: AsyncFd<StdStream>,
+    conn: ConnId,
+    hub: &HubSender,
+    mut transfers: Transfers,
+) -> Result<(), ReadError> {
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -207,6 +225,22 @@ async fn read_frames(read: AsyncFd<StdStream>, conn: ConnId, hub: &HubSender) ->
         while let Some((header, payload)) = decoder.next_frame()? {
             let frame = router::read(&header, payload)?;
             let channel = header.channel;
+            let frame = match frame {
+                // Images are nothing that the hub's one task should wait for.
+                FromRelay::Control(ToRunner::BlobPut { actor }) => {
+                    transfers.begin(channel, actor).await;
+                    continue;
+                }
+                FromRelay::Control(ToRunner::BlobGet { actor, hash }) => {
+                    transfers.send(channel, actor, hash);
+                    continue;
+                }
+                FromRelay::Typed { terminal: 0, bytes } => {
+                    transfers.piece(channel, &bytes);
+                    continue;
+                }
+                frame => frame,
+            };
             if hub
                 .send(HubMessage::Frame { conn, channel, frame })
                 .await

@@ -1,5 +1,6 @@
 //! What every session of a runner uses.
 
+use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::harness::AnyAdapter;
 use crate::harness::agents::AgentError;
@@ -19,6 +20,8 @@ pub struct Shared {
     pub history: History,
     pub leases: Leases,
     pub terminals: Terminals,
+    /// Images of prompts.
+    pub blobs: Blobs,
     /// Counts the starts of this runner: a shim obeys the highest.
     pub generation: u64,
     /// The machine was booted anew without a clean end: records may be lost.

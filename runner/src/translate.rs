@@ -55,6 +55,65 @@ pub fn transcript(
     mut event: impl FnMut(&Event),
 ) -> Result<(), TranslateError> {
     let mut translation = Translation::new(harness)?;
+    let http = is_http(harness);
+    read(http, reader, |step| translation.step(step, &mut event))?;
+    translation.finish(&mut event);
+    Ok(())
+}
+
+/// A transcript in memory, as what the harness said and heard, to be folded again and again.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    harness: String,
+    steps: Vec<Step>,
+}
+
+impl Recording {
+    /// Reads a transcript (see [`transcript`]).
+    pub fn read(harness: &str, reader: impl BufRead) -> Result<Self, TranslateError> {
+        // A name that nobody has is refused before anything is read.
+        Translation::new(harness)?;
+        let mut steps = Vec::new();
+        read(is_http(harness), reader, |step| steps.push(step))?;
+        Ok(Self {
+            harness: harness.to_owned(),
+            steps,
+        })
+    }
+
+    /// What the harness wrote, line by line.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.steps
+            .iter()
+            .filter(|step| step.dir == Direction::Out)
+            .map(|step| step.bytes.as_slice())
+    }
+
+    /// Folds all of it; it is taken, so that nothing is copied meanwhile. The name of the harness was checked before.
+    pub fn fold(self, mut event: impl FnMut(&Event)) -> Result<(), TranslateError> {
+        let mut translation = Translation::new(&self.harness)?;
+        for step in self.steps {
+            translation.step(step, &mut event);
+        }
+        translation.finish(&mut event);
+        Ok(())
+    }
+}
+
+/// What the fold is told of one line.
+#[derive(Debug, Clone)]
+struct Step {
+    time_ms: u64,
+    dir: Direction,
+    bytes: Vec<u8>,
+}
+
+/// Whether a harness was recorded as an HTTP server, without the bridge.
+fn is_http(harness: &str) -> bool {
+    matches!(AnyAdapter::new(harness), Some(AnyAdapter::OpenCode(_)))
+}
+
+fn read(http: bool, reader: impl BufRead, mut step: impl FnMut(Step)) -> Result<(), TranslateError> {
     for (number, line) in (1u64..).zip(reader.lines()) {
         let line = line.map_err(|source| TranslateError::Read { line: number, source })?;
         if line.trim().is_empty() {
@@ -62,9 +121,18 @@ pub fn transcript(
         }
         let line: Line = serde_json::from_str(&line)
             .map_err(|source| TranslateError::Malformed { line: number, source })?;
-        translation.line(line, &mut event);
+        let time_ms = line.t;
+        let (dir, text) = if http {
+            bridged(line)
+        } else {
+            (line.dir, line.text)
+        };
+        step(Step {
+            time_ms,
+            dir,
+            bytes: text.into_bytes(),
+        });
     }
-    translation.finish(&mut event);
     Ok(())
 }
 
@@ -90,8 +158,6 @@ struct Translation {
     out: Output,
     seq: u64,
     time_ms: u64,
-    /// The harness was recorded as an HTTP server, without the bridge.
-    http: bool,
 }
 
 impl Translation {
@@ -106,7 +172,6 @@ impl Translation {
             out: Output::new(),
             seq: 0,
             time_ms: 0,
-            http: matches!(AnyAdapter::new(harness), Some(AnyAdapter::OpenCode(_))),
         };
         let created = Created {
             session: SESSION,
@@ -126,14 +191,9 @@ impl Translation {
         Ok(translation)
     }
 
-    fn line(&mut self, line: Line, event: &mut impl FnMut(&Event)) {
-        self.time_ms = self.time_ms.max(line.t);
-        let (dir, text) = if self.http {
-            bridged(line)
-        } else {
-            (line.dir, line.text)
-        };
-        let bytes = text.into_bytes();
+    fn step(&mut self, step: Step, event: &mut impl FnMut(&Event)) {
+        self.time_ms = self.time_ms.max(step.time_ms);
+        let Step { dir, bytes, .. } = step;
         match dir {
             Direction::In => {
                 let id = u128::from(self.seq).to_le_bytes();

@@ -59,15 +59,21 @@ impl Control {
                     } else {
                         Source::File
                     };
+                    if let Some(copy) = view.checked.get(name) {
+                        return self.show(copy, name, source, workspace, &above);
+                    }
                     return self.keep(name, source, workspace, &above);
                 }
-                Some(kind) => return self.stand_in(name, *kind == Kind::Directory, workspace, &above),
+                Some(kind) => {
+                    let directory = *kind == Kind::Directory;
+                    return self.stand_in((name, directory), workspace, &above, view);
+                }
                 // Making a repository stays possible; it is reported afterwards.
                 None if part == ".git" || WHEN_PRESENT.contains(&name) => {
                     return self.unprotected.push(name.to_owned());
                 }
                 None => {
-                    return self.stand_in(&part, part != FILE, workspace, &above);
+                    return self.stand_in((&part, part != FILE), workspace, &above, view);
                 }
             }
         }
@@ -79,7 +85,20 @@ impl Control {
         self.held.push(Held::By(bind(&at, &at, Access::Read, source)));
     }
 
-    fn stand_in(&mut self, name: &str, directory: bool, workspace: &Path, above: &[String]) {
+    /// Shows a copy, read-only, where `name` lies: what happens to that does not matter to the guest.
+    fn show(&mut self, copy: &Path, name: &str, source: Source, workspace: &Path, above: &[String]) {
+        self.pin(workspace, above);
+        let at = workspace.join(name);
+        self.held.push(Held::By(bind(copy, at, Access::Read, source)));
+    }
+
+    fn stand_in(
+        &mut self,
+        (name, directory): (&str, bool),
+        workspace: &Path,
+        above: &[String],
+        view: &HostView,
+    ) {
         self.pin(workspace, above);
         let at = workspace.join(name);
         self.placeholders.push(Placeholder {
@@ -87,7 +106,10 @@ impl Control {
             directory,
         });
         let kind = if directory { Kind::Directory } else { Kind::File };
-        self.held.push(hide(&at, &kind));
+        self.held.push(match view.checked.get(name) {
+            Some(copy) if directory => Held::By(bind(copy, at, Access::Read, Source::Directory)),
+            _ => hide(&at, &kind),
+        });
     }
 
     fn pin(&mut self, workspace: &Path, above: &[String]) {

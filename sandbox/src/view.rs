@@ -63,6 +63,10 @@ pub struct HostView {
     pub env: BTreeMap<String, String>,
     /// The part of the home that the policy lets be read.
     pub home: Option<HomeView>,
+    /// Protected names that are shown by a copy which was checked, instead of by what lies there. Set after the look, by
+    /// whoever made the copies.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub checked: BTreeMap<String, PathBuf>,
 }
 
 /// Why the host could not be looked at.

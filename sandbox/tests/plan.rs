@@ -245,3 +245,72 @@ fn paths_that_would_cover_or_reveal_something_are_refused() {
         Err(PlanError::Relative { .. })
     ));
 }
+
+/// A copy that was checked takes the place of what lies there. Nothing else of the sandbox is another.
+#[test]
+fn a_checked_copy_is_shown_and_widens_nothing() {
+    use lodge_sandbox::plan::{Access, Mount};
+    let mut policy = Policy::of(Profile::Development);
+    let control = [
+        (".mcp.json", Kind::File),
+        ("tools", Kind::Directory),
+        ("tools/run.sh", Kind::File),
+    ];
+    for tier in [Tier::Process, Tier::Container, Tier::Microvm] {
+        policy.tier = tier;
+        let plain = plan(&policy, &spec(), &view(&control)).expect("plan");
+        let mut trusting = policy.clone();
+        trusting.fs.protect.extend(["tools/run.sh".to_owned()]);
+        let mut view = view(&control);
+        for name in [".mcp.json", ".opencode", "tools/run.sh"] {
+            let copy = PathBuf::from("/data/trusted").join(name);
+            view.checked.insert(name.to_owned(), copy);
+        }
+        let trusting = plan(&trusting, &spec(), &view).expect("plan");
+        let at = |name: &str| {
+            let at = Path::new("/home/ann/project").join(name);
+            let is_there = |mount: &&Mount| matches!(mount, Mount::Bind { at: there, .. } if *there == at);
+            trusting.mounts.iter().rfind(is_there).cloned()
+        };
+        for name in [".mcp.json", ".opencode", "tools/run.sh"] {
+            let Some(Mount::Bind { from, access, .. }) = at(name) else {
+                panic!("{name} is not shown in {tier:?}");
+            };
+            assert_eq!(
+                (from, access),
+                (Path::new("/data/trusted").join(name), Access::Read)
+            );
+        }
+        // Its directory cannot be moved away.
+        assert!(matches!(
+            at("tools"),
+            Some(Mount::Bind {
+                access: Access::Write,
+                ..
+            })
+        ));
+        // The absent one is held as before.
+        assert_eq!(trusting.placeholders, plain.placeholders);
+        let writable = |plan: &lodge_sandbox::plan::Plan| {
+            let roots: std::collections::BTreeSet<PathBuf> = plan
+                .mounts
+                .iter()
+                .filter_map(|mount| match mount {
+                    Mount::Bind {
+                        at,
+                        access: Access::Write,
+                        ..
+                    } => Some(at.clone()),
+                    _ => None,
+                })
+                .filter(|at| !at.starts_with("/home/ann/project/"))
+                .collect();
+            roots
+        };
+        assert_eq!(writable(&plain), writable(&trusting));
+        assert_eq!(plain.network, trusting.network);
+        assert_eq!(plain.limits, trusting.limits);
+        assert_eq!(plain.guest_env, trusting.guest_env);
+        assert_eq!(plain.walls.seccomp, trusting.walls.seccomp);
+    }
+}

@@ -36,8 +36,13 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 fn secure(headers: &mut HeaderMap) {
+    // An image brings a stricter policy than a page's.
+    let own = headers.remove(CONTENT_SECURITY_POLICY);
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(own) = own {
+        headers.insert(CONTENT_SECURITY_POLICY, own);
     }
     // What does not say otherwise is of this moment and of this user.
     headers

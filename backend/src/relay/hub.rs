@@ -8,7 +8,7 @@ use crate::upstream::connection::Payload;
 use crate::upstream::encode;
 use crate::upstream::link::{self, Batch, LinkHandler};
 use crate::upstream::outbox::Outbox;
-use crate::upstream::{Placement, UpstreamError};
+use crate::upstream::{Placement, PlacementError, RunnerAddress, UpstreamError};
 use bytes::Bytes;
 use lodge_proto::frame::{FrameError, Kind};
 use lodge_proto::relay::{Actor, Rights, ToClient, ToRunner};
@@ -361,6 +361,11 @@ impl Relay {
             self.stop.clone(),
         ));
         hub
+    }
+
+    /// Where the runner of an account is.
+    pub(crate) async fn locate(&self, account: &str) -> Result<RunnerAddress, PlacementError> {
+        self.placement.locate(account).await
     }
 
     /// Closes the sockets that came with this login.

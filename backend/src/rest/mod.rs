@@ -3,6 +3,7 @@
 //! - `error`, `body`: how requests fail, and how bodies are read
 //! - `command`: a request as a command on the relay's internal channel
 //! - `sessions`, `harnesses`, `workspaces`: what the runner answers
+//! - `blobs`: images of prompts, as raw bytes
 //! - `providers`: models and providers, which the gateway answers
 //! - `usage`, `keys`, `budgets`: what was used, and what may be; of whom, says `reach`
 //! - `once`: requests that must not be done twice
@@ -12,6 +13,7 @@
 //! - `schema`: the protocol's types as OpenAPI
 //! - [`openapi`]: the description of it all
 
+pub(crate) mod blobs;
 pub(crate) mod body;
 pub(crate) mod budgets;
 pub(crate) mod command;
@@ -39,6 +41,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(sessions::routes())
         .merge(harnesses::routes())
         .merge(workspaces::routes())
+        .merge(blobs::routes())
         .merge(providers::routes())
         .merge(usage::routes())
         .merge(keys::routes())

@@ -1,6 +1,6 @@
 //! The description of the REST API.
 
-use super::{budgets, harnesses, health, keys, providers, sessions, usage, workspaces};
+use super::{blobs, budgets, harnesses, health, keys, providers, sessions, usage, workspaces};
 use crate::auth;
 use crate::server::Shared;
 use axum::routing::get;
@@ -32,6 +32,8 @@ use utoipa::OpenApi;
         harnesses::list,
         workspaces::list,
         workspaces::create,
+        blobs::upload,
+        blobs::download,
         providers::models,
         providers::providers,
         providers::key_exchange,

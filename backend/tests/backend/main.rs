@@ -10,6 +10,7 @@ mod fake_gateway;
 mod fake_runner;
 mod health;
 mod hostile_runner;
+mod images;
 mod login;
 mod openapi;
 mod ordering;

@@ -55,6 +55,39 @@ impl Guest {
     }
 }
 
+/// The processes of one session, by what they are.
+#[derive(Debug, Default)]
+pub struct Parts {
+    pub shim: Vec<u32>,
+    /// bwrap and guest init.
+    pub init: Vec<u32>,
+    /// The harness, its first process first.
+    pub harness: Vec<u32>,
+}
+
+impl Parts {
+    /// Of a session by its id.
+    pub fn of(session: &str) -> anyhow::Result<Self> {
+        let directory = format!("sessions/{session}");
+        let shim = proc::with_argument(&directory)
+            .into_iter()
+            .find(|(_, name)| name == "lodge-shim")
+            .context("the session has no shim")?;
+        let mut parts = Self {
+            shim: vec![shim.0],
+            ..Self::default()
+        };
+        for (pid, name) in proc::descendants(shim.0) {
+            match name.as_str() {
+                // Guest init has the name that it has in the sandbox.
+                "bwrap" | "init" | "lodge-init" => parts.init.push(pid),
+                _ => parts.harness.push(pid),
+            }
+        }
+        Ok(parts)
+    }
+}
+
 /// When a new session did what, after the command was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Creation {
@@ -69,15 +102,31 @@ fn directory(path: &Path) -> anyhow::Result<()> {
 }
 
 impl Lodge {
+    /// With the scripted harness.
     pub fn start(dir: &Path, programs: &Programs) -> anyhow::Result<Self> {
-        let data = dir.join("data");
-        for name in ["", "run", "config", "workspaces/bench", "logs", "harness"] {
-            directory(&data.join(name))?;
-        }
         let harness = dir.join("fake/lodge-fake-pi");
         directory(&dir.join("fake"))?;
         fs::copy(programs.dir.join("lodge-fake-pi"), &harness).context("lodge-fake-pi is not built")?;
         fs::set_permissions(&harness, fs::Permissions::from_mode(0o755))?;
+        let data = dir.join("data");
+        directory(&data.join("harness"))?;
+        Self::serve(data, programs, Some(&harness))
+    }
+
+    /// With the harnesses that are installed in another data directory.
+    pub fn start_installed(dir: &Path, programs: &Programs, installed: &Path) -> anyhow::Result<Self> {
+        let data = dir.join("data");
+        directory(&data)?;
+        for name in ["harness", "runtime"] {
+            std::os::unix::fs::symlink(installed.join(name), data.join(name))?;
+        }
+        Self::serve(data, programs, None)
+    }
+
+    fn serve(data: PathBuf, programs: &Programs, harness: Option<&Path>) -> anyhow::Result<Self> {
+        for name in ["", "run", "config", "workspaces/bench", "logs"] {
+            directory(&data.join(name))?;
+        }
         let start = |name: &str| -> anyhow::Result<Server> {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["role", name, "--data"]).arg(&data);
@@ -87,7 +136,9 @@ impl Lodge {
                     .arg(&programs.dir)
                     .arg("--init")
                     .arg(&programs.init);
-                command.arg("--harness").arg(&harness);
+                if let Some(harness) = harness {
+                    command.arg("--harness").arg(harness);
+                }
             }
             let log = data.join("logs").join(format!("{name}.log"));
             command.stderr(File::create(&log)?);
@@ -207,9 +258,14 @@ impl Lodge {
 
     /// A new session, when its harness waits for a prompt.
     pub fn create(&mut self) -> anyhow::Result<(String, Creation)> {
+        self.create_of("pi")
+    }
+
+    /// The same, of any harness that is installed.
+    pub fn create_of(&mut self, harness: &str) -> anyhow::Result<(String, Creation)> {
         let mut conn = self.browser()?;
         let begun = Instant::now();
-        let command = json!({ "cmd": "session.create", "harness": "pi", "workspace": "bench" });
+        let command = json!({ "cmd": "session.create", "harness": harness, "workspace": "bench" });
         let result = self.call(&mut conn, command)?;
         let answered = begun.elapsed();
         let session = result["id"]

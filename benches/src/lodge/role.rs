@@ -21,7 +21,7 @@ pub struct RoleArgs {
     /// Of the runner: guest init.
     #[arg(long)]
     init: Option<PathBuf>,
-    /// Of the runner: the scripted harness, alone in its directory.
+    /// Of the runner: the scripted harness, alone in its directory; without it, those that are installed.
     #[arg(long)]
     harness: Option<PathBuf>,
 }
@@ -71,18 +71,17 @@ pub fn role(args: &RoleArgs) -> anyhow::Result<()> {
 
 fn runner(args: &RoleArgs) -> anyhow::Result<lodge_runner::Config> {
     let programs = args.programs.as_deref().context("--programs is missing")?;
-    let harness = args
-        .harness
-        .as_deref()
-        .context("--harness is missing")?
-        .canonicalize()?;
+    let mut config = lodge_runner::Config::new(&args.data, programs);
+    config.init_binary = args.init.clone().context("--init is missing")?;
+    config.stop_sessions_on_exit = true;
+    let Some(harness) = args.harness.as_deref() else {
+        return Ok(config);
+    };
+    let harness = harness.canonicalize()?;
     let root = harness
         .parent()
         .map(Path::to_owned)
         .context("the harness has no directory")?;
-    let mut config = lodge_runner::Config::new(&args.data, programs);
-    config.init_binary = args.init.clone().context("--init is missing")?;
-    config.stop_sessions_on_exit = true;
     let installed = InstalledHarness {
         name: "pi".to_owned(),
         version: semver::Version::new(0, 87, 1),

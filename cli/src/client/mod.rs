@@ -1,8 +1,10 @@
 //! The conversation with a runner over its Unix socket: one client on one connection.
 //!
 //! - [`link`]: frames, commands and their responses
+//! - [`image`]: images for prompts
 //! - [`turn`]: following one session through one turn, across restarts of the runner
 
+pub mod image;
 pub mod link;
 pub mod turn;
 

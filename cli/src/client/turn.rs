@@ -120,13 +120,8 @@ impl Follower {
     }
 
     /// Sends a prompt; it is durable when this returns.
-    pub async fn prompt(&mut self, text: &str) -> anyhow::Result<()> {
-        let prompt = command(
-            Some(self.session),
-            CommandBody::Prompt {
-                parts: vec![Part::text(text)],
-            },
-        );
+    pub async fn prompt(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
+        let prompt = command(Some(self.session), CommandBody::Prompt { parts });
         match self.link.call(&prompt).await {
             Err(error) if is_lost(&error) => self.unanswered = Some(prompt),
             other => drop(other?),

@@ -4,6 +4,7 @@ mod ask;
 mod show;
 
 use crate::attach::Attachment;
+use crate::client::image::Image;
 use crate::client::turn::{Follower, Step};
 use crate::client::{command, session_id};
 use crate::config::roots;
@@ -12,9 +13,10 @@ use crate::failure::Failure;
 use crate::signals::{Asked, Stop};
 use crate::terminal::{can_ask, safe};
 use clap::ValueEnum;
+use lodge_proto::blob::MAX_PROMPT_IMAGES;
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::session::{SessionInfo, Tier};
-use lodge_proto::{CommandBody, ErrorBody, ErrorCode, SessionId};
+use lodge_proto::{CommandBody, ErrorBody, ErrorCode, Part, SessionId};
 use show::Output;
 use std::path::PathBuf;
 
@@ -26,6 +28,7 @@ const INTERRUPTED: u8 = 130;
 #[command(
     after_help = "Examples:\n  lodge chat --harness pi --workspace . 'Explain what this project does'\n  \
     lodge chat --session 0191… 'Now add a test'          goes on in that session\n  \
+    lodge chat --harness pi --workspace . --image error.png 'What is wrong here?'\n  \
     lodge chat --harness pi --workspace . --json 'think' | jq .event\n\n\
     Uses the Lodge that runs on the data directory; where none runs, starts one for the call, in which\n\
     --workspace is allowed. Ctrl-C aborts the turn; a second Ctrl-C leaves. The exit status is 0 when the\n\
@@ -50,6 +53,9 @@ pub struct Args {
     /// Go on in this session instead of a new one.
     #[arg(long, value_name = "ID", conflicts_with_all = ["harness", "model", "tier", "profile"])]
     session: Option<String>,
+    /// Show the agent an image: PNG, JPEG, GIF or WebP, at most 10 MiB; may be given more than once.
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
     /// Print the canonical events, one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -76,12 +82,13 @@ impl From<TierName> for Tier {
 
 pub async fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
     let allowed = roots(args.workspace.as_slice())?;
+    let images = read_images(&args.images)?;
     let mut asked = Asked::new()?;
     let attachment = tokio::select! {
         attachment = Attachment::open(data, &allowed) => attachment?,
         _ = asked.to_stop() => return Ok(INTERRUPTED),
     };
-    let ended = turn(&attachment, args, allowed.first(), &mut asked).await;
+    let ended = turn(&attachment, args, images, allowed.first(), &mut asked).await;
     attachment.close().await?;
     match ended? {
         Ended::Turn(TurnOutcome::Completed, _) => Ok(0),
@@ -109,6 +116,7 @@ enum Ended {
 async fn turn(
     attachment: &Attachment,
     args: &Args,
+    images: Vec<Image>,
     workspace: Option<&PathBuf>,
     asked: &mut Asked,
 ) -> anyhow::Result<Ended> {
@@ -119,9 +127,21 @@ async fn turn(
     };
     let is_new = args.session.is_none();
     let mut follower = Follower::subscribe(attachment.socket(), link, session, is_new).await?;
-    follower.prompt(&args.prompt).await?;
+    let mut parts = vec![Part::text(&args.prompt)];
+    for image in images {
+        parts.push(image.upload(&attachment.socket()).await?);
+    }
+    follower.prompt(parts).await?;
     let mut output = Output::new(args.json, session, is_new);
     follow(&mut follower, &mut output, args.json, asked).await
+}
+
+fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Failure> {
+    if paths.len() > MAX_PROMPT_IMAGES {
+        let message = format!("a prompt has at most {MAX_PROMPT_IMAGES} images");
+        return Err(Failure::new(ErrorCode::InvalidArgument, message).at("--image"));
+    }
+    paths.iter().map(|path| Image::read(path)).collect()
 }
 
 async fn create(

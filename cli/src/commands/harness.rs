@@ -88,7 +88,10 @@ pub fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
         Action::Update(args) => return update::run(data, installer, args),
         Action::Remove { name } => {
             refuse_configured(data, name)?;
-            installer.remove(name).map_err(|error| body(&error))?;
+            installer.remove(name).map_err(|error| match error {
+                InstallError::InUse { .. } => in_use(data, name, &error),
+                error => body(&error),
+            })?;
             println(&format!("{name} is removed."));
         }
         Action::Test(args) => return test(data, &installer, args),
@@ -116,6 +119,22 @@ fn refuse_configured(data: &DataDir, name: &str) -> anyhow::Result<()> {
     Err(failure
         .mend("change it the way it was installed, or edit that file")
         .into())
+}
+
+/// The refusal with the sessions that are in the way, as far as a Lodge on this data directory knows them.
+fn in_use(data: &DataDir, name: &str, error: &InstallError) -> anyhow::Error {
+    let running = wait(super::sessions::running(data, name)).unwrap_or_default();
+    let ids: Vec<String> = running.iter().map(|session| session.id.to_string()).collect();
+    let message = if ids.is_empty() {
+        format!("{error}; close its sessions and try again")
+    } else {
+        format!(
+            "{error}; close these sessions with `lodge sessions close ID` and try again: {}",
+            ids.join(", ")
+        )
+    };
+    let details = serde_json::json!({ "harness": name, "sessions": ids });
+    ErrorBody::new(error.code(), message).with_details(details).into()
 }
 
 /// As a person and the exit status need it; the message says what to do.

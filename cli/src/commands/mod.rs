@@ -14,6 +14,7 @@ pub mod sandbox;
 pub mod sessions;
 pub mod status;
 pub mod up;
+pub mod workspace;
 
 use crate::args::{Cli, Command};
 use std::future::Future;
@@ -29,6 +30,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::LoginLink(args) => wait(login_link::run(&data, args)),
         Command::Chat(args) => wait(chat::run(&data, args)),
         Command::Sessions(args) => wait(sessions::run(&data, args)),
+        Command::Workspace(args) => wait(workspace::run(&data, args)),
         Command::Harness(args) => harness::run(&data, args),
         Command::Sandbox(args) => sandbox::run(&data, args),
         Command::Image(args) => image::run(&data, args),

@@ -8,7 +8,7 @@ use crate::table;
 use crate::terminal::{one_line, print, print_json, println, safe};
 use clap::Subcommand;
 use lodge_proto::message::Role;
-use lodge_proto::session::{SessionInfo, SessionState};
+use lodge_proto::session::{SessionInfo, SessionState, SessionStatus};
 use lodge_proto::{CommandBody, Message, Part};
 use serde::Deserialize;
 
@@ -80,7 +80,20 @@ async fn change(link: &mut Link, id: &str, body: CommandBody, done: &str) -> any
     Ok(())
 }
 
-async fn list(link: &mut Link, json: bool) -> anyhow::Result<()> {
+/// The sessions of this harness that run, or are being started.
+pub(super) async fn running(data: &DataDir, harness: &str) -> anyhow::Result<Vec<SessionInfo>> {
+    let attachment = Attachment::open(data, &[]).await?;
+    let sessions = async { all(&mut attachment.link().await?).await }.await;
+    attachment.close().await?;
+    let mut sessions = sessions?;
+    sessions.retain(|session| {
+        let is_up = !matches!(session.status, SessionStatus::Stopped | SessionStatus::Failed);
+        is_up && session.harness == harness
+    });
+    Ok(sessions)
+}
+
+async fn all(link: &mut Link) -> anyhow::Result<Vec<SessionInfo>> {
     let mut sessions = Vec::new();
     let mut cursor = None;
     loop {
@@ -93,9 +106,13 @@ async fn list(link: &mut Link, json: bool) -> anyhow::Result<()> {
         sessions.extend(page.sessions);
         cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
         if cursor.is_none() {
-            break;
+            return Ok(sessions);
         }
     }
+}
+
+async fn list(link: &mut Link, json: bool) -> anyhow::Result<()> {
+    let sessions = all(link).await?;
     if json {
         return print_json(&sessions);
     }

@@ -147,19 +147,39 @@ impl Hostile {
         )
     }
 
+    /// One turn in a new session; its events.
+    pub fn turn(&self, prompt: &str) -> Vec<Value> {
+        self.chat(&["--harness", self.harness, prompt])
+    }
+
+    /// One turn in the session that these are events of.
+    pub fn again(&self, events: &[Value], prompt: &str) -> Vec<Value> {
+        let session = events[0]["session_id"].as_str().unwrap();
+        self.chat(&["--session", session, prompt])
+    }
+
+    fn chat(&self, args: &[&str]) -> Vec<Value> {
+        let folder = self.workspace.to_str().unwrap();
+        let chat = ["chat", "--json", "--workspace", folder];
+        let output = self.lodge.run(&[&chat[..], args].concat());
+        assert!(
+            output.status.success(),
+            "{}\n{}",
+            stderr(&output),
+            stdout(&output)
+        );
+        let events = stdout(&output);
+        events
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     /// Two turns with tools, in one session that is resumed.
     fn work(&self) {
-        let folder = self.workspace.to_str().unwrap();
         let first = "use bash: touch tool-1\nuse write: made.ts | export const a = 1;\nsay one";
-        let harness = ["chat", "--harness", self.harness, "--workspace", folder];
-        let first = self.lodge.run(&[&harness[..], &["--json", first]].concat());
-        assert!(first.status.success(), "{}\n{}", stderr(&first), stdout(&first));
-        let event: Value = serde_json::from_str(stdout(&first).lines().next().unwrap()).unwrap();
-        let session = event["session_id"].as_str().unwrap();
-        let again = "use bash: touch tool-2\nsay two";
-        let session = ["chat", "--session", session, "--workspace", folder];
-        let again = self.lodge.run(&[&session[..], &[again]].concat());
-        assert!(again.status.success(), "{}\n{}", stderr(&again), stdout(&again));
+        let events = self.turn(first);
+        self.again(&events, "use bash: touch tool-2\nsay two");
         self.lodge.assert_no_processes();
     }
 
@@ -173,6 +193,46 @@ impl Hostile {
         assert_eq!(marks(&self.workspace), Vec::<String>::new());
         // It takes no conversation out of the private home either.
         assert!(!self.workspace.join("sessions").exists());
+    }
+
+    /// `lodge workspace ...` for this workspace and harness.
+    pub fn on_workspace(&self, action: &str, more: &[&str]) -> std::process::Output {
+        let folder = self.workspace.to_str().unwrap();
+        let args = ["workspace", action, folder, "--harness", self.harness, "--json"];
+        self.lodge.run(&[&args[..], more].concat())
+    }
+
+    /// What the workspace brings, as its user is shown it.
+    pub fn shown(&self) -> Value {
+        let output = self.on_workspace("show", &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Trusts what is there now; its digest.
+    pub fn trust(&self) -> String {
+        let shown = self.shown();
+        assert_eq!(
+            (&shown["trustable"], &shown["trusted"]),
+            (&Value::from(true), &Value::from(false)),
+            "{shown}"
+        );
+        let digest = shown["digest"].as_str().unwrap().to_owned();
+        let output = self.on_workspace("trust", &["--digest", &digest]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        digest
+    }
+
+    /// Forgets what ran so far.
+    pub fn clear(&self) {
+        for mark in marks(&self.workspace) {
+            std::fs::remove_file(self.workspace.join(mark)).unwrap();
+        }
+    }
+
+    /// The marks that were left.
+    pub fn marks(&self) -> Vec<String> {
+        marks(&self.workspace)
     }
 
     /// These would run where the harness trusted the workspace.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod brings;
 pub mod engine;
 pub mod hostile;
 pub mod http;

@@ -2,7 +2,7 @@
 import { LodgeError, readErrorBody } from "../protocol/wire";
 import type { ErrorCode } from "../protocol/generated";
 
-const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+export const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: "invalid_argument",
   401: "unauthenticated",
   403: "forbidden",

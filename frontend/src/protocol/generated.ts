@@ -51,7 +51,7 @@ export type ErrorBody = { code: ErrorCode, message: string, details?: unknown, }
  */
 export type BlobRef = { 
 /**
- * BLAKE3 of the bytes, 64 hexadecimal digits.
+ * SHA-256 of the bytes, 64 hexadecimal digits in lower case.
  */
 hash: string, 
 /**
@@ -228,7 +228,15 @@ export type CommandInfo = { name: string, description?: string, };
 /**
  * What a session can do. It comes from the harness at start, never from a table of names in a client.
  */
-export type Capabilities = { steer: boolean, follow_up: boolean, queue: boolean, abort: boolean, abort_retry: boolean, fork: boolean, compact: boolean, resume: boolean, images: boolean, plan: boolean, permissions: boolean, set_title: boolean, models: Array<ModelInfo>, thinking_levels: Array<string>, modes: Array<ModeInfo>, };
+export type Capabilities = { steer: boolean, follow_up: boolean, queue: boolean, abort: boolean, abort_retry: boolean, 
+/**
+ * A new session can go on from a copy of the whole conversation.
+ */
+fork: boolean, 
+/**
+ * It can also go on from before one of the user's messages.
+ */
+fork_at_message: boolean, compact: boolean, resume: boolean, images: boolean, plan: boolean, permissions: boolean, set_title: boolean, models: Array<ModelInfo>, thinking_levels: Array<string>, modes: Array<ModeInfo>, };
 
 /**
  * Where a queued prompt stands.
@@ -558,6 +566,95 @@ export type SandboxChoices = { tiers: Array<TierChoice>, profiles: Array<Profile
 default_tier: Tier, default_profile: string, };
 
 /**
+ * One file that an agent would take for its own settings or code.
+ */
+export type CodeFile = { path: string, 
+/**
+ * Bytes.
+ */
+size: number, 
+/**
+ * Permission bits.
+ */
+mode: number, 
+/**
+ * Of its content, in hexadecimal.
+ */
+sha256: string, 
+/**
+ * A program outside of the agent's own names, which one of its settings names.
+ */
+named: boolean, 
+/**
+ * Its content, where it is text and not too long to be shown.
+ */
+text?: string, };
+
+/**
+ * What became of a file since its content was trusted.
+ */
+export type CodeChangeKind = "added" | "removed" | "changed";
+
+/**
+ * A difference between what is there and what was trusted last.
+ */
+export type CodeChange = { path: string, change: CodeChangeKind, };
+
+/**
+ * Result of `workspace.inspect` and `workspace.trust`: what the workspace brings for one harness.
+ */
+export type WorkspaceCode = { 
+/**
+ * Absolute path.
+ */
+workspace: string, harness: string, 
+/**
+ * In order of their paths; empty where it brings nothing, or where it cannot be said what.
+ */
+files: Array<CodeFile>, 
+/**
+ * What is kept from the agent even when it is trusted: packages that were installed there.
+ */
+left_out: Array<string>, 
+/**
+ * Over the names, modes and contents, in hexadecimal; absent where there is nothing, or `trustable` is false.
+ */
+digest?: string, 
+/**
+ * The next start of the harness would run it.
+ */
+trusted: boolean, trustable: boolean, 
+/**
+ * Why it cannot be trusted.
+ */
+reason?: string, 
+/**
+ * How it differs from what was trusted last; empty where nothing ever was, or `trusted` is true.
+ */
+changed: Array<CodeChange>, };
+
+/**
+ * A row of `workspace.trusted`.
+ */
+export type TrustedCode = { 
+/**
+ * Absolute path.
+ */
+workspace: string, harness: string, digest: string, 
+/**
+ * The first 20 paths of what was trusted …
+ */
+files: Array<string>, 
+/**
+ * … of so many.
+ */
+file_count: number, 
+/**
+ * UTC milliseconds.
+ */
+created_at: number, };
+
+/**
  * How a turn ended.
  */
 export type TurnOutcome = "completed" | "aborted" | "failed" | "interrupted";
@@ -698,7 +795,11 @@ export type CommandBody = { "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "approvals.list", } | { "cmd": "approvals.forget", approval_id?: RequestId, } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "workspace.inspect", 
+/**
+ * Absolute path, or a name below the default root.
+ */
+workspace: string, harness: string, } | { "cmd": "workspace.trust", workspace: string, harness: string, digest: string, } | { "cmd": "workspace.distrust", workspace: string, harness: string, digest?: string, } | { "cmd": "workspace.trusted", } | { "cmd": "sandbox.list", } | { "cmd": "approvals.list", } | { "cmd": "approvals.forget", approval_id?: RequestId, } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
 /**
  * Byte to begin at, 0 where absent.
  */
@@ -728,7 +829,11 @@ client_id?: string, } & ({ "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "sandbox.list", } | { "cmd": "approvals.list", } | { "cmd": "approvals.forget", approval_id?: RequestId, } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "workspace.inspect", 
+/**
+ * Absolute path, or a name below the default root.
+ */
+workspace: string, harness: string, } | { "cmd": "workspace.trust", workspace: string, harness: string, digest: string, } | { "cmd": "workspace.distrust", workspace: string, harness: string, digest?: string, } | { "cmd": "workspace.trusted", } | { "cmd": "sandbox.list", } | { "cmd": "approvals.list", } | { "cmd": "approvals.forget", approval_id?: RequestId, } | { "cmd": "terminal.open", rows: number, cols: number, } | { "cmd": "terminal.attach", terminal_id: number, } | { "cmd": "terminal.resize", terminal_id: number, rows: number, cols: number, } | { "cmd": "terminal.close", terminal_id: number, } | { "cmd": "terminal.list", } | { "cmd": "file.list", path: string, } | { "cmd": "file.read", path: string, 
 /**
  * Byte to begin at, 0 where absent.
  */

@@ -1,5 +1,5 @@
 /** What the whole page knows, besides what its components keep to themselves. */
-import type { ErrorBody, HarnessInfo, NotifyLevel, SessionId, SessionInfo } from "../protocol/generated";
+import type { BlobRef, ErrorBody, HarnessInfo, NotifyLevel, SessionId, SessionInfo } from "../protocol/generated";
 import type { ConnectionState } from "../socket/connection";
 import type { SessionModel } from "./model";
 
@@ -11,6 +11,7 @@ export interface PendingPrompt {
   readonly sessionId: SessionId;
   readonly kind: PromptKind;
   readonly text: string;
+  readonly images?: readonly BlobRef[];
   readonly error?: ErrorBody;
 }
 

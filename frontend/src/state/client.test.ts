@@ -93,6 +93,18 @@ describe("Client", () => {
     expect(client.store.get().pending).toEqual([]);
   });
 
+  it("names images in a prompt, which may have no text", async () => {
+    const client = await open();
+    const blob = { hash: "ab".repeat(32), media_type: "image/png", size: 3 };
+    client.prompt(SESSION, "prompt", "", [blob]);
+    client.prompt(SESSION, "prompt", "look", [blob]);
+    const parts = latestSocket().commands("prompt").map((sent) => sent.parts);
+    expect(parts).toEqual([[{ type: "image", blob }], [{ type: "text", text: "look" }, { type: "image", blob }]]);
+    client.stop();
+    const again = await open();
+    expect(again.store.get().pending[0]?.images).toEqual([blob]);
+  });
+
   it("shows a refused prompt with its error", async () => {
     const client = await open();
     client.prompt(SESSION, "prompt", "do it");

@@ -1,5 +1,5 @@
 /** Ties connection and store together: everything the page can ask, and what the server's frames do to the state. */
-import type { CommandBody, Cursor, ErrorBody, Event, SessionId, SessionInfo, ToClient } from "../protocol/generated";
+import type { BlobRef, CommandBody, Cursor, ErrorBody, Event, Part, SessionId, SessionInfo, ToClient } from "../protocol/generated";
 import { errorBody } from "../protocol/wire";
 import { explain } from "../lib/errors";
 import { newId } from "../lib/id";
@@ -84,8 +84,8 @@ export class Client {
   }
 
   /** Sends what the user typed. It is kept on disk until the server has answered, so a reload cannot lose it. */
-  prompt(sessionId: SessionId, kind: PromptKind, text: string): void {
-    void this.deliver({ clientId: newId(), sessionId, kind, text });
+  prompt(sessionId: SessionId, kind: PromptKind, text: string, images: readonly BlobRef[] = []): void {
+    void this.deliver({ clientId: newId(), sessionId, kind, text, ...(images.length > 0 ? { images } : {}) });
   }
 
   dismissPending(clientId: string): void {
@@ -157,8 +157,9 @@ export class Client {
   }
 
   /** Sends under the same client id while the runner is being restarted; twice the same has one effect. */
-  private async sendPrompt({ kind, text, sessionId, clientId }: PendingPrompt): Promise<ErrorBody | undefined> {
-    const body: CommandBody = { cmd: kind, parts: [{ type: "text", text }] };
+  private async sendPrompt(prompt: PendingPrompt): Promise<ErrorBody | undefined> {
+    const { kind, sessionId, clientId } = prompt;
+    const body: CommandBody = { cmd: kind, parts: partsOf(prompt) };
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.connection.send(body, sessionId, clientId);
@@ -323,6 +324,11 @@ export class Client {
     const gone = ids.filter((id) => id !== this.active).slice(0, Math.max(0, ids.length - KEPT_MODELS));
     for (const id of gone) this.store.set((state) => ({ ...state, models: without(state.models, id) }));
   }
+}
+
+function partsOf({ text, images = [] }: PendingPrompt): Part[] {
+  const shown: Part[] = images.map((blob) => ({ type: "image", blob }));
+  return text.trim() === "" && shown.length > 0 ? shown : [{ type: "text", text }, ...shown];
 }
 
 function restorePending(): readonly PendingPrompt[] {

@@ -12,6 +12,8 @@ import type {
   SandboxChoices,
   SessionInfo,
   TerminalInfo,
+  TrustedCode,
+  WorkspaceCode,
   WorkspaceInfo,
 } from "../protocol/generated";
 
@@ -50,8 +52,14 @@ export const readWorkspaces = (value: unknown): readonly WorkspaceInfo[] =>
   list(value, "workspaces") as readonly WorkspaceInfo[];
 export const readApprovals = (value: unknown): readonly Approval[] =>
   list(value, "approvals") as readonly Approval[];
+export const readTrusted = (value: unknown): readonly TrustedCode[] =>
+  list(value, "trusted") as readonly TrustedCode[];
 export const readModels = (value: unknown): readonly ModelInfo[] =>
   list(value, "models") as readonly ModelInfo[];
+
+/** Ids of the models that a harness cannot be used with. */
+export const readUnusable = (value: unknown, harness: string): readonly string[] =>
+  list(field(value, "unusable"), harness).filter((id) => typeof id === "string");
 
 /** The session that a `session.create` or `session.fork` made. */
 export function readSession(value: unknown): SessionInfo | undefined {
@@ -76,6 +84,10 @@ export function readSandbox(value: unknown): SandboxChoices | undefined {
   return Array.isArray(field(value, "tiers")) && Array.isArray(field(value, "profiles"))
     ? (value as SandboxChoices)
     : undefined;
+}
+
+export function readWorkspaceCode(value: unknown): WorkspaceCode | undefined {
+  return Array.isArray(field(value, "files")) && typeof field(value, "trustable") === "boolean" ? (value as WorkspaceCode) : undefined;
 }
 
 export function readListing(value: unknown): FileListing {

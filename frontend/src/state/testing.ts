@@ -6,7 +6,7 @@ export const SESSION = "0190a000-0000-7000-8000-000000000001";
 export const TURN = "0190a000-0000-7000-8000-0000000000aa";
 
 export const CAPABILITIES: SessionState["capabilities"] = {
-  steer: true, follow_up: true, queue: true, abort: true, abort_retry: true, fork: true, compact: true, resume: true,
+  steer: true, follow_up: true, queue: true, abort: true, abort_retry: true, fork: true, fork_at_message: true, compact: true, resume: true,
   images: false, plan: true, permissions: true, set_title: true, models: [], thinking_levels: [], modes: [],
 };
 

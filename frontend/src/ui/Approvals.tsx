@@ -1,11 +1,12 @@
-/** What was allowed for always, and a way to be asked again. */
+/** What was allowed for always, or for one session, and a way to be asked again. */
 import { useCallback, useEffect, useState } from "react";
 import { useClient } from "../app/context";
 import { toolView } from "../lib/tools";
 import { cleanTerminal } from "../lib/terminal";
 import { errorBody } from "../protocol/wire";
-import type { Approval, ErrorBody, RequestId } from "../protocol/generated";
+import type { Approval, ErrorBody, RequestId, SessionId } from "../protocol/generated";
 import { readApprovals } from "../state/results";
+import { Dialog } from "./Dialog";
 import { ErrorNote } from "./OtherPart";
 import { ConfirmDialog } from "./SmallDialogs";
 
@@ -42,26 +43,56 @@ function ApprovalRow({ approval, onForget }: { approval: Approval; onForget: () 
   );
 }
 
-function useApprovals() {
+/** Those for always, or those of one session. */
+function useApprovals(sessionId?: SessionId) {
   const client = useClient();
   const [approvals, setApprovals] = useState<readonly Approval[]>();
   const [error, setError] = useState<ErrorBody>();
   const refresh = useCallback(() => {
     client
-      .send({ cmd: "approvals.list" })
+      .send({ cmd: "approvals.list" }, sessionId)
       .then((found) => {
         setApprovals(readApprovals(found));
         setError(undefined);
       })
       .catch((failure: unknown) => setError(errorBody(failure)));
-  }, [client]);
+  }, [client, sessionId]);
   useEffect(refresh, [refresh]);
   const forget = (id?: RequestId) => {
     const body = { cmd: "approvals.forget" as const };
     // One that is gone already is a failure, too: the list then shows what is true.
-    void client.attempt(id === undefined ? body : { ...body, approval_id: id }).then(refresh);
+    void client.attempt(id === undefined ? body : { ...body, approval_id: id }, sessionId).then(refresh);
   };
   return { approvals, error, forget };
+}
+
+/** What the user allowed for the rest of one session. */
+export function SessionApprovals({ sessionId, onClose }: { sessionId: SessionId; onClose: () => void }) {
+  const { approvals, error, forget } = useApprovals(sessionId);
+  return (
+    <Dialog title="Allowed in this session" onClose={onClose} testId="dialog-session-approvals">
+      <div className="dialog-body">
+        <p className="muted">
+          What you allowed for the rest of this session. What you always allow, here and elsewhere, is in the settings.
+        </p>
+        {error && <ErrorNote code={error.code} message={error.message} />}
+        {approvals?.length === 0 && <p className="muted">Nothing: the agent asks before each use of a tool that needs your permission.</p>}
+        <ul className="providers">
+          {approvals?.map((approval) => <ApprovalRow key={approval.id} approval={approval} onForget={() => forget(approval.id)} />)}
+        </ul>
+      </div>
+      <footer className="dialog-actions">
+        {approvals !== undefined && approvals.length > 1 && (
+          <button type="button" className="button" data-testid="forget-session-approvals" onClick={() => forget()}>
+            Ask again for all
+          </button>
+        )}
+        <button type="button" className="button primary" onClick={onClose}>
+          Done
+        </button>
+      </footer>
+    </Dialog>
+  );
 }
 
 export function Approvals() {

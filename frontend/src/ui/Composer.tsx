@@ -5,8 +5,10 @@ import { useApp, useClient, useHarnessTitle } from "../app/context";
 import { load, save } from "../lib/storage";
 import type { SessionModel } from "../state/model";
 import { isSendKey, matchingCommands, sendState, type BusyChoice, type SendState } from "./composer-logic";
+import { AddImages, Thumbnails, useImageTarget } from "./ComposerImages";
 import { SlashMenu, useSlashMenu } from "./SlashMenu";
 import { isBusy } from "./status";
+import { useImages } from "./useImages";
 
 const MAX_HEIGHT_PX = 260;
 
@@ -110,15 +112,21 @@ export function Composer({ model, sessionId }: { model: SessionModel; sessionId:
   const { text, change } = useDraft(sessionId);
   const [choice, setChoice] = useState<BusyChoice>(() => (load("busy-choice") === "queue" ? "queue" : "steer"));
   const state = sendState(model, choice);
-  const canSend = state.kind !== undefined && text.trim() !== "";
+  const draft = useImages(sessionId);
+  const able = model.capabilities.images;
+  const target = useImageTarget(able, draft.add);
+  const images = able ? draft.ready : [];
+  const waits = able ? draft.waits : undefined;
+  const canSend = state.kind !== undefined && waits === undefined && (text.trim() !== "" || images.length > 0);
   const slash = useSlashMenu(matchingCommands(model.commands, text), (name) => change(`/${name} `));
   useAutosize(field, text);
   useFocusOnOpen(field);
 
   const send = () => {
     if (!canSend || state.kind === undefined) return;
-    client.prompt(sessionId, state.kind, text);
+    client.prompt(sessionId, state.kind, text, images);
     change("");
+    draft.clear();
     field.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
@@ -133,17 +141,19 @@ export function Composer({ model, sessionId }: { model: SessionModel; sessionId:
     setChoice(value);
     save("busy-choice", value);
   };
-  const note = hint(state, connected);
+  const note = waits ?? hint(state, connected);
 
   return (
     <form
-      className="composer"
+      className={target.over ? "composer drop" : "composer"}
+      {...target.handlers}
       onSubmit={(event) => {
         event.preventDefault();
         send();
       }}
     >
       <SlashMenu menu={slash} />
+      {able && <Thumbnails images={draft.images} remove={draft.remove} />}
       <textarea
         ref={field}
         data-testid="composer"
@@ -154,9 +164,11 @@ export function Composer({ model, sessionId }: { model: SessionModel; sessionId:
         value={text}
         onChange={(event) => change(event.target.value)}
         onKeyDown={onKeyDown}
+        onPaste={target.onPaste}
         {...slash.fieldProps}
       />
       <div className="composer-bar">
+        {able && <AddImages add={draft.add} />}
         <span className="composer-note" id="composer-note">
           {note}
         </span>

@@ -71,10 +71,11 @@ function LoneResult({ name, output }: { name: string; output: readonly Part[] })
 
 function UserMessage({ message, onFork }: Pick<Props, "message" | "onFork">) {
   const others = message.parts.filter((part) => part.type !== "text");
+  const text = plainText(message.parts);
   return (
     <>
       <div className="bubble">
-        <div className="bubble-text">{plainText(message.parts)}</div>
+        {text !== "" && <div className="bubble-text">{text}</div>}
         {others.map((part, index) => (
           <OtherPart key={index} part={part} />
         ))}

@@ -8,17 +8,19 @@ import { errorBody } from "../protocol/wire";
 import { defaultWalls, wallsProblem, type Walls } from "../lib/sandbox";
 import type { CommandBody, ErrorBody, HarnessInfo, ModelInfo, SandboxChoices, WorkspaceInfo } from "../protocol/generated";
 import type { Client } from "../state/client";
-import { readModels, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
+import { readModels, readUnusable, readSandbox, readSession, readWorkspacePath, readWorkspaces } from "../state/results";
 import { Dialog } from "./Dialog";
 import { HarnessPicker, isUsable, sortedHarnesses } from "./HarnessPicker";
 import { ErrorNote } from "./OtherPart";
 import { SandboxPicker } from "./SandboxPicker";
 import { modelOptions } from "./SessionHeader";
+import { WorkspaceCodeLine } from "./WorkspaceCode";
 import { WorkspacePicker } from "./WorkspacePicker";
 
 interface Offer {
   readonly workspaces: readonly WorkspaceInfo[];
-  readonly models: readonly ModelInfo[];
+  /** Models that this harness can be used with. */
+  readonly models: (harness: string) => readonly ModelInfo[];
   readonly sandbox: SandboxChoices | undefined;
 }
 
@@ -33,7 +35,10 @@ async function fetchOffer(client: Client): Promise<Offer> {
   ]);
   return {
     workspaces: readWorkspaces(workspaces),
-    models: readModels(models),
+    models: (harness) => {
+      const unusable = readUnusable(models, harness);
+      return readModels(models).filter((model) => !unusable.includes(model.id));
+    },
     sandbox: readSandbox(sandbox),
   };
 }
@@ -53,11 +58,16 @@ function useOffer(client: Client) {
   return { offer, error };
 }
 
-/** The folder's path: of a known workspace, as typed where absolute, else of a new folder below the default root. */
-async function resolveWorkspace(client: Client, typed: string, known: readonly WorkspaceInfo[]): Promise<string> {
+/** The path of a folder that may be there: of a known workspace, or as typed where absolute. */
+function existingWorkspace(typed: string, known: readonly WorkspaceInfo[]): string | undefined {
   const match = known.find((workspace) => workspace.path === typed || workspace.name === typed);
-  if (match) return match.path;
-  if (typed.startsWith("/")) return typed;
+  return match?.path ?? (typed.startsWith("/") ? typed : undefined);
+}
+
+/** The folder's path, else that of a new folder below the default root. */
+async function resolveWorkspace(client: Client, typed: string, known: readonly WorkspaceInfo[]): Promise<string> {
+  const path = existingWorkspace(typed, known);
+  if (path !== undefined) return path;
   return readWorkspacePath(await client.send({ cmd: "workspace.create", name: typed })) ?? typed;
 }
 
@@ -153,8 +163,11 @@ function NewSessionForm({ offer, onClose }: FormProps) {
   // What is offered first stays chosen when another one, which comes before it, has been installed.
   const [chosen, setChosen] = useState(() => chosenHarness(harnesses, undefined));
   const harness = chosenHarness(harnesses, chosen);
+  const models = offer.models(harness);
   const [workspace, setWorkspace] = useState(() => load("last-workspace") ?? offer.workspaces[0]?.name ?? "my-project");
-  const [model, setModel] = useState("");
+  const [wanted, setModel] = useState("");
+  // What was chosen for another harness does not go along where this one has no use for it.
+  const model = models.some((known) => known.id === wanted) ? wanted : "";
   const [walls, setWalls] = useState(() => offer.sandbox && defaultWalls(offer.sandbox));
   const { busy, error: createError, create } = useCreate(client, onClose);
   const error = createError ?? installError;
@@ -169,8 +182,9 @@ function NewSessionForm({ offer, onClose }: FormProps) {
       <div className="dialog-body">
         <HarnessPicker harnesses={harnesses} value={harness} onChange={setChosen} onInstall={(name) => void install(name)} />
         <WorkspacePicker workspaces={offer.workspaces} value={workspace} onChange={setWorkspace} />
+        <WorkspaceCodeLine workspace={existingWorkspace(workspace.trim(), offer.workspaces)} harness={harness} />
         {offer.sandbox && walls && <SandboxPicker choices={offer.sandbox} value={walls} onChange={setWalls} />}
-        <ModelPicker models={offer.models} value={model} onChange={setModel} />
+        <ModelPicker models={models} value={model} onChange={setModel} />
         {error && (
           // What was wrong is seen, however small the window.
           <div key={error.message} ref={(note) => note?.scrollIntoView?.({ block: "nearest" })}>

@@ -4,6 +4,7 @@ import { parsePatch } from "../lib/diff";
 import { explain } from "../lib/errors";
 import type { BlobRef, Part, PlanEntry } from "../protocol/generated";
 import { DiffView } from "./DiffView";
+import { ImagePart } from "./ImagePart";
 import { SubAgent } from "./SubAgent";
 
 const PLAN_ICONS = { pending: Circle, in_progress: CircleDot, completed: CircleCheck } as const;
@@ -29,8 +30,8 @@ export function PlanList({ entries }: { entries: readonly PlanEntry[] }) {
   );
 }
 
-function Blob({ blob, alt }: { blob: BlobRef; alt?: string | undefined }) {
-  const name = alt ?? blob.name ?? blob.media_type;
+function Blob({ blob }: { blob: BlobRef }) {
+  const name = blob.name ?? blob.media_type;
   return (
     <span className="chip">
       <Paperclip size={12} aria-hidden /> {name}
@@ -81,7 +82,7 @@ export function OtherPart({ part }: { part: Part }) {
     case "plan":
       return <PlanList entries={part.entries} />;
     case "image":
-      return <Blob blob={part.blob} alt={part.alt} />;
+      return <ImagePart blob={part.blob} alt={part.alt} />;
     case "audio":
     case "video":
     case "attachment":

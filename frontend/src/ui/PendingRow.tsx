@@ -2,6 +2,7 @@ import { RotateCw } from "lucide-react";
 import { useApp, useClient } from "../app/context";
 import { explain } from "../lib/errors";
 import type { PendingPrompt } from "../state/app-state";
+import { ImagePart } from "./ImagePart";
 
 /** A message that the server has not confirmed yet, or has refused. */
 export function PendingRow({ prompt }: { prompt: PendingPrompt }) {
@@ -9,12 +10,15 @@ export function PendingRow({ prompt }: { prompt: PendingPrompt }) {
   const connected = useApp((state) => state.connection === "connected");
   const again = () => {
     client.dismissPending(prompt.clientId);
-    client.prompt(prompt.sessionId, prompt.kind, prompt.text);
+    client.prompt(prompt.sessionId, prompt.kind, prompt.text, prompt.images);
   };
   return (
     <div className="message message-user pending" data-testid="pending">
       <div className="bubble">
-        <div className="bubble-text">{prompt.text}</div>
+        {prompt.text !== "" && <div className="bubble-text">{prompt.text}</div>}
+        {prompt.images?.map((blob) => (
+          <ImagePart key={blob.hash} blob={blob} />
+        ))}
       </div>
       {prompt.error ? (
         <div className="pending-error" role="alert">

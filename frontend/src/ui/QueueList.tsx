@@ -20,12 +20,15 @@ function Entry({ entry, sessionId }: { entry: QueueEntry; sessionId: string }) {
   const client = useClient();
   const [editing, setEditing] = useState(false);
   const text = textOf(entry);
+  const others = entry.parts.filter((part) => part.type !== "text");
+  const images = others.filter((part) => part.type === "image").length;
   return (
     <li className={`queue-entry queue-${entry.state}`} data-testid="queue-entry" data-state={entry.state}>
       <span className="queue-state">{STATES[entry.state] ?? entry.state}</span>
       <span className="queue-text ellipsis" title={text}>
         {text}
       </span>
+      {images > 0 && <span className="queue-images">{images === 1 ? "1 image" : `${images} images`}</span>}
       {entry.state === "uncertain" && (
         <button
           type="button"
@@ -59,7 +62,7 @@ function Entry({ entry, sessionId }: { entry: QueueEntry; sessionId: string }) {
           onClose={() => setEditing(false)}
           onSubmit={(value) => {
             setEditing(false);
-            void client.attempt({ cmd: "queue.edit", entry_id: entry.id, parts: [{ type: "text", text: value }] }, sessionId);
+            void client.attempt({ cmd: "queue.edit", entry_id: entry.id, parts: [{ type: "text", text: value }, ...others] }, sessionId);
           }}
         />
       )}

@@ -6,6 +6,7 @@ import { profileChoice, rightsOf, sentence, tierChoice, tierTitle } from "../lib
 import type { SandboxChoices, SessionInfo } from "../protocol/generated";
 import { readSandbox } from "../state/results";
 import { Dialog } from "./Dialog";
+import { WorkspaceCodeLine } from "./WorkspaceCode";
 
 function useChoices(): SandboxChoices | undefined {
   const client = useClient();
@@ -55,6 +56,7 @@ function SandboxDialog({ info, onClose }: { info: SessionInfo; onClose: () => vo
         {notice && <p className="tier-notice">{sentence(notice)}</p>}
         <Lines title="It may" lines={rights.may} good />
         <Lines title="It may not" lines={rights.mayNot} good={false} />
+        <WorkspaceCodeLine workspace={info.workspace} harness={info.harness} />
         <section className="rights">
           <h3>What this rests on</h3>
           <p>{rights.rests}</p>

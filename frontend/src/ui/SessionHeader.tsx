@@ -1,9 +1,11 @@
-import { FolderClosed, Minimize2 } from "lucide-react";
+import { FolderClosed, GitFork, Minimize2, ShieldCheck } from "lucide-react";
 import { useState } from "react";
 import { useClient, useHarnessTitle } from "../app/context";
+import { navigate, sessionHref } from "../app/route";
 import { baseName } from "../lib/format";
 import type { Capabilities, CommandBody, ModelInfo } from "../protocol/generated";
 import type { SessionModel } from "../state/model";
+import { SessionApprovals } from "./Approvals";
 import { ContextGauge } from "./ContextGauge";
 import { MenuButton } from "./HomePage";
 import { Menu } from "./Menu";
@@ -97,6 +99,27 @@ function useCompact(capabilities: Capabilities, run: (body: CommandBody) => Prom
   return [{ label, icon: <Minimize2 size={14} aria-hidden />, onSelect }];
 }
 
+/** A new session that goes on from a copy of the whole conversation. */
+function useFork(capabilities: Capabilities, sessionId: string) {
+  const client = useClient();
+  if (!capabilities.fork) return [];
+  const onSelect = () => {
+    void client.fork(sessionId).then((session) => {
+      if (session) navigate(sessionHref(session.id));
+    });
+  };
+  return [{ label: "Fork (go on in a copy)", icon: <GitFork size={14} aria-hidden />, onSelect }];
+}
+
+function useAllowed(capabilities: Capabilities, sessionId: string) {
+  const [open, setOpen] = useState(false);
+  const label = "Allowed in this session";
+  const items = capabilities.permissions
+    ? [{ label, icon: <ShieldCheck size={14} aria-hidden />, onSelect: () => setOpen(true) }]
+    : [];
+  return { items, dialog: open && <SessionApprovals sessionId={sessionId} onClose={() => setOpen(false)} /> };
+}
+
 interface HeaderProps {
   readonly model: SessionModel;
   readonly sessionId: string;
@@ -112,6 +135,8 @@ export function SessionHeader({ model, sessionId, onMenu, panel, onPanel }: Head
   const run = (body: CommandBody) => client.attempt(body, sessionId);
   const { items, dialogs } = useSessionActions(info);
   const compact = useCompact(model.capabilities, run);
+  const fork = useFork(model.capabilities, sessionId);
+  const allowed = useAllowed(model.capabilities, sessionId);
   return (
     <header className="page-header">
       <MenuButton onMenu={onMenu} />
@@ -130,7 +155,8 @@ export function SessionHeader({ model, sessionId, onMenu, panel, onPanel }: Head
         <ContextGauge model={model} />
         <PanelButtons panel={panel} model={model} onToggle={onPanel} />
       </div>
-      <Menu label="Session actions" items={[...compact, ...items]} testId="session-menu" />
+      <Menu label="Session actions" items={[...compact, ...fork, ...allowed.items, ...items]} testId="session-menu" />
+      {allowed.dialog}
       {dialogs}
     </header>
   );

@@ -11,6 +11,7 @@ import { ErrorNote } from "./OtherPart";
 import { AddProvider, KeyDialog } from "./ProviderForms";
 import { listProviders, removeProviderKey, type Provider } from "./providers";
 import { ConfirmDialog } from "./SmallDialogs";
+import { TrustedWorkspaces } from "./TrustedWorkspaces";
 
 const SOURCES: Readonly<Record<string, string>> = {
   environment: "Key from the environment",
@@ -113,6 +114,7 @@ export function SettingsPage({ onMenu }: { onMenu: () => void }) {
           {providers && <AddProvider existing={providers} onSaved={refresh} />}
         </section>
         <Approvals />
+        <TrustedWorkspaces />
       </div>
     </div>
   );

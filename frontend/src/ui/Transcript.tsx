@@ -49,7 +49,7 @@ function useOlder(model: SessionModel, sessionId: string) {
 
 function useFork(model: SessionModel, sessionId: string) {
   const client = useClient();
-  const able = model.capabilities.fork;
+  const able = model.capabilities.fork_at_message;
   return useMemo(() => {
     if (!able) return undefined;
     return (messageId: string) => {

@@ -5,8 +5,8 @@ import type { Approval } from "../protocol/generated";
 import { fakeEnvironment } from "../socket/testing";
 import { announcementFor } from "../state/announce";
 import { Client } from "../state/client";
-import { event, model } from "../state/testing";
-import { Approvals, subjectText } from "./Approvals";
+import { event, model, SESSION } from "../state/testing";
+import { Approvals, SessionApprovals, subjectText } from "./Approvals";
 
 afterEach(cleanup);
 
@@ -21,7 +21,7 @@ const approval = (id: string, subject: unknown): Approval => ({
 });
 
 /** A server that remembers some approvals. */
-function withApprovals(known: Approval[]) {
+function withApprovals(known: Approval[], view = <Approvals />) {
   const client = new Client(fakeEnvironment());
   const send = vi.spyOn(client, "send").mockImplementation((body) => {
     if (body.cmd !== "approvals.forget") return Promise.resolve({ approvals: [...known] });
@@ -30,7 +30,7 @@ function withApprovals(known: Approval[]) {
   });
   render(
     <ClientContext value={client}>
-      <Approvals />
+      {view}
     </ClientContext>,
   );
   return send;
@@ -41,6 +41,31 @@ it("an answer from memory takes the place of the call for somebody", () => {
   const say = (remembered?: "session") => announcementFor(event(1, remembered ? { ...resolved, remembered } : resolved), model());
   expect(say("session")).toMatch(/as you decided before/);
   expect(say()).toBeUndefined();
+});
+
+describe("approvals of one session", () => {
+  it("are that session's, and forgotten in it", async () => {
+    const close = vi.fn();
+    const view = <SessionApprovals sessionId={SESSION} onClose={close} />;
+    const send = withApprovals([approval("a", { command: "make" }), approval("b", { path: "/w/p/x" })], view);
+    const row = await screen.findByTestId("approval-a");
+    expect(send).toHaveBeenCalledWith({ cmd: "approvals.list" }, SESSION);
+    fireEvent.click(within(row).getByRole("button", { name: "Ask again" }));
+    await vi.waitFor(() => expect(screen.queryByTestId("approval-a")).toBeNull());
+    expect(send).toHaveBeenCalledWith({ cmd: "approvals.forget", approval_id: "a" }, SESSION);
+    // With one left there is nothing to forget together.
+    expect(screen.queryByTestId("forget-session-approvals")).toBeNull();
+    fireEvent.click(screen.getByText("Done"));
+    expect(close).toHaveBeenCalledOnce();
+  });
+
+  it("are forgotten together", async () => {
+    const view = <SessionApprovals sessionId={SESSION} onClose={() => undefined} />;
+    const send = withApprovals([approval("a", { command: "make" }), approval("b", { command: "ls" })], view);
+    fireEvent.click(await screen.findByTestId("forget-session-approvals"));
+    await screen.findByText(/^Nothing: the agent asks/);
+    expect(send).toHaveBeenCalledWith({ cmd: "approvals.forget" }, SESSION);
+  });
 });
 
 describe("remembered approvals", () => {

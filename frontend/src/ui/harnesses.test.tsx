@@ -8,6 +8,7 @@ import { CAPABILITIES, info, model, SESSION } from "../state/testing";
 import { sendState } from "./composer-logic";
 import { Dialog } from "./Dialog";
 import { HarnessPicker } from "./HarnessPicker";
+import { NewSessionDialog } from "./NewSessionDialog";
 import { PlanPanel } from "./PlanPanel";
 import { RequestDialog } from "./RequestDialog";
 import { ToolCard } from "./ToolCard";
@@ -58,6 +59,30 @@ describe("HarnessPicker", () => {
     picker([harness("free", { installed: false, problem: { code: "unavailable", message: "npm is needed" } })]);
     expect(screen.getByText("npm is needed")).toBeDefined();
     expect(screen.getByTestId("install-free")).toBeDefined();
+  });
+});
+
+describe("the models of a new session", () => {
+  it("are those that the chosen harness can be used with", async () => {
+    const listed = (id: string) => ({ id, name: id, provider: "p", reasoning: false });
+    const answers: Record<string, unknown> = {
+      "harness.list": { harnesses: [harness("one"), harness("two")] },
+      "workspace.list": { workspaces: [{ path: "/w/p", name: "p", sessions: [] }] },
+      "session.create": info(),
+      get_models: { models: [listed("p/both"), listed("p/first")], unusable: { two: ["p/first"] } },
+    };
+    const client = new Client(fakeEnvironment());
+    const send = vi.spyOn(client, "send").mockImplementation((body) => Promise.resolve(answers[body.cmd]));
+    render(<ClientContext value={client}><NewSessionDialog onClose={() => undefined} /></ClientContext>);
+    const select = await screen.findByTestId<HTMLSelectElement>("new-model");
+    const offered = () => [...select.options].map((option) => option.value);
+    expect(offered()).toEqual(["", "p/both", "p/first"]);
+    fireEvent.change(select, { target: { value: "p/first" } });
+    fireEvent.click(screen.getByDisplayValue("two"));
+    expect(offered()).toEqual(["", "p/both"]);
+    fireEvent.click(screen.getByTestId("create-session"));
+    // The model of the harness before does not go along.
+    await vi.waitFor(() => expect(send).toHaveBeenCalledWith({ cmd: "session.create", harness: "two", workspace: "/w/p" }));
   });
 });
 

@@ -35,7 +35,7 @@ describe("Composer", () => {
     const { prompt, field } = composer();
     type(field, "hello");
     fireEvent.keyDown(field, { key: "Enter" });
-    expect(prompt).toHaveBeenCalledWith(SESSION, "prompt", "hello");
+    expect(prompt).toHaveBeenCalledWith(SESSION, "prompt", "hello", []);
     expect(field.value).toBe("");
   });
 

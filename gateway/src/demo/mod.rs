@@ -15,6 +15,7 @@
 pub mod dialect;
 pub mod fault;
 pub mod ids;
+pub mod image;
 pub mod neutral;
 pub mod plan;
 pub mod playback;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::image::{Image, images};
 use super::script::BLOCK_SEPARATOR;
 
 /// Who a turn is from.
@@ -34,7 +35,7 @@ impl Role {
 pub struct Turn {
     pub role: Role,
     pub text: String,
-    pub images: usize,
+    pub images: Vec<Image>,
 }
 
 impl Turn {
@@ -43,7 +44,7 @@ impl Turn {
         Self {
             role,
             text: text_of(content),
-            images: image_count(content),
+            images: images(content),
         }
     }
 }
@@ -80,12 +81,4 @@ fn part_text(part: &Value) -> Option<&str> {
             _ => None,
         },
     }
-}
-
-fn image_count(content: Option<&Value>) -> usize {
-    let is_image =
-        |part: &&Value| matches!(part["type"].as_str(), Some("image" | "image_url" | "input_image"));
-    content
-        .and_then(Value::as_array)
-        .map_or(0, |parts| parts.iter().filter(is_image).count())
 }

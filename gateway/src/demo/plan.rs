@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fault::{self, Fault};
 use super::ids::IdSeed;
+use super::image::{Image, described};
 use super::neutral::{Neutral, Role, Turn};
 use super::script::{self, Directive, ToolKind};
 use super::{MODEL_NAME, tools};
@@ -89,12 +90,6 @@ pub fn plan(dialect: Dialect, request: &Neutral, seed: IdSeed) -> Plan {
     let chars = |text: &str| text.chars().count();
     let input =
         request.turns.iter().map(|turn| chars(&turn.text)).sum::<usize>() / 4 + chars(&request.system) / 4;
-    let builder = Builder {
-        dialect,
-        request,
-        seed,
-        input: (input as u64).max(1),
-    };
     let user = request.turns.iter().rposition(|turn| turn.role == Role::User);
     let (message, after) = match user {
         Some(index) => (request.turns[index].clone(), &request.turns[index + 1..]),
@@ -102,10 +97,17 @@ pub fn plan(dialect: Dialect, request: &Neutral, seed: IdSeed) -> Plan {
             Turn {
                 role: Role::User,
                 text: String::new(),
-                images: 0,
+                images: Vec::new(),
             },
             &request.turns[..],
         ),
+    };
+    let builder = Builder {
+        dialect,
+        request,
+        seed,
+        input: (input as u64).max(1),
+        images: &message.images,
     };
     if let Some(answer) = side_answer(request, &message.text) {
         return finish(builder.text([answer]));
@@ -116,14 +118,15 @@ pub fn plan(dialect: Dialect, request: &Neutral, seed: IdSeed) -> Plan {
         return finish(builder.directive(&script::parse(line), &message.text));
     }
     if lines.is_empty() && round == 0 {
-        return finish(builder.text(words(&introduction(message.images))));
+        return finish(builder.text(words(&introduction(&message.images))));
     }
-    let result = after
-        .iter()
-        .rfind(|turn| turn.role == Role::Tool)
-        .map_or("", |turn| turn.text.trim());
-    let echo: String = result.replace("\u{0}\n", "").chars().take(200).collect();
-    finish(builder.text(words(&format!("done: {echo}"))))
+    let result = after.iter().rfind(|turn| turn.role == Role::Tool);
+    let said = result.map_or("", |turn| turn.text.trim());
+    let mut echo: String = said.replace("\u{0}\n", "").chars().take(200).collect();
+    if let Some(turn) = result.filter(|turn| !turn.images.is_empty()) {
+        echo = format!("{echo} {}", described(&turn.images));
+    }
+    finish(builder.text(words(&format!("done: {}", echo.trim_start()))))
 }
 
 /// How often results of tools have come back since the user spoke.
@@ -161,11 +164,10 @@ fn side_answer(request: &Neutral, user: &str) -> Option<String> {
         .then(|| "## Goal\nScripted summary of the conversation.\n\n## Progress\n- nothing real\n".to_owned())
 }
 
-fn introduction(images: usize) -> String {
+fn introduction(images: &[Image]) -> String {
     let seen = match images {
-        0 => String::new(),
-        1 => " I received one image and did not look at it.".to_owned(),
-        count => format!(" I received {count} images and did not look at them."),
+        [] => String::new(),
+        images => format!(" {}.", described(images)),
     };
     format!(
         "This is the {MODEL_NAME}. I cannot answer questions; I follow a script so that you can see Lodge at \
@@ -212,6 +214,8 @@ struct Builder<'a> {
     request: &'a Neutral,
     seed: IdSeed,
     input: u64,
+    /// Of the message that is answered.
+    images: &'a [Image],
 }
 
 impl Builder<'_> {
@@ -281,6 +285,7 @@ impl Builder<'_> {
             }
             Directive::BadTool => self.items(vec![self.tool(0, "no_such_tool", r#"{"x": 1}"#.to_owned())]),
             Directive::Say(text) => self.text(words(text)),
+            Directive::Look => self.text(words(&described(self.images))),
             Directive::Recall(text) => self.text(words(&self.recall(text))),
             Directive::Think(text) => self.think(text),
             Directive::ThinkBash(command) => self.items(vec![
@@ -404,7 +409,7 @@ mod tests {
         Turn {
             role,
             text: text.to_owned(),
-            images: 0,
+            images: Vec::new(),
         }
     }
 

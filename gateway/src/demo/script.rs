@@ -10,6 +10,7 @@
 //! | `say TEXT` · `think [TEXT]` · `think+bash: CMD` | text · reasoning, then text · both and a shell call |
 //! | `long N [MS]` · `big N` · `unicode` | N deltas MS apart · one delta of N characters · odd characters |
 //! | `hang S` · `slow S` · `drop [N]` · `miderr` | silence after the headers · before them · cut · error in the stream |
+//! | `look` | what images came with the message: media type, bytes, width and height of a PNG, start of the SHA-256 |
 //! | `recall TEXT` | whether TEXT was said before in the conversation |
 //! | `length` · `empty` · `refuse` · `usage IN OUT [CACHED]` | stop reasons and token counts |
 //! | `err CODE\|overloaded\|context\|quota [xK] [retry-after=S]` | an HTTP error, for the first K requests |
@@ -85,6 +86,7 @@ pub enum Directive {
     BadArgs,
     BadTool,
     Say(String),
+    Look,
     Recall(String),
     Think(String),
     ThinkBash(String),
@@ -138,7 +140,8 @@ fn is_directive(line: &str) -> bool {
     if let Some(rest) = line.strip_prefix("long ") {
         return rest.starts_with(|first: char| first.is_ascii_digit());
     }
-    VERBS.iter().any(|verb| line.starts_with(verb))
+    // `look` alone: people begin sentences with it.
+    line == "look" || VERBS.iter().any(|verb| line.starts_with(verb))
 }
 
 /// Parses one line that [`lines`] found.
@@ -160,6 +163,7 @@ fn parse_known(line: &str) -> Option<Directive> {
                 .collect(),
         ),
         "say" => Directive::Say(line.strip_prefix("say ")?.to_owned()),
+        "look" => Directive::Look,
         "recall" => Directive::Recall(line.strip_prefix("recall ")?.to_owned()),
         "long" => Directive::Long {
             count: argument(1)?.parse::<usize>().ok()?.min(MAX_DELTAS),

@@ -12,4 +12,5 @@ mod roundtrip;
 mod sessions;
 mod sockets;
 mod strategies;
+mod trust;
 mod unknown;

@@ -1,6 +1,6 @@
 //! Every value survives encoding and decoding.
 
-use super::{events, places, sessions, strategies};
+use super::{events, places, sessions, strategies, trust};
 use lodge_proto::relay::RunnerControl;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -56,6 +56,8 @@ survive! {
     terminals: places::terminal();
     sandbox_choices: places::choices();
     approvals: places::approval();
+    workspace_codes: trust::code();
+    trusted_codes: trust::trusted();
     session_states: sessions::state();
     message_anchors: sessions::anchor();
     client_frames: sessions::client_frame();

@@ -87,7 +87,7 @@ pub(crate) fn capabilities() -> BoxedStrategy<Capabilities> {
         name: text(),
         description: of(text())
     });
-    (any::<[bool; 12]>(), small(model()), small(text()), small(mode))
+    (any::<[bool; 13]>(), small(model()), small(text()), small(mode))
         .prop_map(|(can, models, thinking_levels, modes)| Capabilities {
             steer: can[0],
             follow_up: can[1],
@@ -95,6 +95,7 @@ pub(crate) fn capabilities() -> BoxedStrategy<Capabilities> {
             abort: can[3],
             abort_retry: can[4],
             fork: can[5],
+            fork_at_message: can[12],
             compact: can[6],
             resume: can[7],
             images: can[8],
@@ -214,6 +215,7 @@ pub(crate) fn command_bodies() -> Vec<BoxedStrategy<CommandBody>> {
         turn_commands(),
         other_commands(),
         places::commands(),
+        super::trust::commands(),
     ]
     .concat()
 }
@@ -417,6 +419,11 @@ pub(crate) fn to_runner() -> BoxedStrategy<ToRunner> {
         made!(ToRunner::Resync { session_id: id() }),
         made!(ToRunner::TerminalDetach {
             terminal_id: any::<u32>()
+        }),
+        made!(ToRunner::BlobPut { actor: actor() }),
+        made!(ToRunner::BlobGet {
+            actor: actor(),
+            hash: text()
         }),
     ])
     .boxed()

@@ -3,6 +3,7 @@
 use crate::Line;
 use crate::conversation::Conversation;
 use crate::script::{Directive, burst_delta, stamp_delta};
+use crate::standin::SHAPES;
 use crate::truth::{Truth, home};
 use crate::wire::{Wire, assistant, event, message, response, tool_result, update, user};
 use serde_json::{Value, json};
@@ -208,6 +209,12 @@ impl Fake {
             }
             Directive::Garbage => self.wire.raw(b"this is no JSON {"),
             Directive::InvalidUtf8 => self.wire.raw(b"{\"type\":\"\xff\xfe\"}"),
+            Directive::Shapes => SHAPES.iter().try_for_each(|line| self.wire.raw(line.as_bytes())),
+            Directive::Torn { code } => {
+                self.wire.torn(b"{\"type\":\"mess")?;
+                self.exit = Some(*code);
+                Ok(())
+            }
             Directive::BigLine { bytes } => self.big_line(*bytes),
             Directive::IgnoreAbort => {
                 self.ignore_abort = true;

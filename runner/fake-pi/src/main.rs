@@ -1,4 +1,5 @@
-//! A harness that speaks pi's RPC wire (0.84.4 and later) and does what the prompt says, the same every time.
+//! A harness that speaks pi's RPC wire (0.84.4 and later) and does what the prompt says, the same every time. Started as
+//! another harness is, it speaks the least of that one's wire (see [`standin`]).
 //!
 //! Each line of a prompt is one directive (see [`script`]); a line that is none is repeated word by word. What it
 //! receives and says is appended to a truth file, so that a test can check that every input arrived exactly once
@@ -8,6 +9,7 @@ mod conversation;
 mod fake;
 mod requests;
 mod script;
+mod standin;
 mod truth;
 mod wire;
 
@@ -28,7 +30,14 @@ fn main() {
         println!("0.87.1");
         return;
     }
-    match fake::Fake::start(arguments, inbox).and_then(|mut fake| fake.serve()) {
+    if let Some(wire) = standin::Wire::of(&arguments) {
+        end(wire.serve(&inbox));
+    }
+    end(fake::Fake::start(arguments, inbox).and_then(|mut fake| fake.serve()))
+}
+
+fn end(served: std::io::Result<i32>) -> ! {
+    match served {
         Ok(code) => std::process::exit(code),
         Err(error) => {
             eprintln!("lodge-fake-pi: {error}");

@@ -37,6 +37,10 @@ pub(crate) enum Directive {
     BigLine { bytes: usize },
     /// `invalid-utf8`: a line that is no text.
     InvalidUtf8,
+    /// `shapes`: lines that are JSON, and nothing that the wire knows.
+    Shapes,
+    /// `torn CODE`: the beginning of a line, and the process ends.
+    Torn { code: i32 },
     /// `ignore-abort`: aborts do nothing until the turn has ended.
     IgnoreAbort,
     /// `silent`: nothing more is said until an abort.
@@ -93,6 +97,10 @@ impl Directive {
                 command: if rest.is_empty() { "make" } else { rest }.to_owned(),
             },
             "garbage" if rest.is_empty() => Self::Garbage,
+            "shapes" if rest.is_empty() => Self::Shapes,
+            "torn" => Self::Torn {
+                code: rest.parse().ok()?,
+            },
             "invalid-utf8" if rest.is_empty() => Self::InvalidUtf8,
             "ignore-abort" if rest.is_empty() => Self::IgnoreAbort,
             "silent" if rest.is_empty() => Self::Silent,

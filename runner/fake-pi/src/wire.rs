@@ -24,6 +24,11 @@ impl Wire {
         self.0.write_all(b"\n")
     }
 
+    /// The beginning of a line.
+    pub(crate) fn torn(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
     pub(crate) fn flush(&mut self) -> std::io::Result<()> {
         self.0.flush()
     }

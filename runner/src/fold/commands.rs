@@ -61,7 +61,10 @@ fn handle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, command: &JournalCommand) -
             prompt(cx, adapter, parts, sender, true)
         }
         CommandBody::FollowUp { parts } => prompt(cx, adapter, parts, sender, false),
-        CommandBody::QueueEdit { entry_id, parts } => queue_edit(cx, *entry_id, parts),
+        CommandBody::QueueEdit { entry_id, parts } => {
+            require_images(cx, adapter, parts)?;
+            queue_edit(cx, *entry_id, parts)
+        }
         CommandBody::QueueClear { entry_id } => queue_clear(cx, adapter, *entry_id),
         CommandBody::QueueResend { entry_id } => queue_resend(cx, adapter, *entry_id),
         CommandBody::Abort {} => {
@@ -118,6 +121,9 @@ fn prompt(
     sender: &Sender,
     steer: bool,
 ) -> Handled {
+    require_images(cx, adapter, parts)?;
+    // A steered prompt is known by its text when the harness takes it up: without one it waits for its own turn.
+    let steer = steer && parts.iter().any(|part| !matches!(part, Part::Image { .. }));
     if cx.can_begin() {
         let id = QueueId(cx.new_id());
         let entry = lodge_proto::session::QueueEntry {
@@ -325,6 +331,24 @@ fn set_thinking_level(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, level: &str) ->
 
 fn require(cx: &Cx<'_>, can: bool, what: &str) -> Result<(), ErrorBody> {
     if can { Ok(()) } else { Err(unsupported(cx, what)) }
+}
+
+/// Images go only to a harness and a model that take them. A harness that has not said yet decides when it does.
+fn require_images(cx: &Cx<'_>, adapter: &AnyAdapter, parts: &[Part]) -> Result<(), ErrorBody> {
+    if !parts.iter().any(|part| matches!(part, Part::Image { .. })) {
+        return Ok(());
+    }
+    let able = cx.core.capabilities.images || adapter.may_take_images();
+    require(cx, able, "images in prompts")?;
+    let model = cx.wanted_model().unwrap_or_default();
+    let blind = cx
+        .launch()
+        .is_some_and(|launch| launch.text_models.iter().any(|known| known == model));
+    if blind {
+        let message = format!("the model {model} takes no images; choose another one");
+        return Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, message));
+    }
+    Ok(())
 }
 
 fn unsupported(cx: &Cx<'_>, what: &str) -> ErrorBody {

@@ -2,12 +2,12 @@
 
 use super::output::Output;
 use super::record::{DeliveryId, Launch, Record, Reply, Timer};
-use super::state::{Core, OpenRequest, PendingInput, ReplyTo};
+use super::state::{BlobSlot, Core, OpenRequest, PendingInput, ReplyTo};
 use lodge_proto::event::{EventBody, NotifyLevel};
 use lodge_proto::ids::{Origin, RequestId, TurnId, derive_id};
 use lodge_proto::input::{ApprovalScope, InputAnswer, InputKind, InputRequest};
 use lodge_proto::message::Usage;
-use lodge_proto::part::PlanEntry;
+use lodge_proto::part::{BlobRef, PlanEntry};
 use lodge_proto::session::{Capabilities, CommandInfo, Phase, QueueState, SessionStatus};
 use lodge_proto::{ErrorBody, ErrorCode, Event};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct Cx<'a> {
     pub(super) out: &'a mut Output,
     pub(super) origin: Origin,
     next_id: u32,
+    /// Blobs that the next line holds, with the words that stand for them.
+    blobs: Vec<(String, String)>,
 }
 
 impl<'a> Cx<'a> {
@@ -35,6 +37,7 @@ impl<'a> Cx<'a> {
             out,
             origin,
             next_id: 0,
+            blobs: Vec::new(),
         }
     }
 
@@ -110,6 +113,7 @@ impl<'a> Cx<'a> {
 
     /// Appends an event to the log.
     pub fn emit(&mut self, body: EventBody) {
+        self.count_retries(&body);
         self.core.seq += 1;
         let turn_id = self.turn();
         let event = Event {
@@ -254,15 +258,23 @@ impl<'a> Cx<'a> {
         });
     }
 
+    /// A word that stands for the bytes of a blob, in base64, in the line that is sent next.
+    pub fn blob(&mut self, blob: &BlobRef) -> String {
+        let word = self.new_id().simple().to_string();
+        self.blobs.push((word.clone(), blob.hash.clone()));
+        word
+    }
+
     /// Gives the harness one line. It is delivered once, in order.
     pub fn send(&mut self, line: &Value) -> DeliveryId {
-        let mut bytes = line.to_string().into_bytes();
+        let (mut bytes, blobs) = cut_words(line.to_string(), std::mem::take(&mut self.blobs));
         bytes.push(b'\n');
         let id = self.new_id().into_bytes();
         if !self.core.transcript {
             self.core.inputs.push(PendingInput {
                 id,
                 bytes,
+                blobs,
                 begun: false,
             });
         }
@@ -363,4 +375,28 @@ impl<'a> Cx<'a> {
     pub fn warn(&mut self, message: impl Into<String>) {
         self.out.warnings.push(message.into());
     }
+}
+
+/// A line without the words that stand for blobs, and where they stood.
+fn cut_words(line: String, words: Vec<(String, String)>) -> (Vec<u8>, Vec<BlobSlot>) {
+    let mut found: Vec<(usize, usize, String)> = words
+        .into_iter()
+        .filter_map(|(word, hash)| line.find(&word).map(|at| (at, word.len(), hash)))
+        .collect();
+    if found.is_empty() {
+        return (line.into_bytes(), Vec::new());
+    }
+    found.sort_unstable();
+    let (mut bytes, mut from) = (Vec::with_capacity(line.len() + 1), 0);
+    let mut slots = Vec::with_capacity(found.len());
+    for (at, length, hash) in found {
+        bytes.extend_from_slice(&line.as_bytes()[from..at]);
+        slots.push(BlobSlot {
+            at: bytes.len(),
+            hash,
+        });
+        from = at + length;
+    }
+    bytes.extend_from_slice(&line.as_bytes()[from..]);
+    (bytes, slots)
 }

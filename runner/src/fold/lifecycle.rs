@@ -6,6 +6,7 @@ use super::cx::Cx;
 use super::network;
 use super::record::{Created, Exit, Limit, Note, Record, RecordBody, Timer};
 use super::state::STDERR_LINES;
+use super::trust;
 use super::turn;
 use crate::harness::AnyAdapter;
 use lodge_proto::event::{EventBody, NotifyLevel, TurnOutcome};
@@ -94,6 +95,13 @@ fn noted(cx: &mut Cx<'_>, note: &Note) {
         } => network::asked(cx, question, host, *port, *seconds),
         Note::NetworkClosed { question } => network::closed(cx, question),
         Note::NetworkReset {} => network::reset(cx),
+        Note::WorkspaceCode {
+            trusted,
+            files,
+            changed,
+            reason,
+        } => trust::decided(cx, *trusted, *files, changed, reason.as_deref()),
+        Note::InputLost { input, error } => turn::input_lost(cx, input, error),
         Note::Stopping { reason } => {
             cx.core.stopping = Some(reason.clone());
             if cx.core.turn.is_none() && cx.core.running {
@@ -198,10 +206,12 @@ fn exited(cx: &mut Cx<'_>, adapter: &mut AnyAdapter, exit: &Exit) {
     let how = exit.describe();
     if asked || (exit.code == Some(0) && cx.core.turn.is_none() && cx.core.status != SessionStatus::Starting)
     {
-        let error = ErrorBody::new(
-            ErrorCode::HarnessCrashed,
-            format!("the harness was stopped ({how})"),
-        );
+        let error = if cx.core.kill && cx.core.stopping.is_none() {
+            turn::crash_error(cx, "did not answer in time and was killed")
+        } else {
+            let message = format!("the harness was stopped ({how})");
+            ErrorBody::new(ErrorCode::HarnessCrashed, message)
+        };
         end_process(
             cx,
             adapter,

@@ -19,6 +19,7 @@
 mod approvals;
 mod commands;
 mod cx;
+mod forks;
 mod lifecycle;
 mod network;
 mod output;
@@ -29,18 +30,20 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod trust;
 mod turn;
 mod view;
 
 pub use approvals::{Given, Rule};
 pub use cx::Cx;
+pub use forks::Origin;
 pub use network::{Access, NetworkAnswer, NetworkWord};
 pub use output::Output;
 pub use record::{
     Created, DeliveryId, Exit, Fork, JournalCommand, Launch, Limit, Note, Queued, Record, RecordBody, Reply,
-    Timer, Wish,
+    Source, Timer, Wish,
 };
-pub use state::{PendingInput, TurnRecord, Wants};
+pub use state::{BlobSlot, PendingInput, TurnRecord, Wants};
 pub use stream::Final;
 
 use crate::harness::AnyAdapter;

@@ -6,6 +6,7 @@ use lodge_proto::command::CommandBody;
 use lodge_proto::ids::{QueueId, RequestId, SessionId, TurnId};
 use lodge_proto::message::{Message, Sender};
 use lodge_proto::session::{ModelInfo, Tier};
+use lodge_proto::trust::CodeChange;
 use lodge_proto::workspace::Finding;
 use serde::{Deserialize, Serialize};
 
@@ -143,8 +144,19 @@ pub enum Note {
     NetworkClosed { question: String },
     /// The gateway knows no question any more.
     NetworkReset {},
+    /// Whether the harness that is about to be started runs what the workspace brings for it.
+    WorkspaceCode {
+        trusted: bool,
+        files: u32,
+        /// Since it was trusted last.
+        changed: Vec<CodeChange>,
+        /// Why it cannot be trusted.
+        reason: Option<String>,
+    },
     /// The harness was asked to stop, by the user or for good.
     Stopping { reason: String },
+    /// An input could not be put together: an image of it is lost. Nothing of it was delivered.
+    InputLost { input: DeliveryId, error: ErrorBody },
 }
 
 /// What a session began as.
@@ -185,6 +197,18 @@ pub struct Fork {
     pub message_count: u64,
     /// The newest of them.
     pub messages: Vec<Message>,
+    /// What the harness goes on from. `None`: nothing was said in the parent, or its conversation is lost.
+    #[serde(default)]
+    pub source: Option<Source>,
+}
+
+/// A copied conversation, by the harness's own names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The conversation, as the parent's files name it.
+    pub native: String,
+    /// The place in it to go on from; `None`: its end.
+    pub point: Option<String>,
 }
 
 /// With what a harness is started.
@@ -192,6 +216,9 @@ pub struct Fork {
 pub struct Launch {
     pub harness_version: String,
     pub models: Vec<ModelInfo>,
+    /// Ids of those that take no images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text_models: Vec<String>,
     /// Whether a conversation of this session is there to be resumed.
     pub resume: bool,
     /// Whether the user is to be asked before each tool runs.

@@ -26,8 +26,19 @@ pub(super) const STDERR_LINES: usize = 12;
 pub struct PendingInput {
     pub id: DeliveryId,
     pub bytes: Vec<u8>,
+    /// What is put into it when it is delivered: no journal and no snapshot of a fold carries a blob by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<BlobSlot>,
     /// Its first byte may have been written.
     pub begun: bool,
+}
+
+/// A place in an input where the bytes of a blob go, in base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobSlot {
+    /// Bytes of the input before it; slots are in this order.
+    pub at: usize,
+    pub hash: String,
 }
 
 /// A turn as history is to store it.
@@ -51,6 +62,12 @@ pub(super) struct Turn {
     pub(super) usage: Usage,
     pub(super) messages: Vec<Message>,
     pub(super) aborting: bool,
+    /// Attempts of a model call that the harness announced since one succeeded.
+    #[serde(default)]
+    pub(super) retries: u32,
+    /// Why the turn is stopped although nobody asked for it: what it ends with.
+    #[serde(default)]
+    pub(super) given_up: Option<ErrorBody>,
     /// The prompt's delivery, while it is not known to be whole.
     pub(super) prompt: Option<(DeliveryId, Queued)>,
     /// How it ended, said by the adapter; `settle` acts on it after the record.
@@ -131,6 +148,8 @@ pub(super) struct Core {
     #[serde(default)]
     pub(super) network: super::network::Network,
     #[serde(default)]
+    pub(super) points: super::forks::Points,
+    #[serde(default)]
     pub(super) seen: super::seen::Seen,
     pub(super) open_messages: Vec<OpenMessage>,
     pub(super) tools: Vec<OpenTool>,
@@ -187,6 +206,7 @@ impl Core {
             requests: Vec::new(),
             approvals: super::approvals::Approvals::default(),
             network: super::network::Network::default(),
+            points: super::forks::Points::default(),
             seen: super::seen::Seen::default(),
             open_messages: Vec::new(),
             tools: Vec::new(),

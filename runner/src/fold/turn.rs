@@ -1,7 +1,7 @@
 //! Turns: how they begin, what waits for them, how they end.
 
 use super::cx::Cx;
-use super::record::{Queued, Timer};
+use super::record::{DeliveryId, Queued, Timer};
 use super::state::{Turn, TurnRecord};
 use super::stream::Final;
 use crate::harness::AnyAdapter;
@@ -15,6 +15,9 @@ use lodge_proto::{ErrorBody, ErrorCode};
 
 /// Time a harness has to settle after an abort before it is killed, so that the whole stays within 5 s.
 const ABORT_DEADLINE_MS: u64 = 3_500;
+/// Attempts that a harness may announce in a row. More than each of ours makes by itself: this bounds one that would
+/// go on for ever.
+const MOST_RETRIES: u32 = 8;
 /// Longest title that is made from a prompt, in characters.
 const TITLE_CHARS: usize = 60;
 
@@ -31,6 +34,8 @@ impl Cx<'_> {
             usage: Usage::default(),
             messages: Vec::new(),
             aborting: false,
+            retries: 0,
+            given_up: None,
             prompt: None,
             ending: None,
         });
@@ -64,6 +69,28 @@ impl Cx<'_> {
             && turn.ending.is_none()
         {
             turn.ending = Some((outcome, error));
+        }
+    }
+
+    /// Every adapter tells of further attempts by these events: too many in a row, and the turn is given up.
+    pub(super) fn count_retries(&mut self, body: &EventBody) {
+        let Some(turn) = &mut self.core.turn else { return };
+        match body {
+            EventBody::RetryStart { error, .. } => {
+                turn.retries += 1;
+                if turn.retries > MOST_RETRIES && turn.given_up.is_none() && !turn.aborting {
+                    let message = format!(
+                        "{}; given up after {MOST_RETRIES} further attempts",
+                        error.message
+                    );
+                    turn.given_up = Some(ErrorBody {
+                        message,
+                        ..error.clone()
+                    });
+                }
+            }
+            EventBody::RetryEnd { success: true, .. } => turn.retries = 0,
+            _ => {}
         }
     }
 
@@ -142,9 +169,15 @@ pub(super) fn abort(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
     if turn.aborting {
         return;
     }
+    cx.core.queue_held = true;
+    stop(cx, adapter);
+}
+
+/// Stops the turn under way, whoever wants it.
+fn stop(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
+    let Some(turn) = &mut cx.core.turn else { return };
     turn.aborting = true;
     let id = turn.id;
-    cx.core.queue_held = true;
     cx.set_timer(Timer::AbortDeadline { turn: id }, ABORT_DEADLINE_MS);
     cx.status(SessionStatus::Aborting);
     // Open questions first: some harnesses answer an abort only after their dialogs.
@@ -157,6 +190,10 @@ pub(super) fn abort(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
 
 /// After each record: ends the turn that is done, and begins the one that waits.
 pub(super) fn settle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
+    let gives_up = |turn: &Turn| turn.given_up.is_some() && !turn.aborting && turn.ending.is_none();
+    if cx.core.turn.as_ref().is_some_and(gives_up) && cx.core.persisting.is_none() {
+        stop(cx, adapter);
+    }
     if let Some((outcome, error)) = cx.core.turn.as_mut().and_then(|turn| turn.ending.take()) {
         close(cx, outcome, error);
     }
@@ -175,6 +212,23 @@ pub(super) fn settle(cx: &mut Cx<'_>, adapter: &mut AnyAdapter) {
     }
 }
 
+/// What the turn came to, where it was stopped: not what the harness makes of it.
+fn verdict(
+    cx: &mut Cx<'_>,
+    outcome: TurnOutcome,
+    error: Option<ErrorBody>,
+) -> (TurnOutcome, Option<ErrorBody>) {
+    let Some(turn) = &mut cx.core.turn else {
+        return (outcome, error);
+    };
+    match (turn.aborting, turn.given_up.take()) {
+        (true, _) if outcome == TurnOutcome::Completed => (outcome, error),
+        (true, Some(given_up)) => (TurnOutcome::Failed, Some(given_up)),
+        (true, None) => (TurnOutcome::Aborted, None),
+        (false, _) => (outcome, error),
+    }
+}
+
 /// Closes the turn: all that is left is that history stores it.
 fn close(cx: &mut Cx<'_>, outcome: TurnOutcome, error: Option<ErrorBody>) {
     let (stop, why) = match outcome {
@@ -189,10 +243,9 @@ fn close(cx: &mut Cx<'_>, outcome: TurnOutcome, error: Option<ErrorBody>) {
     };
     cx.close_open(stop, why);
     cx.withdraw(|_| true);
+    let (outcome, error) = verdict(cx, outcome, error);
     let Some(turn) = &cx.core.turn else { return };
-    let aborted = turn.aborting && outcome != TurnOutcome::Completed;
-    let (id, outcome) = (turn.id, if aborted { TurnOutcome::Aborted } else { outcome });
-    let error = if aborted { None } else { error };
+    let id = turn.id;
     cx.core.timers.remove(&Timer::AbortDeadline { turn: id });
     if let Some(error) = &error {
         cx.agent_error(error.code, error.message.clone(), true);
@@ -271,6 +324,23 @@ pub(super) fn prompt_uncertain(cx: &mut Cx<'_>) {
         queued.entry.state = QueueState::Uncertain;
         cx.core.queue.insert(0, queued);
         cx.queue_changed();
+    }
+}
+
+/// An input for the harness cannot be put together. A turn that waits for it fails; what was steered stays behind.
+pub(super) fn input_lost(cx: &mut Cx<'_>, input: &DeliveryId, error: &ErrorBody) {
+    let before = cx.core.inputs.len();
+    cx.core
+        .inputs
+        .retain(|pending| pending.id != *input || pending.begun);
+    if cx.core.inputs.len() == before {
+        return;
+    }
+    if cx.has_steering() {
+        cx.agent_error(error.code, error.message.clone(), true);
+        cx.unsteer();
+    } else {
+        cx.turn_done(TurnOutcome::Failed, Some(error.clone()));
     }
 }
 

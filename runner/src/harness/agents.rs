@@ -48,7 +48,25 @@ pub struct Agent {
     pub env: BTreeMap<String, String>,
     /// The dialects it speaks to models, the one it should use first; default: every one.
     pub dialects: Option<Vec<Spoken>>,
+    /// Names at the top of a workspace that its guests are not shown, because it would run what they bring; default:
+    /// those of every agent that Lodge knows of.
+    pub hide: Option<Vec<String>>,
 }
+
+/// What agents take settings, hooks, servers and extensions from. Text for an agent (`AGENTS.md`) is not among them.
+const CODE: &[&str] = &[
+    ".agents",
+    ".claude",
+    ".codex",
+    ".gemini",
+    ".goose",
+    ".mcp.json",
+    ".opencode",
+    ".pi",
+    ".qwen",
+    "opencode.json",
+    "opencode.jsonc",
+];
 
 /// A dialect, as the file names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -140,6 +158,10 @@ impl Agents {
     }
 
     /// The agent of this name.
+    pub fn all(&self) -> &[Agent] {
+        &self.0
+    }
+
     pub fn get(&self, name: &str) -> Option<&Agent> {
         self.0.iter().find(|agent| agent.name == name)
     }
@@ -171,6 +193,12 @@ impl Agent {
             installing: None,
             problem: problem.map(|error| ErrorBody::from(&error)),
         }
+    }
+
+    /// Names of a workspace that its guests are not shown.
+    pub fn hidden(&self) -> Vec<String> {
+        let every = || CODE.iter().map(|&name| name.to_owned()).collect();
+        self.hide.clone().unwrap_or_else(every)
     }
 
     /// The dialects it speaks, best first.
@@ -269,6 +297,12 @@ fn form(agent: &Agent) -> Result<(), (&'static str, String)> {
     if agent.dialects.as_ref().is_some_and(Vec::is_empty) {
         return Err(("dialects", "name at least one, or leave the key away".to_owned()));
     }
+    for name in agent.hide.iter().flatten() {
+        if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+            let reason = format!("`{name}` is no name of a file or directory at the top of a workspace");
+            return Err(("hide", reason));
+        }
+    }
     for variable in agent.env.keys() {
         let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let begins = variable.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
@@ -289,7 +323,8 @@ fn form(agent: &Agent) -> Result<(), (&'static str, String)> {
     let command = agent.command.iter().map(|word| ("command", word));
     let args = agent.args.iter().flatten().map(|word| ("args", word));
     let env = agent.env.values().map(|value| ("env", value));
-    let mut all = texts.chain(command).chain(args).chain(env);
+    let hide = agent.hide.iter().flatten().map(|name| ("hide", name));
+    let mut all = texts.chain(command).chain(args).chain(env).chain(hide);
     match all.find(|(_, text)| text.chars().any(char::is_control)) {
         Some((key, _)) => Err((key, "it holds a control character".to_owned())),
         None => Ok(()),

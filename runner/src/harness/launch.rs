@@ -2,6 +2,7 @@
 
 use super::agents::Agent;
 use super::install::InstalledHarness;
+use crate::fold::Source;
 use lodge_proto::SessionId;
 use lodge_proto::control::{Dialect, Model};
 use lodge_proto::session::ModelInfo;
@@ -33,8 +34,18 @@ pub struct LaunchContext {
     pub thinking_level: Option<String>,
     /// Ask before each tool runs.
     pub ask_permissions: bool,
-    /// A file of a copied conversation (path below the home) to go on from.
-    pub forked_from: Option<String>,
+    /// What of the workspace its user trusts, as names in it: the sandbox shows a copy of just that. Empty: nothing of what
+    /// the workspace brings for this harness may run.
+    pub trusted: Vec<String>,
+    /// A copied conversation to go on from, where this session has none of its own yet.
+    pub forked_from: Option<Source>,
+}
+
+impl LaunchContext {
+    /// Whether what the workspace brings for this harness is on.
+    pub const fn trusts(&self) -> bool {
+        !self.trusted.is_empty()
+    }
 }
 
 /// A file of the private home.
@@ -56,25 +67,43 @@ pub struct HarnessLaunch {
 }
 
 /// Names of a workspace that the guest of this harness is not shown: it runs what they bring, and has no switch that
-/// keeps it from that. opencode's switch is not asked by all of its parts.
-pub fn hidden(harness: &str) -> &'static [&'static str] {
-    match harness {
-        "opencode" | "opencode-acp" => &[".opencode", "opencode.json", "opencode.jsonc"],
+/// keeps it from that. opencode's switch is not asked by all of its parts; of an agent of the configuration file
+/// nothing is known.
+pub fn hidden(harness: &str, agent: Option<&Agent>) -> Vec<String> {
+    let names: &[&str] = match (harness, agent) {
+        (_, Some(agent)) => return agent.hidden(),
+        ("opencode" | "opencode-acp", None) => &[".opencode", "opencode.json", "opencode.jsonc"],
         _ => &[],
-    }
+    };
+    names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// The models of the gateway that a harness can use, of those it is allowed.
-pub fn usable(harness: &str, models: &[Model], wanted: Option<&str>) -> Vec<Model> {
-    match harness {
-        "claude" => super::claude::launch::usable(models, wanted),
-        // Its client speaks nothing else.
-        "gemini" => {
-            let speaks = |model: &&Model| dialects(model).contains(&Dialect::Gemini);
-            models.iter().filter(speaks).cloned().collect()
-        }
-        _ => models.to_vec(),
+/// Whether a harness speaks one of the dialects of a model. `agent` is its row where it is one of the configuration file.
+pub fn can_use(harness: &str, agent: Option<&Agent>, model: &Model) -> bool {
+    let speaks = |dialect: Dialect| match (agent, harness) {
+        (Some(agent), _) => agent.dialects().contains(&dialect),
+        (None, "codex") => dialect == Dialect::OpenaiResponses,
+        (None, "claude") => dialect == Dialect::AnthropicMessages,
+        (None, "gemini") => dialect == Dialect::Gemini,
+        (None, "opencode" | "opencode-acp") => super::opencode::launch::speaks(dialect),
+        (None, _) => dialect != Dialect::Unspecified,
+    };
+    dialects(model).into_iter().any(speaks)
+}
+
+/// The models of the gateway that one process of a harness can use, of those it is allowed.
+pub fn usable(harness: &str, agent: Option<&Agent>, models: &[Model], wanted: Option<&str>) -> Vec<Model> {
+    if harness == "claude" && agent.is_none() {
+        // It knows a single address.
+        return super::claude::launch::usable(models, wanted);
     }
+    let speaks = |model: &&Model| can_use(harness, agent, model);
+    models.iter().filter(speaks).cloned().collect()
+}
+
+/// As `set_model` takes it.
+pub fn model_id(model: &Model) -> String {
+    format!("{}/{}", model.provider, model.id)
 }
 
 /// Models of the gateway as a session offers them.
@@ -82,12 +111,21 @@ pub fn model_infos(models: &[Model]) -> Vec<ModelInfo> {
     models
         .iter()
         .map(|model| ModelInfo {
-            id: format!("{}/{}", model.provider, model.id),
+            id: model_id(model),
             name: model.name.clone(),
             provider: model.provider.clone(),
             context_window: (model.context_window > 0).then_some(model.context_window),
             reasoning: model.reasoning,
         })
+        .collect()
+}
+
+/// Ids of the models that take no images.
+pub fn text_models(models: &[Model]) -> Vec<String> {
+    models
+        .iter()
+        .filter(|model| !model.images)
+        .map(model_id)
         .collect()
 }
 
@@ -98,4 +136,41 @@ pub fn dialects(model: &Model) -> Vec<Dialect> {
         .iter()
         .filter_map(|dialect| Dialect::try_from(*dialect).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_harness_can_use_the_models_whose_dialects_it_speaks() {
+        let every = [
+            Dialect::OpenaiChat,
+            Dialect::OpenaiResponses,
+            Dialect::AnthropicMessages,
+            Dialect::Gemini,
+        ];
+        for (harness, wanted) in [
+            ("pi", [true, true, true, true]),
+            ("codex", [false, true, false, false]),
+            ("claude", [false, false, true, false]),
+            ("gemini", [false, false, false, true]),
+            ("opencode", [true, true, true, false]),
+            ("opencode-acp", [true, true, true, false]),
+        ] {
+            let found = every.map(|dialect| {
+                let model = Model {
+                    dialects: vec![dialect.into()],
+                    ..Model::default()
+                };
+                can_use(harness, None, &model)
+            });
+            assert_eq!(found, wanted, "{harness}");
+        }
+        let two = Model {
+            dialects: vec![Dialect::Gemini.into(), Dialect::OpenaiResponses.into()],
+            ..Model::default()
+        };
+        assert!(can_use("codex", None, &two) && !can_use("codex", None, &Model::default()));
+    }
 }

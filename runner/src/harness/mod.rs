@@ -7,11 +7,13 @@ pub mod acp;
 pub mod agents;
 pub mod claude;
 pub mod codex;
+pub mod conversation;
 pub mod install;
 pub mod instructions;
 pub mod launch;
 pub mod opencode;
 pub mod pi;
+mod shared;
 
 use crate::fold::{Cx, DeliveryId};
 use lodge_proto::command::CommandBody;
@@ -41,6 +43,10 @@ pub trait Adapter: std::fmt::Debug {
     fn gone(&mut self, cx: &mut Cx<'_>);
     /// Begin a turn with a prompt; returns the delivery that carries it.
     fn prompt(&mut self, cx: &mut Cx<'_>, parts: &[Part]) -> Option<DeliveryId>;
+    /// Whether it is not known yet if prompts may hold images.
+    fn may_take_images(&self) -> bool {
+        false
+    }
     /// Give a prompt to the running turn.
     fn steer(&mut self, cx: &mut Cx<'_>, parts: &[Part]);
     /// Take back what was steered and not taken up.

@@ -1,13 +1,19 @@
-//! Tiers and profiles for the picker.
+//! Models, tiers and profiles for the pickers.
 
 use crate::config::Config;
+use crate::harness::install::Catalog;
+use crate::harness::launch;
 use crate::launcher::{self, PROFILES};
 use crate::shared::chain;
+use lodge_proto::ErrorBody;
+use lodge_proto::control::Model;
 use lodge_proto::sandbox::{ProfileChoice, SandboxChoices, TierChoice};
 use lodge_proto::session::Tier;
 use lodge_sandbox::files::Wish;
 use lodge_sandbox::policy::{Net, Policy, Profile};
 use lodge_sandbox::{SandboxError, host};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const TIERS: [Tier; 3] = [Tier::Process, Tier::Container, Tier::Microvm];
@@ -27,6 +33,26 @@ pub(super) fn choices(config: &Config) -> SandboxChoices {
         default_tier: launcher::wire_tier(default.tier),
         default_profile: default.profile.name().to_owned(),
     }
+}
+
+/// The models of the gateway, and by harness which of them it cannot be used with.
+pub(super) fn models(config: &Config, models: &[Model]) -> Result<Value, ErrorBody> {
+    let catalog = Catalog::embedded()?;
+    let own = catalog.harnesses().map(|entry| (entry.name.as_str(), None));
+    let agents = config
+        .agents
+        .all()
+        .iter()
+        .map(|agent| (agent.name.as_str(), Some(agent)));
+    let unusable: BTreeMap<&str, Vec<String>> = own
+        .chain(agents)
+        .map(|(name, agent)| {
+            let others = models.iter().filter(|model| !launch::can_use(name, agent, model));
+            (name, others.map(launch::model_id).collect())
+        })
+        .filter(|(_, ids): &(_, Vec<_>)| !ids.is_empty())
+        .collect();
+    Ok(json!({ "models": launch::model_infos(models), "unusable": unusable }))
 }
 
 fn profile(profile: Profile) -> ProfileChoice {

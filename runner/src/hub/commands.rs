@@ -6,6 +6,7 @@ use crate::fold::JournalCommand;
 use crate::session::{Answering, Query, Request};
 use crate::shared::store_error;
 use crate::store::Claim;
+use lodge_proto::blob::MAX_PROMPT_IMAGES;
 use lodge_proto::command::{Command, CommandBody, MAX_ID_BYTES, WorkspaceInfo};
 use lodge_proto::message::Sender;
 use lodge_proto::part::Part;
@@ -68,6 +69,10 @@ impl Hub {
             CommandBody::HarnessList {} => return self.harnesses(reply),
             CommandBody::GetModels {} => return self.models(reply),
             CommandBody::SandboxList {} => return self.choices(reply),
+            CommandBody::WorkspaceInspect { workspace, harness } => {
+                return self.inspect(account, workspace, harness, reply);
+            }
+            CommandBody::WorkspaceTrusted {} => return self.trusted(account, reply),
             CommandBody::ApprovalsList {} if command.session_id.is_none() => {
                 return self.approvals(account, reply);
             }
@@ -154,11 +159,16 @@ impl Hub {
         self.perform(actor, command, answering, since_ms).await;
     }
 
-    async fn perform(&mut self, actor: &Actor, command: Command, answering: Answering, since_ms: u64) {
+    async fn perform(&mut self, actor: &Actor, mut command: Command, answering: Answering, since_ms: u64) {
         let session_id = command.session_id;
+        if let Err(error) = self.refer(actor, session_id, &mut command.body).await {
+            return finish(&self.shared, answering, Err(error));
+        }
         match command.body {
             CommandBody::SessionCreate { .. } => self.create(actor, command.body, answering, since_ms),
-            CommandBody::SessionFork { message_id } => self.fork(session_id, message_id, answering, since_ms),
+            CommandBody::SessionFork { message_id } => {
+                self.fork(session_id, message_id, answering, since_ms).await;
+            }
             CommandBody::SessionDelete {} => self.delete(session_id, answering).await,
             CommandBody::SessionClose {} => {
                 let (done, ended) = oneshot::channel();
@@ -188,6 +198,9 @@ impl Hub {
             }
             CommandBody::ApprovalsForget { approval_id } if session_id.is_none() => {
                 self.forget_approvals(approval_id, answering);
+            }
+            body @ (CommandBody::WorkspaceTrust { .. } | CommandBody::WorkspaceDistrust { .. }) => {
+                self.change_trust(body, answering);
             }
             CommandBody::WorkspaceCreate { name } => {
                 let result = create::workspace(&self.shared.config.default_root(), &name);
@@ -293,11 +306,10 @@ impl Hub {
     }
 
     fn models(&self, reply: ReplyPort) {
-        let leases = self.shared.leases.clone();
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let models = leases.models().await;
-            reply
-                .send(models.map(|models| json!({ "models": crate::harness::launch::model_infos(&models) })));
+            let models = shared.leases.models().await;
+            reply.send(models.and_then(|models| super::choices::models(&shared.config, &models)));
         });
     }
 
@@ -372,6 +384,7 @@ fn check(actor: &Actor, command: &Command) -> Result<()> {
 fn check_parts(parts: &[Part]) -> Result<()> {
     let mut bytes = 0;
     let mut said = false;
+    let mut images = 0;
     for part in parts {
         match part {
             Part::Text { text } => {
@@ -382,17 +395,26 @@ fn check_parts(parts: &[Part]) -> Result<()> {
                 bytes += path.len();
                 said = true;
             }
-            Part::Image { .. } => {
-                return Err(ErrorBody::new(
-                    ErrorCode::UnsupportedByHarness,
-                    "images in prompts are not supported yet",
+            Part::Image { blob, alt } => {
+                super::images::check(blob, alt.as_deref())?;
+                bytes += alt.as_ref().map_or(0, String::len);
+                images += 1;
+                said = true;
+            }
+            _ => {
+                return Err(invalid(
+                    "a prompt is made of `text`, `file_ref` and `image` parts",
                 ));
             }
-            _ => return Err(invalid("a prompt is made of `text` and `file_ref` parts")),
         }
     }
     if !said {
         return Err(invalid("the prompt is empty"));
+    }
+    if images > MAX_PROMPT_IMAGES {
+        return Err(invalid(format!(
+            "a prompt has at most {MAX_PROMPT_IMAGES} images, this one has {images}"
+        )));
     }
     if bytes > MAX_PROMPT {
         return Err(invalid(format!(

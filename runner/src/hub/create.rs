@@ -2,7 +2,7 @@
 
 use super::commands::finish;
 use super::{Entry, Hub, HubMessage};
-use crate::fold::{self, Fork, Note};
+use crate::fold::{self, Fork, Note, Origin};
 use crate::history::stored;
 use crate::launcher;
 use crate::session::journal::Own;
@@ -11,17 +11,19 @@ use crate::session::{Answering, Request};
 use crate::shared::{Shared, random_u32, store_error};
 use crate::store::SessionRow;
 use lodge_proto::command::CommandBody;
+use lodge_proto::control::Model;
 use lodge_proto::history::{AppendTurnRequest, Session, Turn};
 use lodge_proto::ids::MessageId;
 use lodge_proto::message::{Message, Role};
 use lodge_proto::relay::Actor;
-use lodge_proto::session::{Capabilities, SessionInfo, SessionStatus, Tier};
+use lodge_proto::session::{SessionInfo, SessionStatus, Tier};
 use lodge_proto::{ErrorBody, ErrorCode, SessionId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// Messages that a fork's first snapshot carries.
@@ -42,8 +44,8 @@ struct Plan {
     account: String,
     created: fold::Created,
     created_at: u64,
-    /// Session directory and native name of the conversation that is copied.
-    copy: Option<(PathBuf, Option<String>)>,
+    /// Session directory of the conversation that is copied.
+    copy: Option<PathBuf>,
 }
 
 impl Hub {
@@ -59,8 +61,8 @@ impl Hub {
         });
     }
 
-    pub(super) fn fork(
-        &self,
+    pub(super) async fn fork(
+        &mut self,
         parent: Option<SessionId>,
         before: Option<MessageId>,
         answering: Answering,
@@ -70,11 +72,19 @@ impl Hub {
         let row = parent
             .and_then(|parent| self.sessions.get(&parent))
             .map(|entry| entry.row.clone());
+        let Some(row) = row else {
+            let error = ErrorBody::new(ErrorCode::NotFound, "no such session");
+            return finish(&shared, answering, Err(error));
+        };
+        let (reply, origin) = oneshot::channel();
+        let asked = self.ask(row.info.id, Request::Origin { before, reply }).await;
         tokio::spawn(async move {
-            let result = match row {
-                Some(row) => make_fork(&shared, &row, before, &answering, since_ms).await,
-                None => Err(ErrorBody::new(ErrorCode::NotFound, "no such session")),
+            let result = async {
+                asked?;
+                let origin = origin.await.map_err(|_| reopened())??;
+                make_fork(&shared, &row, (before, origin), &answering, since_ms).await
             };
+            let result = result.await;
             let _ = hub
                 .send(HubMessage::Created(Box::new(Created { result, answering })))
                 .await;
@@ -95,6 +105,10 @@ impl Hub {
         let _ = self.ask(info.id, Request::Start { reply: None }).await;
         finish(&self.shared, answering, Ok(json!(info)));
     }
+}
+
+fn reopened() -> ErrorBody {
+    ErrorBody::new(ErrorCode::Unavailable, "the session is being reopened; try again")
 }
 
 /// The id of a session that a command makes: the same when the command comes again.
@@ -129,7 +143,7 @@ async fn make(
         let message = format!("this version has no adapter for the harness `{harness}`");
         return Err(ErrorBody::new(ErrorCode::NotFound, message));
     }
-    check_model(shared, model.as_deref()).await?;
+    check_model(shared, &harness, model.as_deref()).await?;
     let workspace = resolve_workspace(shared, &workspace).await?;
     let wish = fold::Wish { tier, profile };
     let (tier, profile) = decide(shared, &workspace, &wish).await?;
@@ -158,27 +172,38 @@ async fn make(
     .await
 }
 
-async fn check_model(shared: &Shared, model: Option<&str>) -> Result<()> {
-    let models = crate::harness::launch::model_infos(&shared.leases.models().await?);
+async fn check_model(shared: &Shared, harness: &str, wanted: Option<&str>) -> Result<()> {
+    let models = shared.leases.models().await?;
     if models.is_empty() {
         return Err(ErrorBody::new(
             ErrorCode::NotFound,
             "no model is configured: enter a provider's key in the settings, or set `demo = true` in lodge.toml",
         ));
     }
-    match model {
-        Some(model) if !models.iter().any(|known| known.id == model) => {
-            let known: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
-            Err(ErrorBody::new(
-                ErrorCode::NotFound,
-                format!("no model `{model}`; there are: {}", known.join(", ")),
-            ))
-        }
-        _ => Ok(()),
+    let Some(wanted) = wanted else { return Ok(()) };
+    let agent = shared.config.agents.get(harness);
+    let (usable, others): (Vec<_>, Vec<_>) = models
+        .into_iter()
+        .partition(|model| crate::harness::launch::can_use(harness, agent, model));
+    let ids =
+        |models: &[Model]| -> Vec<String> { models.iter().map(crate::harness::launch::model_id).collect() };
+    let known = ids(&usable);
+    if known.iter().any(|id| id == wanted) {
+        return Ok(());
     }
+    let all = known.join(", ");
+    if ids(&others).iter().any(|id| id == wanted) {
+        let message = format!("{harness} does not speak to the model `{wanted}`; it can use: {all}");
+        return Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, message));
+    }
+    Err(ErrorBody::new(
+        ErrorCode::NotFound,
+        format!("no model `{wanted}`; there are: {all}"),
+    ))
 }
 
-async fn resolve_workspace(shared: &Shared, workspace: &str) -> Result<PathBuf> {
+/// The real path of a workspace that a client named, if it may be used.
+pub(super) async fn resolve_workspace(shared: &Shared, workspace: &str) -> Result<PathBuf> {
     let config = shared.config.clone();
     let default_root = config.default_root();
     let path = if workspace.starts_with('/') {
@@ -211,24 +236,11 @@ async fn decide(shared: &Arc<Shared>, workspace: &Path, wish: &fold::Wish) -> Re
 async fn make_fork(
     shared: &Arc<Shared>,
     parent: &SessionRow,
-    before: Option<MessageId>,
+    (before, origin): (Option<MessageId>, Origin),
     answering: &Answering,
     since_ms: u64,
 ) -> Result<SessionRow> {
     let id = id_of(&answering.account, &answering.client_id, since_ms);
-    let last = last_known(shared, parent.info.id).await;
-    let can = last
-        .as_ref()
-        .map(|fold| fold.state().capabilities)
-        .unwrap_or_default();
-    // Before its first start a harness has said nothing of what it can.
-    if can != Capabilities::default() && !can.fork {
-        let message = format!(
-            "{} cannot go on from a copy of a conversation",
-            parent.info.harness
-        );
-        return Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, message));
-    }
     let all = shared.history.all(parent.info.id).await?;
     let kept = match before {
         None => all,
@@ -244,9 +256,13 @@ async fn make_fork(
         }
     };
     let user_messages = kept.iter().filter(|message| message.role == Role::User).count();
-    let keep_user_messages = before.map(|_| u32::try_from(user_messages).unwrap_or(u32::MAX));
+    let is_part = before.is_some() || origin.in_turn;
+    let keep_user_messages = is_part.then(|| u32::try_from(user_messages).unwrap_or(u32::MAX));
+    // From before the first message there is nothing to go on from.
+    let source = origin.source.filter(|_| !is_part || user_messages > 0);
     let messages = copy_messages(shared, parent, id, &kept, since_ms).await?;
     let info = &parent.info;
+    let copy = source.is_some().then(|| shared.session_dir(info.id));
     let created = fold::Created {
         session: id,
         harness: info.harness.clone(),
@@ -266,10 +282,12 @@ async fn make_fork(
             keep_user_messages,
             message_count: messages.len() as u64,
             messages: messages.iter().rev().take(FORK_TAIL).rev().cloned().collect(),
+            source,
         }),
     };
-    let native = last.and_then(|fold| fold.native_session());
-    let copy = Some((shared.session_dir(info.id), native));
+    // Before there is a fork, so that no crash leaves one without its images.
+    let copied = shared.store.copy_blob_uses(parent.info.id, id).await;
+    copied.map_err(|error| store_error(&error))?;
     store(
         shared,
         Plan {
@@ -281,12 +299,6 @@ async fn make_fork(
         },
     )
     .await
-}
-
-/// A session as its newest snapshot has it.
-async fn last_known(shared: &Shared, id: SessionId) -> Option<fold::SessionFold> {
-    let snapshots = shared.store.snapshots(id).await.ok()?;
-    fold::SessionFold::from_snapshot(&snapshots.last()?.bytes)
 }
 
 /// Writes the kept messages into history as those of the new session, under new ids.
@@ -386,8 +398,8 @@ async fn store(shared: &Arc<Shared>, plan: Plan) -> Result<SessionRow> {
         account: plan.account,
     };
     let dir = shared.session_dir(plan.id);
-    let (note, copy) = (Note::Created(Box::new(plan.created)), plan.copy);
-    let written = tokio::task::spawn_blocking(move || write_directory(&dir, &note, copy));
+    let (created, copy) = (plan.created, plan.copy);
+    let written = tokio::task::spawn_blocking(move || write_directory(&dir, created, copy.as_deref()));
     written
         .await
         .map_err(|error| ErrorBody::new(ErrorCode::Internal, error.to_string()))??;
@@ -399,7 +411,7 @@ async fn store(shared: &Arc<Shared>, plan: Plan) -> Result<SessionRow> {
     Ok(row)
 }
 
-fn write_directory(dir: &Path, note: &Note, copy: Option<(PathBuf, Option<String>)>) -> Result<()> {
+fn write_directory(dir: &Path, created: fold::Created, copy: Option<&Path>) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| {
         ErrorBody::new(
             ErrorCode::Unavailable,
@@ -411,17 +423,22 @@ fn write_directory(dir: &Path, note: &Note, copy: Option<(PathBuf, Option<String
         .recursive(true)
         .create(dir)
         .map_err(|error| failed(&error))?;
-    if let Some((parent, native)) = copy {
-        launcher::copy_conversation(&parent, dir, native.as_deref())?;
-    }
     let mut journal = match Local::open(dir) {
         Ok(journal) => journal,
         // The command came again while the session already runs.
         Err(lodge_shim::journal::JournalError::Locked { .. }) => return Ok(()),
         Err(error) => return Err(failed(&error)),
     };
+    // With its first record the session is there, and its home is the guest's.
+    if journal.head() > 0 {
+        return Ok(());
+    }
+    if let Some(parent) = copy {
+        launcher::copy_conversation(&created.harness, parent, dir)?;
+    }
+    let note = Note::Created(Box::new(created));
     journal
-        .append(&Own::note_once(note, "created"))
+        .append(&Own::note_once(&note, "created"))
         .map(drop)
         .map_err(|error| failed(&error))
 }

@@ -7,9 +7,11 @@ mod approvals;
 mod choices;
 mod commands;
 mod create;
+mod images;
 mod inside;
 mod installs;
 pub mod router;
+mod trust;
 
 use crate::conns::{ConnId, Outbox};
 use crate::session::{self, Report, Request, SessionHandle};
@@ -266,7 +268,8 @@ impl Hub {
 
     async fn control(&mut self, conn: ConnId, channel: u32, control: ToRunner) {
         match control {
-            ToRunner::Hello { .. } => {}
+            // Transfers are their connection's own.
+            ToRunner::Hello { .. } | ToRunner::BlobPut { .. } | ToRunner::BlobGet { .. } => {}
             ToRunner::Attach { actor } => {
                 if let Some(conn) = self.conns.get_mut(&conn) {
                     conn.clients.insert(channel, actor);

@@ -8,7 +8,7 @@ use lodge_proto::relay::{CommandEnvelope, ToRunner};
 pub enum FromRelay {
     Control(ToRunner),
     Command(Box<CommandEnvelope>),
-    /// What a client typed into a terminal.
+    /// What a client typed into a terminal; with none, a piece of an image.
     Typed {
         terminal: u32,
         bytes: Vec<u8>,

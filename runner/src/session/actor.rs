@@ -41,6 +41,8 @@ pub(super) enum Internal {
     NetworkTold(String),
     /// The database has an approval.
     ApprovalKept(RequestId),
+    /// The bytes of an input with blobs, or why there are none.
+    Filled(DeliveryId, Result<Vec<u8>, ErrorBody>),
     /// The shim was spawned, or could not be.
     Spawned(Result<(), ErrorBody>),
     /// The workspace was looked through.
@@ -72,6 +74,8 @@ pub(super) struct Actor {
     pub(super) waiters: HashMap<(String, String), Vec<ReplyPort>>,
     pub(super) answered: HashMap<(String, String), Result<serde_json::Value, ErrorBody>>,
     pub(super) sent: HashSet<DeliveryId>,
+    /// The input whose blobs are being read; those after it wait.
+    pub(super) filling: Option<DeliveryId>,
     pub(super) fired: HashSet<(Timer, u64)>,
     pub(super) persisting: Option<TurnId>,
     pub(super) killed: bool,
@@ -146,6 +150,7 @@ async fn refuse(session_id: SessionId, mut inbox: mpsc::Receiver<Request>, error
                 let _ = done.send(());
             }
             Request::Sandbox { reply } => drop(reply.send(Err(error.clone()))),
+            Request::Origin { reply, .. } => drop(reply.send(Err(error.clone()))),
             Request::Opened { reply } => drop(reply.send(())),
             Request::Start { reply: None }
             | Request::Unsubscribe { .. }

@@ -3,7 +3,7 @@
 use super::actor::{Actor, Internal, Waiting};
 use super::journal::Own;
 use super::port::Port;
-use crate::fold::{Note, RecordBody};
+use crate::fold::{DeliveryId, Note, PendingInput, RecordBody};
 use lodge_proto::session::SessionStatus;
 use lodge_proto::{ErrorBody, ErrorCode};
 use std::time::Duration;
@@ -97,9 +97,48 @@ impl Actor {
             return self.sent.clear();
         }
         for input in wants.inputs {
-            if self.sent.insert(input.id) {
-                link.input(input.id, &input.bytes);
+            if self.sent.contains(&input.id) {
+                continue;
             }
+            if !input.blobs.is_empty() {
+                return self.fill(&input.clone());
+            }
+            self.sent.insert(input.id);
+            link.input(input.id, &input.bytes);
+        }
+    }
+
+    /// Reads the blobs of an input, away from this task. Inputs stay in order: those after it wait.
+    fn fill(&mut self, input: &PendingInput) {
+        if self.filling.replace(input.id) == Some(input.id) {
+            return;
+        }
+        let (blobs, internal) = (self.shared.blobs.clone(), self.internal.clone());
+        let (session, input) = (self.row.info.id, input.clone());
+        tokio::spawn(async move {
+            let bytes = super::fill::filled(&blobs, session, &input).await;
+            let _ = internal.send(Internal::Filled(input.id, bytes));
+        });
+    }
+
+    /// An input is whole, or never will be.
+    fn filled(&mut self, id: DeliveryId, result: Result<Vec<u8>, ErrorBody>) {
+        self.filling = None;
+        if !self.fold.wants().inputs.iter().any(|input| input.id == id) {
+            return;
+        }
+        match (result, &self.port) {
+            (Ok(bytes), Port::Shim(link)) => {
+                if self.sent.insert(id) {
+                    link.input(id, &bytes);
+                }
+            }
+            // Another shim will be given it.
+            (Ok(_), _) => {}
+            (Err(error), _) => self.append(Own::note_once(
+                &Note::InputLost { input: id, error },
+                &format!("lost {id:02x?}"),
+            )),
         }
     }
 
@@ -252,6 +291,7 @@ impl Actor {
             Internal::NetworkTold(question) => self.network_closed(question),
             Internal::ApprovalKept(approval) => self.approval_kept(approval).await,
             Internal::Prepared(prepared) => self.prepared(*prepared).await,
+            Internal::Filled(input, bytes) => self.filled(input, bytes),
             Internal::Spawned(result) => self.spawned(result).await,
             Internal::Looked(looked) => self.looked(*looked),
         }

@@ -4,8 +4,8 @@ use super::actor::{Actor, Internal};
 use super::journal::Own;
 use super::link::Link;
 use super::port::{Local, Port};
+use super::trusting::{self, Decided};
 use crate::fold::{Launch, Note};
-use crate::harness::AnyAdapter;
 use crate::harness::launch::LaunchContext;
 use crate::launcher::{self, Start, Wanted};
 use lodge_proto::session::SessionStatus;
@@ -25,6 +25,7 @@ pub(super) struct Prepared {
     start: Start,
     lease: crate::lease::Lease,
     launch: Launch,
+    code: Option<Note>,
 }
 
 impl Actor {
@@ -46,11 +47,13 @@ impl Actor {
             info: info.clone(),
         };
         let native_session = self.fold.native_session();
-        let forked_from = self.forked_from();
+        let fork = self.fold.created().and_then(|created| created.fork.as_ref());
+        let forked_from = fork.and_then(|fork| fork.source.clone());
         let resume = native_session.is_some() || info.message_count > 0;
-        let notices = self.listener();
+        let (notices, row) = (self.listener(), self.row.clone());
         tokio::spawn(async move {
             let prepared = async {
+                let Decided { code, note } = trusting::decide(&shared, &row).await?;
                 let installed = shared.resolve_harness(&info.harness).await?;
                 let egress = launcher::egress(&shared, &wanted).await?;
                 let dir = shared.session_dir(info.id);
@@ -60,10 +63,12 @@ impl Actor {
                     .await?;
                 let agent = shared.config.agents.get(&info.harness).cloned();
                 let wanted_model = info.model.as_deref();
-                let usable = match &agent {
-                    Some(agent) => crate::harness::acp::launch::usable(agent, lease.models()),
-                    None => crate::harness::launch::usable(&info.harness, lease.models(), wanted_model),
-                };
+                let usable = crate::harness::launch::usable(
+                    &info.harness,
+                    agent.as_ref(),
+                    lease.models(),
+                    wanted_model,
+                );
                 let models = crate::harness::launch::model_infos(&usable);
                 // Of an agent of the administrator's Lodge knows none.
                 let harness_version = match &agent {
@@ -80,30 +85,28 @@ impl Actor {
                     model: info.model.clone(),
                     thinking_level: info.thinking_level.clone(),
                     ask_permissions: shared.config.ask_permissions,
+                    trusted: trusting::names(code.as_ref()),
                     forked_from,
                 };
-                let start = launcher::prepare(&shared, &wanted, &context, &lease).await?;
+                let start = launcher::prepare(&shared, &wanted, &context, &lease, code).await?;
                 let launch = Launch {
                     harness_version,
                     models,
+                    text_models: crate::harness::launch::text_models(&usable),
                     resume,
                     ask_permissions: shared.config.ask_permissions,
                     tier: Some(start.tier),
                     profile: Some(start.profile.clone()),
                 };
-                Ok(Prepared { start, lease, launch })
+                Ok(Prepared {
+                    start,
+                    lease,
+                    launch,
+                    code: note,
+                })
             };
             let _ = internal.send(Internal::Prepared(Box::new(prepared.await)));
         });
-    }
-
-    /// A copied conversation that pi is to go on from: only for the first start of a fork.
-    fn forked_from(&self) -> Option<String> {
-        self.fold.created()?.fork.as_ref()?.parent?;
-        if !matches!(self.fold.adapter(), AnyAdapter::Pi(_)) {
-            return None;
-        }
-        launcher::copied_conversation(&self.dir)
     }
 
     pub(super) async fn prepared(&mut self, prepared: Result<Prepared, ErrorBody>) {
@@ -120,6 +123,9 @@ impl Actor {
             return self.launch_failed(error).await;
         }
         self.load_approvals().await;
+        if let Some(code) = &prepared.code {
+            self.append(Own::note(code));
+        }
         self.append(Own::note(&Note::Launch(Box::new(prepared.launch))));
         self.lease = Some(prepared.lease);
         self.take_baseline();

@@ -3,6 +3,7 @@
 mod actor;
 mod approvals;
 mod drive;
+mod fill;
 mod findings;
 pub mod journal;
 mod launch;
@@ -12,12 +13,14 @@ mod network;
 pub mod port;
 mod recover;
 mod requests;
+mod trusting;
 
 use crate::conns::{ConnId, Outbox, ReplyPort};
-use crate::fold::JournalCommand;
+use crate::fold::{JournalCommand, Origin};
 use crate::guest::Streams;
 use crate::shared::Shared;
 use crate::store::SessionRow;
+use lodge_proto::ids::MessageId;
 use lodge_proto::session::SessionInfo;
 use lodge_proto::{Cursor, ErrorBody, SessionId};
 use std::sync::Arc;
@@ -56,6 +59,11 @@ pub enum Request {
     /// Run commands in the sandbox; the harness is started where none runs.
     Sandbox {
         reply: oneshot::Sender<Result<Streams, ErrorBody>>,
+    },
+    /// What a copy of this session goes on from.
+    Origin {
+        before: Option<MessageId>,
+        reply: oneshot::Sender<Result<Origin, ErrorBody>>,
     },
     /// Answered once the session has found its shim, or that it has none.
     Opened {

@@ -54,6 +54,7 @@ pub(super) async fn open(
         waiters: HashMap::new(),
         answered: HashMap::new(),
         sent: HashSet::new(),
+        filling: None,
         fired: HashSet::new(),
         persisting: None,
         killed: false,
@@ -246,6 +247,7 @@ async fn lost(actor: &mut Actor, why: &impl std::fmt::Display) -> Result<(), Err
             keep_user_messages: None,
             message_count,
             messages,
+            source: None,
         }),
     };
     actor.append(Own::note_once(&Note::Created(Box::new(created)), "created"));

@@ -47,6 +47,7 @@ impl Actor {
                     self.start_harness();
                 }
             },
+            Request::Origin { before, reply } => drop(reply.send(self.fold.origin(before))),
             Request::Opened { reply } => drop(reply.send(())),
             Request::Start { reply } => {
                 self.waiting.extend(reply.map(Waiting::Start));

@@ -4,7 +4,9 @@
 //! thread owns the connection; everyone else sends it requests.
 
 pub mod approvals;
+pub mod blobs;
 mod schema;
+pub mod trusted;
 
 use lodge_proto::SessionId;
 use lodge_proto::session::SessionInfo;
@@ -209,6 +211,7 @@ impl Store {
                 [&id],
             )?;
             change.execute("DELETE FROM snapshots WHERE session = ?1", [&id])?;
+            change.execute("DELETE FROM blob_uses WHERE session = ?1", [&id])?;
             change.commit()
         })
         .await

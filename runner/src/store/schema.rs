@@ -46,6 +46,37 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX approvals_place ON approvals (account, harness, workspace, tool);
 ",
+    // Which images there are, and which sessions need them; the bytes are files.
+    "
+    CREATE TABLE blobs (
+        account TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (account, hash)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE blob_uses (
+        session TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        account TEXT NOT NULL,
+        PRIMARY KEY (session, hash)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX blob_uses_hash ON blob_uses (account, hash);
+",
+    // What a workspace brings for a harness as code, and its user trusts. The files are JSON.
+    "
+    CREATE TABLE trusted (
+        account TEXT NOT NULL,
+        harness TEXT NOT NULL,
+        workspace TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        files TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (account, harness, workspace, identity, digest)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -142,7 +173,7 @@ mod tests {
             })
             .unwrap()
         };
-        assert_eq!((count("sessions"), count("approvals")), (1, 0));
+        assert_eq!((count("sessions"), count("approvals"), count("blobs")), (1, 0, 0));
         assert!(path.with_extension("before-2.db").exists());
     }
 }

@@ -217,3 +217,48 @@ async fn the_list_comes_in_pages_newest_first() {
     assert_eq!(refused.code, ErrorCode::InvalidArgument);
     world.finish();
 }
+
+#[tokio::test]
+async fn a_fork_of_a_closed_session_has_its_conversation_and_nothing_that_was_planted_there() {
+    let mut world = World::new();
+    let id = world.session("closed").await;
+    world.run(id, "first").await;
+    let conversations = world.rig.session_home(id).join(".pi/agent/sessions");
+    let own = std::fs::read_dir(&conversations).unwrap().count();
+    let secret = tempfile::tempdir().unwrap();
+    std::fs::write(secret.path().join("secret.jsonl"), "of the host\n").unwrap();
+    std::os::unix::fs::symlink(
+        secret.path().join("secret.jsonl"),
+        conversations.join("planted.jsonl"),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink(secret.path(), conversations.join("linked")).unwrap();
+    world.ok(id, CommandBody::SessionClose {}).await;
+    let parent = world.state(id).await.session;
+
+    let forked = world.ok(id, CommandBody::SessionFork { message_id: None }).await;
+    let fork: SessionInfo = serde_json::from_value(forked).unwrap();
+    world.subscribe(fork.id, None).await;
+    world.run(fork.id, "second").await;
+    let copied = world.rig.session_home(fork.id).join(".pi/agent/sessions");
+    let names: Vec<_> = std::fs::read_dir(&copied)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), own, "{names:?}");
+    let text = std::fs::read_to_string(copied.join(&names[0])).unwrap();
+    assert!(text.contains("first") && text.contains("second"), "{text}");
+    // The parent is as it was, and still closed.
+    assert_eq!(world.state(id).await.session, parent);
+    world.run(id, "third").await;
+    assert_eq!(world.truth(id, "prompt"), ["first", "third"]);
+
+    // What is gone cannot be copied; nothing is made of it.
+    world.ok(id, CommandBody::SessionClose {}).await;
+    std::fs::remove_dir_all(&conversations).unwrap();
+    let refused = world
+        .refused(id, CommandBody::SessionFork { message_id: None })
+        .await;
+    assert_eq!(refused.code, ErrorCode::NotFound, "{refused:?}");
+    world.finish();
+}

@@ -26,6 +26,8 @@ mod services;
 mod support;
 mod terminals;
 mod tiers;
+mod trust;
+mod wires;
 mod workspaces;
 mod world;
 

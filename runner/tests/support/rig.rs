@@ -13,6 +13,14 @@ const RUNNER: &str = "LODGE_TEST_RUNNER";
 /// The folder of the fake harness, below the rig's.
 const HARNESS: &str = "harness";
 const FAKE: &str = "lodge-fake-pi";
+/// What the fake harness stands in for: each speaks another wire.
+const HARNESSES: [(&str, &str); 5] = [
+    ("pi", "0.87.1"),
+    ("codex", "0.169.0"),
+    ("claude", "2.1.316"),
+    ("gemini", "0.61.0"),
+    ("opencode", "1.18.33"),
+];
 /// In the harness's folder: the name of the program that is started, where it is not the fake harness.
 const PROGRAM: &str = "program";
 
@@ -183,13 +191,15 @@ pub(crate) fn be_runner() -> bool {
     let init = profile_dir().parent().unwrap().join("guest/lodge-init");
     config.init_binary = program(&init, "PROFILE=dev scripts/build-guest");
     let argv0 = std::fs::read_to_string(folder.join(PROGRAM)).unwrap_or_else(|_| FAKE.to_owned());
-    let installed = InstalledHarness {
-        name: "pi".to_owned(),
-        version: "0.87.1".parse().unwrap(),
-        argv0: vec![folder.join(argv0.trim())],
-        roots: vec![folder],
-    };
-    config.harness_overrides.insert("pi".to_owned(), installed);
+    for (name, version) in HARNESSES {
+        let installed = InstalledHarness {
+            name: name.to_owned(),
+            version: version.parse().unwrap(),
+            argv0: vec![folder.join(argv0.trim())],
+            roots: vec![folder.clone()],
+        };
+        config.harness_overrides.insert(name.to_owned(), installed);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

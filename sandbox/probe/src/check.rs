@@ -80,6 +80,9 @@ const BOUNDED: &[&str] = &[
     "P26", "R01", "R02", "R03", "R04", "R05", "R06", "R07", "R08", "R09", "R10", "N17",
 ];
 
+/// Time for a command after an attack: a busy machine's emulated guest may still be counting what the attack left.
+const ALIVE_LIMIT: Duration = Duration::from_mins(1);
+
 /// How long one attack may take inside.
 const ATTACK_LIMIT: Duration = Duration::from_secs(90);
 
@@ -257,10 +260,11 @@ impl<'a> Check<'a> {
             // The effect is known; what counts is whether it is told.
             effects.retain(|effect| !effect.contains("linked-target"));
         }
+        let alive = sandbox.run(&["/bin/true"], false, ALIVE_LIMIT);
+        // A bound that is measured may be met only now: then it is what ended the sandbox.
         let (ended, bounded) = ran.ended(sandbox.limit());
-        let alive = sandbox.run(&["/bin/true"], false, Duration::from_secs(20));
-        if !bounded && alive.result.is_err() {
-            effects.push("the sandbox did not survive".to_owned());
+        if let (false, Err(error)) = (bounded, &alive.result) {
+            effects.push(format!("the sandbox did not survive: {error}"));
         }
         Ok(Evidence {
             findings: self.told(id, &findings, &ran),

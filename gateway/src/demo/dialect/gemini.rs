@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::ids::IdSeed;
+use super::super::image::{Image, image};
 use super::super::neutral::{Neutral, Role, Turn};
 use super::super::plan::{Item, Plan, Stop, Usage};
 use super::super::script::BLOCK_SEPARATOR;
@@ -68,17 +69,16 @@ fn read_turns(role: Role, parts: &[Value], turns: &mut Vec<Turn>) {
         Turn {
             role: Role::Tool,
             text,
-            images: 0,
+            images: Vec::new(),
         }
     }));
     let text = parts_text(parts);
-    let images = parts
-        .iter()
-        .filter(|part| part.get("inlineData").is_some())
-        .count();
+    let images: Vec<Image> = parts.iter().filter_map(image).collect();
     // An image beside results of tools belongs to them; text beside them is the user speaking.
     if !text.is_empty() || turns.len() == before {
         turns.push(Turn { role, text, images });
+    } else if let Some(result) = turns.last_mut() {
+        result.images.extend(images);
     }
 }
 

@@ -56,7 +56,7 @@ fn read_item(item: &Value, request: &mut Neutral) {
         request.turns.push(Turn {
             role: Role::Assistant,
             text: String::new(),
-            images: 0,
+            images: Vec::new(),
         });
     }
 }

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used)] // A test that panics has failed.
 
 mod approvals;
+mod forks;
+mod images;
 mod network;
+mod retries;
 mod seen;
 mod support;
+mod trust;
 
 use super::*;
 use lodge_proto::command::CommandBody;

@@ -27,12 +27,7 @@ impl Acp {
         if cx.is_aborting() {
             return respond(cx, id, &json!({ "outcome": { "outcome": "cancelled" } }));
         }
-        let call = params
-            .get("toolCall")
-            .or_else(|| params.pointer("/subject/toolCall"))
-            .or_else(|| params.get("subject"))
-            .cloned()
-            .unwrap_or_default();
+        let call = subject(params);
         let fields: ToolFields = serde_json::from_value(call.clone()).unwrap_or_default();
         let native = fields.tool_call_id.as_str();
         // Some agents tell of a call by asking for it; where it is known already, the question says less.
@@ -54,12 +49,11 @@ impl Acp {
         );
         // A title is made for people: what it leaves out would be allowed unread.
         let told = fields.raw_input.as_ref().is_some_and(|input| !input.is_null())
-            || text(&call, "command").is_some()
             || tool.is_some_and(|tool| tool.input.is_some());
-        let arguments = match (&fields.raw_input, text(&call, "command"), tool) {
-            (Some(input), _, _) if !input.is_null() => input.clone(),
-            (_, Some(command), _) => json!({ "command": command, "cwd": call.get("cwd") }),
-            (_, _, Some(tool)) => tool.arguments(),
+        let arguments = match (&fields.raw_input, tool) {
+            (Some(input), _) if !input.is_null() => input.clone(),
+            (_, Some(tool)) => tool.arguments(),
+            _ if native.is_empty() && !call.is_null() => call,
             _ => json!({ "title": fields.title }),
         };
         let title = text(params, "title").map_or_else(|| format!("Allow {name}?"), str::to_owned);
@@ -149,6 +143,24 @@ impl Acp {
             cx.withdraw(is);
             refuse(cx, request, failure::CANCELLED, "request cancelled");
         }
+    }
+}
+
+/// What a permission is asked for, as a tool call where it can be told as one.
+fn subject(params: &Value) -> Value {
+    if let Some(call) = params.get("toolCall") {
+        return call.clone();
+    }
+    let subject = params.get("subject").cloned().unwrap_or_default();
+    match text(&subject, "type") {
+        Some("tool_call") => subject.get("toolCall").cloned().unwrap_or_default(),
+        Some("command") => json!({
+            "toolCallId": text(&subject, "toolCallId").unwrap_or_default(),
+            "kind": "execute",
+            "rawInput": { "command": subject.get("command"), "cwd": subject.get("cwd") },
+        }),
+        // One that is not known is shown as it is.
+        _ => subject,
     }
 }
 

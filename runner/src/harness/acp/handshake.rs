@@ -4,6 +4,7 @@ use super::wire::text;
 use super::{Acp, Asked, failure};
 use crate::fold::Cx;
 use lodge_proto::event::{NotifyLevel, TurnOutcome};
+use lodge_proto::part::Part;
 use lodge_proto::{ErrorBody, ErrorCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ pub(super) enum Opening {
     Resume,
     /// Tells the whole conversation again: history has it already.
     Load,
+    /// Goes on in a copy of another session's; some agents tell it again.
+    Fork,
 }
 
 /// What the agent can do, as it said.
@@ -28,7 +31,9 @@ pub(super) enum Opening {
 pub(super) struct Abilities {
     resume: bool,
     load: bool,
+    fork: bool,
     pub(super) steer: bool,
+    pub(super) images: bool,
     /// A way to log in with the key that is in its environment.
     login: Option<String>,
 }
@@ -56,9 +61,21 @@ impl Acp {
 
     pub(super) fn initialized(&mut self, cx: &mut Cx<'_>, result: &Value) {
         let offered = |pointer: &str| result.pointer(pointer).is_some_and(|value| !value.is_null());
-        let version = result.get("protocolVersion").and_then(Value::as_u64).unwrap_or(1);
+        let Some(version) = spoken(result.get("protocolVersion")) else {
+            let said = result
+                .get("protocolVersion")
+                .map(Value::to_string)
+                .unwrap_or_default();
+            let said: String = said.chars().take(40).collect();
+            return self.start_failed(
+                cx,
+                &format!(
+                    "the agent speaks version {said} of the Agent Client Protocol; Lodge speaks 1 and 2"
+                ),
+            );
+        };
         // Some agents repeat any version they are asked for: the shape of the answer tells.
-        self.version = if version >= 2 && offered("/capabilities") {
+        self.version = if version == 2 && (offered("/capabilities") || offered("/info")) {
             2
         } else {
             1
@@ -70,11 +87,18 @@ impl Acp {
         self.abilities = Abilities {
             resume: self.version >= 2 || offered("/agentCapabilities/sessionCapabilities/resume"),
             load: result.pointer("/agentCapabilities/loadSession") == Some(&Value::Bool(true)),
+            fork: offered("/agentCapabilities/sessionCapabilities/fork")
+                || offered("/capabilities/session/fork"),
             steer: result.pointer("/_meta/steering/supported") == Some(&Value::Bool(true)),
+            images: offers_images(result),
             login: login(result),
         };
         let (steer, resume) = (self.abilities.steer, self.abilities.resume || self.abilities.load);
+        let images = self.abilities.images;
+        let fork = self.abilities.fork && cx.can_be_copied();
         cx.capabilities(|can| {
+            can.fork = fork;
+            can.images = images;
             can.steer = steer;
             can.resume = resume;
             can.follow_up = true;
@@ -89,6 +113,8 @@ impl Acp {
     /// Opens the session: the one there was, where the agent can.
     pub(super) fn open_session(&mut self, cx: &mut Cx<'_>) {
         let mut params = json!({ "cwd": cx.workspace(), "mcpServers": [] });
+        let copied = cx.forked_from().filter(|_| !self.prompted);
+        let copied = copied.map(|copy| copy.native.clone());
         let (method, opening) = match &self.session {
             Some(_) if self.abilities.resume => ("session/resume", Opening::Resume),
             Some(_) if self.abilities.load => ("session/load", Opening::Load),
@@ -100,12 +126,20 @@ impl Acp {
                 );
                 ("session/new", Opening::New)
             }
+            None if copied.is_some() && self.abilities.fork => ("session/fork", Opening::Fork),
+            None if copied.is_some() => {
+                return self.start_failed(
+                    cx,
+                    "this version of the agent cannot go on from a copied conversation",
+                );
+            }
             None => ("session/new", Opening::New),
         };
-        if let Some(session) = &self.session {
+        let asked_for = self.session.as_ref().or(copied.as_ref());
+        if let Some(session) = asked_for.filter(|_| opening != Opening::New) {
             params["sessionId"] = session.clone().into();
         }
-        self.replaying = opening == Opening::Load;
+        self.replaying = matches!(opening, Opening::Load | Opening::Fork);
         let asked = Asked::Open {
             opening,
             session: self.session.clone(),
@@ -123,7 +157,7 @@ impl Acp {
         let named = text(result, "sessionId").map(str::to_owned);
         self.session = named.or(session);
         self.offered(cx, result);
-        if opening == Opening::Load {
+        if matches!(opening, Opening::Load | Opening::Fork) {
             // Some agents go on to replay after this answer: what they answer next comes behind the replay.
             self.request(cx, "_lodge/sync", &json!({}), Asked::Sync);
             return;
@@ -140,9 +174,15 @@ impl Acp {
         }
         self.open = true;
         cx.ready();
-        if let Some(parts) = self.held.take() {
-            self.deliver(cx, &parts);
+        let Some(parts) = self.held.take() else { return };
+        // It came before the agent said that it takes none.
+        let images = parts.iter().any(|part| matches!(part, Part::Image { .. }));
+        if images && !self.abilities.images {
+            let message = format!("{} takes no images in prompts", self.agent);
+            let error = ErrorBody::new(ErrorCode::UnsupportedByHarness, message);
+            return self.finish(cx, TurnOutcome::Failed, None, Some(error));
         }
+        self.deliver(cx, &parts);
     }
 
     pub(super) fn open_failed(&mut self, cx: &mut Cx<'_>, opening: Opening, error: &Value) {
@@ -160,11 +200,19 @@ impl Acp {
         if opening == Opening::New {
             return self.start_failed(cx, &format!("the agent opened no session: {why}"));
         }
+        if opening == Opening::Fork {
+            return self.start_failed(cx, &format!("the agent could not copy the conversation: {why}"));
+        }
         self.session = None;
-        cx.notify(
-            NotifyLevel::Warning,
-            format!("the agent could not resume its conversation and goes on without memory of it: {why}"),
-        );
+        // A copy that was told nothing yet is made once more.
+        if self.prompted || cx.forked_from().is_none() {
+            cx.notify(
+                NotifyLevel::Warning,
+                format!(
+                    "the agent could not resume its conversation and goes on without memory of it: {why}"
+                ),
+            );
+        }
         self.open_session(cx);
     }
 
@@ -195,9 +243,29 @@ fn agent_name(name: &str) -> String {
     if word.is_empty() { "agent".to_owned() } else { word }
 }
 
+/// The version that an agent names, where it is one that is understood. One that names none speaks the first.
+fn spoken(version: Option<&Value>) -> Option<u64> {
+    match version {
+        None | Some(Value::Null) => Some(1),
+        Some(version) => version
+            .as_u64()
+            .filter(|version| (1..=u64::from(PROTOCOL)).contains(version)),
+    }
+}
+
+/// Whether prompts may hold images: version 1 says so with a flag, version 2 with an object.
+fn offers_images(result: &Value) -> bool {
+    let flag = result.pointer("/agentCapabilities/promptCapabilities/image");
+    let object = result.pointer("/capabilities/session/prompt/image");
+    flag == Some(&Value::Bool(true))
+        || object.is_some_and(|image| image.is_object() || image == &Value::Bool(true))
+}
+
 fn login(result: &Value) -> Option<String> {
     super::wire::list(result, "authMethods")
         .iter()
+        // Nobody sits at a terminal of the agent's.
+        .filter(|method| text(method, "type") != Some("terminal"))
         .filter_map(|method| text(method, "methodId").or_else(|| text(method, "id")))
         .find(|id| id.contains("api-key") || id.contains("api_key"))
         .map(str::to_owned)

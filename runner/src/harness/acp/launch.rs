@@ -22,6 +22,8 @@ struct Config {
 struct Row {
     name: &'static str,
     args: &'static [&'static str],
+    /// Further arguments where tools run unasked.
+    unasked: &'static [&'static str],
     configure: fn(&LaunchContext) -> Config,
 }
 
@@ -29,37 +31,45 @@ const ROWS: &[Row] = &[
     Row {
         name: "gemini",
         args: &["--acp"],
+        unasked: &[],
         configure: gemini,
     },
     Row {
         name: "qwen",
-        args: &["--acp"],
+        // Otherwise it runs the hooks and servers that a workspace brings; it does not read text of a workspace then.
+        args: &["--acp", "--safe-mode"],
+        unasked: &["--approval-mode=yolo"],
         configure: qwen,
     },
     Row {
         name: "goose",
         args: &["acp"],
+        unasked: &[],
         configure: goose,
     },
     Row {
         name: "opencode-acp",
         args: &["acp"],
+        unasked: &[],
         configure: opencode,
     },
     Row {
         name: "codex-acp",
         args: &[],
+        unasked: &[],
         configure: codex,
     },
     Row {
         name: "claude-code-acp",
         args: &[],
+        unasked: &[],
         configure: claude,
     },
     // Any other: how it reaches a model is its own affair, so it is told in every usual way.
     Row {
         name: "acp",
         args: &[],
+        unasked: &[],
         configure: other,
     },
 ];
@@ -68,6 +78,10 @@ const ROWS: &[Row] = &[
 const OPENAI: &[Dialect] = &[Dialect::OpenaiChat, Dialect::OpenaiResponses];
 /// Where Gemini's client finds its model.
 const GEMINI_ADDRESS: &[&str] = &["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL"];
+
+/// How often Gemini asks its model before it gives up. It pauses 5 s before the second attempt and twice as long before
+/// each further one.
+const GEMINI_ATTEMPTS: u32 = 4;
 
 /// Tools run unasked. The mode for that would need a trusted workspace, and one that is trusted runs what it brings.
 const GEMINI_POLICY: &str = r#"[[rule]]
@@ -95,7 +109,7 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
     let agent = context.agent.as_ref();
     match agent.and_then(|agent| agent.args.as_ref()) {
         Some(args) => argv.extend(args.iter().cloned()),
-        None => argv.extend(row.iter().flat_map(|row| row.args).map(|arg| (*arg).to_owned())),
+        None => argv.extend(row.iter().flat_map(|row| arguments(row, context))),
     }
     let config = row.map_or_else(|| other(context), |row| (row.configure)(context));
     let mut env: BTreeMap<String, String> = config
@@ -117,6 +131,11 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
             })
             .collect(),
     }
+}
+
+fn arguments(row: &Row, context: &LaunchContext) -> impl Iterator<Item = String> + use<> {
+    let unasked = if context.ask_permissions { &[] } else { row.unasked };
+    row.args.iter().chain(unasked).map(|arg| (*arg).to_owned())
 }
 
 /// A model that an agent can speak to.
@@ -171,6 +190,8 @@ fn gemini(context: &LaunchContext) -> Config {
             "disableUpdateNag": true,
             // Otherwise it deletes sessions that are still to be resumed.
             "sessionRetention": { "enabled": false },
+            // It tells of none of them, and its own ten take minutes.
+            "maxAttempts": GEMINI_ATTEMPTS,
         },
         "privacy": { "usageStatisticsEnabled": false },
         "telemetry": { "enabled": false },
@@ -181,8 +202,8 @@ fn gemini(context: &LaunchContext) -> Config {
         env: vec![
             ("GEMINI_API_KEY", key()),
             ("GEMINI_CLI_NO_RELAUNCH", "true".to_owned()),
-            // A workspace's settings, servers and hooks are code of a stranger.
-            ("GEMINI_CLI_TRUST_WORKSPACE", "false".to_owned()),
+            // A workspace's settings, servers and hooks are code of a stranger, unless its user says otherwise.
+            ("GEMINI_CLI_TRUST_WORKSPACE", context.trusts().to_string()),
             ("GEMINI_TELEMETRY_ENABLED", "false".to_owned()),
         ],
         files: vec![(".gemini/settings.json", pretty(&settings))],
@@ -308,11 +329,16 @@ fn codex(context: &LaunchContext) -> Config {
     if let Some(level) = &context.thinking_level {
         settings["model_reasoning_effort"] = level.clone().into();
     }
+    let mut env = vec![
+        ("CODEX_HOME", format!("{GUEST_HOME}/.codex")),
+        ("NO_BROWSER", "1".to_owned()),
+    ];
+    if !context.ask_permissions {
+        // Its other modes put codex's own sandbox around each command.
+        env.push(("INITIAL_AGENT_MODE", "agent-full-access".to_owned()));
+    }
     Config {
-        env: vec![
-            ("CODEX_HOME", format!("{GUEST_HOME}/.codex")),
-            ("NO_BROWSER", "1".to_owned()),
-        ],
+        env,
         // Every value is a text, a number, a truth or a table of these: TOML has them all.
         files: vec![(
             ".codex/config.toml",
@@ -324,7 +350,7 @@ fn codex(context: &LaunchContext) -> Config {
 /// The program of the harness `opencode`, with the same settings.
 fn opencode(context: &LaunchContext) -> Config {
     Config {
-        env: crate::harness::opencode::launch::environment(),
+        env: crate::harness::opencode::launch::environment(context),
         files: crate::harness::opencode::launch::files(context).to_vec(),
     }
 }
@@ -355,13 +381,6 @@ fn other(context: &LaunchContext) -> Config {
             .extend(env.filter(|(name, _)| GEMINI_ADDRESS.contains(name)));
     }
     config
-}
-
-/// The models that an agent of the configuration file can use.
-pub fn usable(agent: &Agent, models: &[Model]) -> Vec<Model> {
-    let spoken = agent.dialects();
-    let speaks = |model: &&Model| dialects(model).iter().any(|dialect| spoken.contains(dialect));
-    models.iter().filter(speaks).cloned().collect()
 }
 
 #[cfg(test)]

@@ -60,15 +60,17 @@ impl Acp {
             Some(text) => self.append(cx, voice, text),
             None => self.append_part(cx, content_part(cx.workspace(), &chunk.content)),
         }
+        // The message may have begun with this chunk.
+        self.note_id(voice, chunk.message_id.as_deref());
     }
 
     /// Text that is none of the conversation's: some agents of version 1 have no other place for what they notice.
     fn aside(&mut self, cx: &mut Cx<'_>, text: &str) -> bool {
         if let Some(mode) = text.strip_prefix("[MODE_UPDATE] ") {
-            let mode = mode.trim();
-            let known = self.options.modes.iter().any(|known| known == mode);
+            let mode = mode.trim().to_owned();
+            let known = self.options.modes.contains(&mode);
             if known {
-                cx.mode(mode);
+                self.mode_now(cx, &mode);
             }
             return known;
         }
@@ -193,8 +195,10 @@ impl Acp {
     }
 
     /// A message of the agent as a whole: what streamed of it must join to it.
-    pub(super) fn whole(&mut self, cx: &mut Cx<'_>, voice: Voice, whole: Whole) {
-        let Some(content) = whole.content else { return };
+    pub(super) fn whole(&mut self, cx: &mut Cx<'_>, voice: Voice, mut whole: Whole) {
+        let Some(content) = whole.replacement() else {
+            return;
+        };
         let chunk = |content: Value| Chunk {
             message_id: Some(whole.message_id.clone()),
             content,

@@ -12,6 +12,7 @@ mod handshake;
 pub mod home;
 pub mod launch;
 mod messages;
+mod modes;
 mod options;
 mod plans;
 mod recorded;
@@ -23,7 +24,7 @@ mod tools;
 mod updates;
 mod wire;
 
-use super::{Adapter, Answer};
+use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use handshake::{Abilities, Opening};
 use lodge_proto::command::CommandBody;
@@ -43,8 +44,6 @@ use terminals::Terminal;
 use tools::Tool;
 use wire::Frame;
 
-/// Lines that are no JSON and were told to the user, per process.
-const TOLD_GARBAGE: u32 = 5;
 /// Unknown updates that are kept as parts, per process.
 const KEPT_UNKNOWN: u32 = 50;
 /// Output outside of turns that is shown at once, in bytes.
@@ -105,6 +104,8 @@ struct Turn {
     running: bool,
     /// Nothing was heard of it yet.
     silent: bool,
+    /// Its prompt holds images.
+    images: bool,
     /// Text of the prompt, which the agent may tell again.
     echo: Option<String>,
     /// Texts of prompts that were given to it while it ran, likewise.
@@ -134,6 +135,8 @@ pub struct Acp {
     session: Option<String>,
     /// The session takes prompts.
     open: bool,
+    /// It was given one.
+    prompted: bool,
     /// A prompt that came before.
     held: Option<Vec<Part>>,
     prefer_model: bool,
@@ -189,28 +192,33 @@ impl Acp {
             .pop_front()
             .unwrap_or_else(|| cx.new_id().to_string());
         self.pending.insert(id.clone(), Asked::Prompt);
-        let blocks = blocks(cx.workspace(), parts);
+        self.prompted = true;
+        let blocks = blocks(cx, parts);
         self.turn.echo = Some(plain_text(parts));
         self.turn.prompt = Some(id.clone());
+        self.turn.images = parts.iter().any(|part| matches!(part, Part::Image { .. }));
         let params = json!({ "sessionId": self.session, "prompt": blocks });
         cx.send(&json!({ "jsonrpc": "2.0", "id": id, "method": "session/prompt", "params": params }))
     }
 
-    fn garbage(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &str) {
-        self.garbage = self.garbage.saturating_add(1);
-        if self.garbage > TOLD_GARBAGE {
-            return;
+    /// One message of a line.
+    fn frame(&mut self, cx: &mut Cx<'_>, line: &[u8], value: Value) {
+        match wire::frame(value) {
+            Ok(Frame::Answer { id, result }) => {
+                self.stray_end(cx);
+                self.answered(cx, &id, result);
+            }
+            Ok(Frame::Request { id, method, params }) => {
+                self.stray_end(cx);
+                self.asked(cx, &id, &method, &params);
+            }
+            Ok(Frame::Notification { method, params }) => self.notified(cx, &method, params),
+            Err(why) => self.garbage(cx, line, &why),
         }
-        let shown: String = String::from_utf8_lossy(line)
-            .chars()
-            .take(80)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        cx.agent_error(
-            ErrorCode::HarnessCrashed,
-            format!("the agent wrote a line that is none of its protocol ({why}): {shown}"),
-            true,
-        );
+    }
+
+    fn garbage(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &str) {
+        shared::garbage(cx, &mut self.garbage, "the agent", line, why);
     }
 }
 
@@ -226,18 +234,15 @@ impl Adapter for Acp {
         let Ok(text) = std::str::from_utf8(line) else {
             return self.garbage(cx, line, "not UTF-8");
         };
-        match wire::parse(text) {
-            Ok(Frame::Answer { id, result }) => {
-                self.stray_end(cx);
-                self.answered(cx, &id, result);
+        match serde_json::from_str(text) {
+            // Version 2 allows several messages in one line, which is no longer than any other.
+            Ok(Value::Array(batch)) if !batch.is_empty() => {
+                for value in batch {
+                    self.frame(cx, line, value);
+                }
             }
-            Ok(Frame::Request { id, method, params }) => {
-                self.stray_end(cx);
-                self.asked(cx, &id, &method, &params);
-            }
-            Ok(Frame::Notification { method, params }) => self.notified(cx, &method, params),
-            Err(wire::Malformed::NotJson) => self.garbage(cx, line, "not JSON"),
-            Err(wire::Malformed::Shape(why)) => self.garbage(cx, line, &why),
+            Ok(value) => self.frame(cx, line, value),
+            Err(_) => self.garbage(cx, line, "not JSON"),
         }
     }
 
@@ -247,6 +252,7 @@ impl Adapter for Acp {
         self.compacted(cx, false, None, Some(&failed));
         *self = Self {
             session: self.session.take(),
+            prompted: self.prompted,
             version: self.version,
             agent: std::mem::take(&mut self.agent),
             cost: self.cost,
@@ -270,10 +276,14 @@ impl Adapter for Acp {
         Some(self.deliver(cx, parts))
     }
 
+    fn may_take_images(&self) -> bool {
+        self.version == 0
+    }
+
     fn steer(&mut self, cx: &mut Cx<'_>, parts: &[Part]) {
         let params = json!({
             "sessionId": self.session,
-            "prompt": blocks(cx.workspace(), parts),
+            "prompt": blocks(cx, parts),
             "_meta": { "steering": { "idleBehavior": "promptRequired" } },
         });
         self.request(cx, "_session/steering", &params, Asked::Steer(plain_text(parts)));
@@ -351,7 +361,8 @@ fn not_open() -> ErrorBody {
 }
 
 /// A prompt as the agent takes it. Links to files are understood by every agent.
-fn blocks(workspace: &str, parts: &[Part]) -> Vec<Value> {
+fn blocks(cx: &mut Cx<'_>, parts: &[Part]) -> Vec<Value> {
+    let workspace = cx.workspace().to_owned();
     let mut blocks = Vec::new();
     for part in parts {
         match part {
@@ -363,6 +374,10 @@ fn blocks(workspace: &str, parts: &[Part]) -> Vec<Value> {
                     let text = format!("(lines {first} to {last} of {path})");
                     blocks.push(json!({ "type": "text", "text": text }));
                 }
+            }
+            Part::Image { blob, .. } => {
+                let data = cx.blob(blob);
+                blocks.push(json!({ "type": "image", "data": data, "mimeType": blob.media_type }));
             }
             _ => {}
         }

@@ -5,17 +5,16 @@
 use super::wire::{list, text};
 use super::{Acp, Asked};
 use crate::fold::Cx;
-use lodge_proto::session::{CommandInfo, ModeInfo, ModelInfo};
+use lodge_proto::session::{CommandInfo, ModelInfo};
 use lodge_proto::{ErrorBody, ErrorCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Prefix of the provider names that Lodge writes into the configuration of agents.
-pub(super) const PROVIDER_PREFIX: &str = "lodge-";
+pub(super) use crate::harness::shared::PROVIDER_PREFIX;
 
 /// What Gemini's client calls itself.
-const GEMINI: &str = "gemini-cli";
+pub(super) const GEMINI: &str = "gemini-cli";
 
 /// What of the session can be set, and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ pub(super) struct Options {
     /// Ids of the configuration options that exist.
     model: Option<String>,
     level: Option<String>,
-    mode: Option<String>,
+    pub(super) mode: Option<String>,
     /// The agent's names of the models, by ours.
     native: BTreeMap<String, String>,
     levels: Vec<String>,
@@ -37,10 +36,10 @@ pub(super) struct Options {
 }
 
 /// Something that can be chosen.
-struct Choice<'a> {
-    id: &'a str,
-    name: &'a str,
-    description: Option<&'a str>,
+pub(super) struct Choice<'a> {
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) description: Option<&'a str>,
 }
 
 impl Acp {
@@ -57,7 +56,7 @@ impl Acp {
             let choices = choices(list(modes, "availableModes"), "id");
             self.modes(cx, &choices);
             if let Some(current) = text(modes, "currentModeId") {
-                cx.mode(current);
+                self.mode_now(cx, current);
             }
         }
         self.config_options(cx, list(result, "configOptions"));
@@ -95,7 +94,7 @@ impl Acp {
                     self.options.mode = Some(id.to_owned());
                     self.modes(cx, &choices);
                     if let Some(current) = current {
-                        cx.mode(current);
+                        self.mode_now(cx, current);
                     }
                 }
                 other => cx.warn(format!(
@@ -229,19 +228,6 @@ impl Acp {
         }
     }
 
-    fn modes(&mut self, cx: &mut Cx<'_>, choices: &[Choice<'_>]) {
-        self.options.modes = choices.iter().map(|choice| choice.id.to_owned()).collect();
-        let modes: Vec<ModeInfo> = choices
-            .iter()
-            .map(|choice| ModeInfo {
-                id: choice.id.to_owned(),
-                name: choice.name.to_owned(),
-                description: choice.description.map(str::to_owned),
-            })
-            .collect();
-        cx.capabilities(|can| can.modes = modes);
-    }
-
     pub(super) fn commands(&mut self, cx: &mut Cx<'_>, commands: &[Value]) {
         let commands: Vec<CommandInfo> = commands
             .iter()
@@ -294,7 +280,7 @@ impl Acp {
         Some(self.set_option(cx, &session, &option, level, asked))
     }
 
-    fn set_option(
+    pub(super) fn set_option(
         &mut self,
         cx: &mut Cx<'_>,
         session: &str,
@@ -329,16 +315,6 @@ impl Acp {
 
     pub(super) fn use_level(&mut self, cx: &mut Cx<'_>, level: &str) -> Result<String, ErrorBody> {
         self.ask_level(cx, level).ok_or_else(super::not_open)
-    }
-
-    pub(super) fn use_mode(&mut self, cx: &mut Cx<'_>, mode: &str) -> Result<String, ErrorBody> {
-        let session = self.session.clone().ok_or_else(super::not_open)?;
-        let asked = Asked::Mode(mode.to_owned());
-        if let Some(option) = self.options.mode.clone() {
-            return Ok(self.set_option(cx, &session, &option, mode, asked));
-        }
-        let params = json!({ "sessionId": session, "modeId": mode });
-        Ok(self.request(cx, "session/set_mode", &params, asked))
     }
 }
 

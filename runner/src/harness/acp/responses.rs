@@ -170,7 +170,16 @@ impl Acp {
                 );
                 StopReason::EndTurn
             }
-            "end_turn" => StopReason::EndTurn,
+            "end_turn" => {
+                // Gemini CLI ends so what it takes to be too long for its model.
+                if self.turn.silent && self.turn.images {
+                    cx.notify(
+                        NotifyLevel::Warning,
+                        "the agent ended the turn without a word: a smaller image may be what it can take",
+                    );
+                }
+                StopReason::EndTurn
+            }
             other => {
                 cx.warn(format!("the agent stopped for the unknown reason `{other}`"));
                 StopReason::EndTurn

@@ -1,7 +1,7 @@
 //! Terminals of the agent that it shows us (version 2): bytes in, text of the tool that names it.
 
 use super::Acp;
-use super::wire::{ExitStatus, TerminalFields};
+use super::wire::{ExitStatus, Patch, TerminalFields};
 use crate::fold::Cx;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -71,10 +71,14 @@ impl Acp {
         }
         let id = fields.terminal_id;
         let terminal = self.terminals.entry(id.clone()).or_default();
-        if fields.exit_status.is_some() {
-            terminal.exit = fields.exit_status;
+        match fields.exit_status {
+            Patch::Stay => {}
+            Patch::Clear => terminal.exit = None,
+            Patch::Replace(exit) => terminal.exit = Some(exit),
         }
-        let Some(output) = fields.output else { return };
+        let Some(output) = fields.output.value() else {
+            return;
+        };
         let Ok(bytes) = STANDARD.decode(output.data) else {
             return cx.warn("output of a terminal that is not base64");
         };

@@ -48,8 +48,8 @@ impl Acp {
             Said::AgentMessage(whole) => self.whole(cx, Voice::Text, whole),
             Said::AgentThought(whole) => self.whole(cx, Voice::Thought, whole),
             Said::UserMessageChunk(chunk) => self.told(cx, chunk.message_id, &chunk.content),
-            Said::UserMessage(whole) => {
-                for block in whole.content.unwrap_or_default() {
+            Said::UserMessage(mut whole) => {
+                for block in whole.replacement().unwrap_or_default() {
                     self.told(cx, Some(whole.message_id.clone()), &block);
                 }
             }
@@ -80,7 +80,7 @@ impl Acp {
     fn about_the_session(&mut self, cx: &mut Cx<'_>, update: Said) {
         match update {
             Said::AvailableCommandsUpdate { available_commands } => self.commands(cx, &available_commands),
-            Said::CurrentModeUpdate { current_mode_id } => cx.mode(current_mode_id),
+            Said::CurrentModeUpdate { current_mode_id } => self.mode_now(cx, &current_mode_id),
             Said::ConfigOptionUpdate { config_options } => self.config_options(cx, &config_options),
             Said::SessionInfoUpdate { title: Some(title) } if !title.trim().is_empty() => {
                 cx.title(title.trim());

@@ -4,13 +4,6 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Why a line was not understood.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
-    NotJson,
-    Shape(String),
-}
-
 /// One JSON-RPC message of the agent.
 #[derive(Debug)]
 pub(super) enum Frame {
@@ -30,35 +23,35 @@ pub(super) enum Frame {
     },
 }
 
-#[derive(Deserialize)]
-struct Raw {
-    #[serde(default)]
-    id: Value,
-    method: Option<String>,
-    #[serde(default)]
-    params: Value,
-    #[serde(default)]
-    result: Value,
-    error: Option<Value>,
-}
-
-pub(super) fn parse(text: &str) -> Result<Frame, Malformed> {
-    let value: Value = serde_json::from_str(text).map_err(|_| Malformed::NotJson)?;
-    let raw: Raw = serde_json::from_value(value).map_err(|error| Malformed::Shape(error.to_string()))?;
-    match (raw.method, raw.id) {
+/// One message; why it is none. Its fields are moved out of it: most lines are pieces of text, in great number.
+pub(super) fn frame(value: Value) -> Result<Frame, String> {
+    let Value::Object(mut fields) = value else {
+        return Err("it is no object".to_owned());
+    };
+    let mut take = |name: &str| fields.remove(name).unwrap_or_default();
+    let id = take("id");
+    let method = match take("method") {
+        Value::Null => None,
+        Value::String(method) => Some(method),
+        _ => return Err("its `method` is no text".to_owned()),
+    };
+    match (method, id) {
         (Some(method), Value::Null) => Ok(Frame::Notification {
             method,
-            params: raw.params,
+            params: take("params"),
         }),
         (Some(method), id) => Ok(Frame::Request {
             id,
             method,
-            params: raw.params,
+            params: take("params"),
         }),
-        (None, Value::Null) => Err(Malformed::Shape("it has neither `method` nor `id`".to_owned())),
+        (None, Value::Null) => Err("it has neither `method` nor `id`".to_owned()),
         (None, id) => Ok(Frame::Answer {
             id,
-            result: raw.error.map_or(Ok(raw.result), Err),
+            result: match take("error") {
+                Value::Null => Ok(take("result")),
+                error => Err(error),
+            },
         }),
     }
 }
@@ -175,7 +168,10 @@ pub(super) enum Strange {
     Shape(String),
 }
 
-pub(super) fn update(value: Value) -> Result<Said, Strange> {
+pub(super) fn update(mut value: Value) -> Result<Said, Strange> {
+    if let Some(piece) = piece(&mut value) {
+        return Ok(piece);
+    }
     let Some(kind) = value.get("sessionUpdate").and_then(Value::as_str) else {
         return Err(Strange::Shape("an update without `sessionUpdate`".to_owned()));
     };
@@ -187,6 +183,26 @@ pub(super) fn update(value: Value) -> Result<Said, Strange> {
     serde_json::from_value(value).map_err(|error| Strange::Shape(format!("{kind}: {error}")))
 }
 
+/// A piece of a message, which is nearly every update: taken apart without reading it into anything else first.
+fn piece(value: &mut Value) -> Option<Said> {
+    let said = match value.get("sessionUpdate")?.as_str()? {
+        "agent_message_chunk" => Said::AgentMessageChunk,
+        "agent_thought_chunk" => Said::AgentThoughtChunk,
+        "user_message_chunk" => Said::UserMessageChunk,
+        _ => return None,
+    };
+    let message_id = match value.get_mut("messageId").map(Value::take) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(id),
+        Some(other) => {
+            value["messageId"] = other;
+            return None;
+        }
+    };
+    let content = value.get_mut("content").map(Value::take).unwrap_or_default();
+    Some(said(Chunk { message_id, content }))
+}
+
 /// A piece of a message.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -196,12 +212,48 @@ pub(super) struct Chunk {
     pub(super) content: Value,
 }
 
+/// A field of version 2 that patches.
+#[derive(Debug, Default)]
+pub(super) enum Patch<T> {
+    /// It was left out: what there is stays.
+    #[default]
+    Stay,
+    /// It is `null`.
+    Clear,
+    Replace(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(from)?.map_or(Self::Clear, Self::Replace))
+    }
+}
+
+impl<T: Default> Patch<T> {
+    /// What is in its place now, where anything changes.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Stay => None,
+            Self::Clear => Some(T::default()),
+            Self::Replace(value) => Some(value),
+        }
+    }
+}
+
 /// A message as a whole: it replaces what was said of it before.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Whole {
     pub(super) message_id: String,
-    pub(super) content: Option<Vec<Value>>,
+    #[serde(default)]
+    content: Patch<Vec<Value>>,
+}
+
+impl Whole {
+    /// What replaces the message, where anything does; nothing at all where it is cleared.
+    pub(super) fn replacement(&mut self) -> Option<Vec<Value>> {
+        std::mem::take(&mut self.content).value()
+    }
 }
 
 /// What an update says of a tool call; what it leaves out stays as it was.
@@ -237,11 +289,13 @@ impl ToolFields {
 #[serde(rename_all = "camelCase")]
 pub(super) struct TerminalFields {
     pub(super) terminal_id: String,
-    pub(super) output: Option<TerminalOutput>,
-    pub(super) exit_status: Option<ExitStatus>,
+    #[serde(default)]
+    pub(super) output: Patch<TerminalOutput>,
+    #[serde(default)]
+    pub(super) exit_status: Patch<ExitStatus>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct TerminalOutput {
     #[serde(default)]
     pub(super) data: String,

@@ -100,6 +100,7 @@ impl Machine {
             roots: roots.iter().map(|root| self.root.join(root)).collect(),
             env: BTreeMap::new(),
             dialects: None,
+            hide: None,
         }
     }
 
@@ -194,4 +195,24 @@ fn the_list_says_what_is_wrong_with_one_and_shows_the_others() {
     }
     let error = agents.check(&machine.places).unwrap_err().to_string();
     assert!(error.contains("agent `gone`: command"), "{error}");
+}
+
+#[test]
+fn what_agents_run_of_a_workspace_is_hidden_unless_the_file_says_otherwise() {
+    let parse = |more: &str| {
+        read(&format!(
+            "[[agent]]\nname = \"mine\"\ncommand = [\"/opt/agent\"]\n{more}"
+        ))
+    };
+    let hidden = |more| parse(more).unwrap().get("mine").unwrap().hidden();
+    for name in [".claude", ".codex", ".mcp.json", ".gemini"] {
+        assert!(hidden("").iter().any(|hidden| hidden == name), "{name}");
+    }
+    assert!(!hidden("").iter().any(|hidden| hidden == "AGENTS.md"));
+    assert_eq!(hidden("hide = [\".mine\"]"), [".mine"]);
+    assert!(hidden("hide = []").is_empty());
+    for wrong in ["", ".", "..", "a/b", "/etc", "a\\n"] {
+        let error = parse(&format!("hide = [\"{wrong}\"]")).unwrap_err();
+        assert!(error.contains("hide"), "{wrong}: {error}");
+    }
 }

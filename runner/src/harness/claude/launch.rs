@@ -11,6 +11,10 @@ use std::path::PathBuf;
 const CONFIG_DIR: &str = ".claude";
 /// Our settings, beside the ones that the harness writes itself: permissions that the user gave for good are kept.
 const SETTINGS: &str = "lodge-settings.json";
+/// Those that the harness writes itself.
+const OWN_SETTINGS: &str = "settings.json";
+/// MCP servers of a workspace.
+const SERVERS: &str = ".mcp.json";
 /// Provider in the address where the gateway offers no model that fits: the model call then says what is wrong.
 const DEFAULT_PROVIDER: &str = "anthropic";
 /// Attempts after the first; its own ten wait for minutes.
@@ -42,15 +46,12 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
             "stdio",
             // Tells which prompts the running turn took up.
             "--replay-user-messages",
-            // Settings, hooks and servers of a workspace are code of a stranger: never trusted by default.
-            "--setting-sources",
-            "user",
-            "--strict-mcp-config",
             // The user may choose that mode later: the wall is the sandbox.
             "--allow-dangerously-skip-permissions",
         ]
         .map(str::to_owned),
     );
+    argv.extend(of_workspace(context));
     argv.extend(["--settings".to_owned(), format!("{config_dir}/{SETTINGS}")]);
     let mode = if context.ask_permissions {
         "default"
@@ -69,16 +70,48 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
     // Without `--session-id`: one that is taken already is refused, and the harness tells the id it chose.
     if let Some(session) = &context.native_session {
         argv.extend(["--resume".to_owned(), session.clone()]);
+    } else if let Some(copy) = &context.forked_from {
+        argv.extend(["--resume".to_owned(), copy.native.clone()]);
+        argv.push("--fork-session".to_owned());
+        if let Some(point) = &copy.point {
+            argv.extend(["--resume-session-at".to_owned(), point.clone()]);
+        }
     }
     let settings = HomeFile {
         path: PathBuf::from(CONFIG_DIR).join(SETTINGS),
-        contents: format!("{:#}\n", settings()),
+        contents: format!("{:#}\n", settings(context)),
     };
+    let mut files = vec![settings];
+    if context.trusts() {
+        // With hooks on, those of the home would run too, and the guest may have written them.
+        files.push(HomeFile {
+            path: PathBuf::from(CONFIG_DIR).join(OWN_SETTINGS),
+            contents: "{}\n".to_owned(),
+        });
+    }
     HarnessLaunch {
         argv,
         env: environment(&config_dir, &models, model),
-        files: vec![settings],
+        files,
     }
+}
+
+/// Settings, hooks and servers of a workspace are code of a stranger, unless its user says otherwise.
+fn of_workspace(context: &LaunchContext) -> Vec<String> {
+    let sources = if context.trusts() {
+        "user,project,local"
+    } else {
+        "user"
+    };
+    // Servers of the workspace are named: others may be in the home, where the guest writes.
+    let mut words = ["--setting-sources", sources, "--strict-mcp-config"]
+        .map(str::to_owned)
+        .to_vec();
+    if context.trusted.iter().any(|name| name == SERVERS) {
+        let path = context.workspace.join(SERVERS);
+        words.extend(["--mcp-config".to_owned(), path.to_string_lossy().into_owned()]);
+    }
+    words
 }
 
 /// The models that one process can use: it knows a single address, so those of one provider, spoken to natively.
@@ -133,12 +166,12 @@ fn environment(config_dir: &str, models: &[Model], model: Option<&Model>) -> Vec
     env
 }
 
-fn settings() -> Value {
+fn settings(context: &LaunchContext) -> Value {
     json!({
         // The key is in the environment alone, never in a file.
         "apiKeyHelper": format!("printf %s \"${KEY_VARIABLE}\""),
         "cleanupPeriodDays": CLEANUP_DAYS,
-        "disableAllHooks": true,
+        "disableAllHooks": !context.trusts(),
         // Ours is around it; its own needs what ours forbids.
         "sandbox": { "enabled": false },
     })
@@ -170,6 +203,7 @@ mod tests {
                 roots: Vec::new(),
             },
             agent: None,
+            trusted: Vec::new(),
             workspace: PathBuf::from("/workspace"),
             native_session: None,
             models: vec![
@@ -238,6 +272,28 @@ mod tests {
         let path = launch.files[0].path.to_string_lossy().into_owned();
         let given = after(&launch.argv, "--settings");
         assert_eq!(given, Some(format!("{GUEST_HOME}/{path}").as_str()));
+    }
+
+    #[test]
+    fn what_a_workspace_brings_is_off_unless_it_is_trusted() {
+        let off = launch(&context());
+        assert_eq!(after(&off.argv, "--setting-sources"), Some("user"));
+        let on = launch(&LaunchContext {
+            trusted: vec![".claude".to_owned(), ".mcp.json".to_owned()],
+            ..context()
+        });
+        assert_eq!(after(&on.argv, "--setting-sources"), Some("user,project,local"));
+        assert_eq!(after(&on.argv, "--mcp-config"), Some("/workspace/.mcp.json"));
+        for (launch, hooks_off) in [(&off, true), (&on, false)] {
+            assert!(launch.argv.iter().any(|word| word == "--strict-mcp-config"));
+            let settings: Value = serde_json::from_str(&launch.files[0].contents).unwrap();
+            assert_eq!(settings["disableAllHooks"], hooks_off);
+        }
+        assert_eq!(after(&off.argv, "--mcp-config"), None);
+        assert_eq!(
+            on.files[1].contents, "{}\n",
+            "nor those that a guest wrote into its home"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod tools;
 mod turns;
 mod wire;
 
-use super::{Adapter, Answer};
+use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use lodge_proto::command::CommandBody;
 use lodge_proto::event::NotifyLevel;
@@ -31,8 +31,6 @@ use std::collections::BTreeMap;
 use subagents::Subagent;
 use wire::{Content, Incoming};
 
-/// Lines that are no JSON and were told to the user, per process.
-const TOLD_GARBAGE: u32 = 5;
 /// The harness takes any string for a mode, so the known ones are named here: id, name, description.
 const MODES: [(&str, &str, &str); 4] = [
     ("default", "Ask", "Asks before tools that change something"),
@@ -51,6 +49,8 @@ const MODES: [(&str, &str, &str); 4] = [
 pub struct Claude {
     /// The harness's id of the conversation, known with the first run.
     session: Option<String>,
+    /// Its id of the newest line of the conversation.
+    newest: Option<String>,
     attempt: Option<Attempt>,
     /// Tool calls of this turn, by the provider's ids.
     calls: BTreeMap<String, Call>,
@@ -157,14 +157,20 @@ impl Claude {
                 event,
                 parent_tool_use_id: None,
             } => self.stream_event(cx, event),
-            Incoming::Assistant(line) => match &line.parent_tool_use_id {
-                Some(parent) => self.subagent(cx, parent, "assistant", &line.message.content),
-                None => self.assistant(cx, line),
-            },
-            Incoming::User(line) => match &line.parent_tool_use_id {
-                Some(parent) => self.subagent(cx, parent, "user", &line.message.content),
-                None => self.user(cx, &line),
-            },
+            Incoming::Assistant(mut line) => {
+                if let Some(parent) = &line.parent_tool_use_id {
+                    return self.subagent(cx, parent, "assistant", &line.message.content);
+                }
+                self.newest = line.uuid.take().or(self.newest.take());
+                self.assistant(cx, line);
+            }
+            Incoming::User(line) => {
+                if let Some(parent) = &line.parent_tool_use_id {
+                    return self.subagent(cx, parent, "user", &line.message.content);
+                }
+                self.newest = line.uuid.clone().or(self.newest.take());
+                self.user(cx, &line);
+            }
             Incoming::Result(line) => self.result(cx, &line),
             Incoming::ToolProgress { tool_use_id } => self.start_call(cx, &tool_use_id, true),
             Incoming::RateLimitEvent { rate_limit_info } => rate_limit(cx, &rate_limit_info),
@@ -174,36 +180,14 @@ impl Claude {
     }
 
     fn garbage(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &str) {
-        self.garbage = self.garbage.saturating_add(1);
-        if self.garbage > TOLD_GARBAGE {
-            return;
-        }
-        let shown: String = String::from_utf8_lossy(line)
-            .chars()
-            .take(80)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        cx.agent_error(
-            ErrorCode::HarnessCrashed,
-            format!("Claude Code wrote a line that is none of its protocol ({why}): {shown}"),
-            true,
-        );
+        shared::garbage(cx, &mut self.garbage, "Claude Code", line, why);
     }
 
     /// Gives the harness a user's message.
     fn say(&mut self, cx: &mut Cx<'_>, parts: &[Part], steered: bool) -> DeliveryId {
         let uuid = cx.new_id().to_string();
         let sent = self.prompt_text(parts);
-        if parts
-            .iter()
-            .any(|part| !matches!(part, Part::Text { .. } | Part::FileRef { .. }))
-        {
-            cx.notify(
-                NotifyLevel::Warning,
-                "only the text and the files of the prompt were given to Claude Code",
-            );
-        }
-        let message = json!({ "role": "user", "content": sent });
+        let message = json!({ "role": "user", "content": content(cx, &sent, parts) });
         let line = json!({ "type": "user", "message": message, "parent_tool_use_id": null, "uuid": uuid });
         self.echoes.push(Echo {
             uuid,
@@ -282,11 +266,14 @@ impl Adapter for Claude {
             can.follow_up = true;
             can.queue = true;
             can.abort = true;
+            can.fork = true;
+            can.fork_at_message = true;
             can.compact = true;
             can.resume = true;
             can.plan = true;
             can.permissions = true;
             can.set_title = true;
+            can.images = true;
             can.modes = modes.to_vec();
         });
     }
@@ -314,6 +301,7 @@ impl Adapter for Claude {
         // The plan is the conversation's: the next process goes on with it.
         *self = Self {
             session: self.session.take(),
+            newest: self.newest.take(),
             tasks: std::mem::take(&mut self.tasks),
             commands: std::mem::take(&mut self.commands),
             ..Self::default()
@@ -323,6 +311,12 @@ impl Adapter for Claude {
     fn prompt(&mut self, cx: &mut Cx<'_>, parts: &[Part]) -> Option<DeliveryId> {
         self.echoes.clear();
         self.api_error = None;
+        match &self.newest {
+            Some(newest) => cx.fork_point(newest),
+            None if self.session.is_none() && cx.forked_from().is_none() => cx.fork_point(""),
+            // What a conversation that was taken over ends with is not told.
+            None => {}
+        }
         Some(self.say(cx, parts, false))
     }
 
@@ -418,6 +412,24 @@ impl Adapter for Claude {
     fn native_session(&self) -> Option<String> {
         self.session.clone()
     }
+}
+
+/// The content of a prompt: its text alone, or blocks where it holds images.
+fn content(cx: &mut Cx<'_>, text: &str, parts: &[Part]) -> Value {
+    let mut blocks = Vec::new();
+    for part in parts {
+        if let Part::Image { blob, .. } = part {
+            let source = json!({ "type": "base64", "media_type": blob.media_type, "data": cx.blob(blob) });
+            blocks.push(json!({ "type": "image", "source": source }));
+        }
+    }
+    if blocks.is_empty() {
+        return text.into();
+    }
+    if !text.trim().is_empty() {
+        blocks.push(json!({ "type": "text", "text": text }));
+    }
+    blocks.into()
 }
 
 /// The provider limits this account.

@@ -1,6 +1,7 @@
 //! Shapes of Claude Code's lines. Fields that are not used are not read; unknown lines are told apart from malformed
 //! ones.
 
+use crate::harness::shared;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -130,6 +131,7 @@ pub(super) struct CompactMetadata {
 pub(super) struct Assistant {
     pub(super) message: Message,
     pub(super) parent_tool_use_id: Option<String>,
+    pub(super) uuid: Option<String>,
     /// The model call failed: the text of the message is the error.
     pub(super) error: Option<Value>,
 }
@@ -160,51 +162,17 @@ pub(super) struct Message {
 }
 
 /// Content is a text or a list of blocks.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Content {
-    Text(String),
-    Blocks(Vec<Block>),
-}
+pub(super) type Content = shared::Content<KnownBlock>;
+pub(super) type Block = shared::Block<KnownBlock>;
 
-impl Default for Content {
-    fn default() -> Self {
-        Self::Blocks(Vec::new())
-    }
-}
-
-impl Content {
-    pub(super) fn blocks(self) -> Vec<Block> {
-        match self {
-            Self::Text(text) if text.is_empty() => Vec::new(),
-            Self::Text(text) => vec![Block::Known(KnownBlock::Text { text })],
-            Self::Blocks(blocks) => blocks,
-        }
+impl shared::Known for KnownBlock {
+    fn of_text(text: String) -> Self {
+        Self::Text { text }
     }
 
-    pub(super) fn text(&self) -> String {
+    fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => text.clone(),
-            Self::Blocks(blocks) => {
-                let texts: Vec<&str> = blocks.iter().filter_map(Block::text).collect();
-                texts.join("\n")
-            }
-        }
-    }
-}
-
-/// A block of content; what is not known is carried as it came.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Block {
-    Known(KnownBlock),
-    Other(Value),
-}
-
-impl Block {
-    pub(super) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Known(KnownBlock::Text { text }) => Some(text),
+            Self::Text { text } => Some(text),
             _ => None,
         }
     }

@@ -58,7 +58,7 @@ fn config(context: &LaunchContext) -> Table {
         entry("features", Table::from_iter([entry("plugins", false)])),
         entry("shell_environment_policy", environment()),
         entry("model_providers", providers(&models)),
-        entry("projects", untrusted(context)),
+        entry("projects", projects(context)),
     ]);
     let name = |model: &Model| format!("{}/{}", model.provider, model.id);
     let wanted = models
@@ -80,8 +80,9 @@ fn entry(key: &str, value: impl Into<Value>) -> (String, Value) {
 
 /// A workspace brings settings, servers and hooks. Where nothing is said of it, codex trusts it as soon as a conversation
 /// in it has no sandbox of codex's own.
-fn untrusted(context: &LaunchContext) -> Table {
-    let project = Table::from_iter([entry("trust_level", "untrusted")]);
+fn projects(context: &LaunchContext) -> Table {
+    let level = if context.trusts() { "trusted" } else { "untrusted" };
+    let project = Table::from_iter([entry("trust_level", level)]);
     Table::from_iter([entry(&context.workspace.to_string_lossy(), project)])
 }
 
@@ -155,6 +156,7 @@ mod tests {
                 roots: Vec::new(),
             },
             agent: None,
+            trusted: Vec::new(),
             workspace: PathBuf::from("/workspace"),
             native_session: None,
             models: vec![

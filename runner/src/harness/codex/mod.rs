@@ -5,6 +5,7 @@
 
 mod dialogs;
 mod foreign;
+mod input;
 pub mod launch;
 mod messages;
 mod responses;
@@ -14,7 +15,7 @@ mod tools;
 mod turns;
 mod wire;
 
-use super::{Adapter, Answer};
+use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use dialogs::Questions;
 use lodge_proto::command::CommandBody;
@@ -28,9 +29,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::{Incoming, Notification};
 
-/// Lines that are no JSON and were told to the user, per process.
-const TOLD_GARBAGE: u32 = 5;
-
 /// Where something happens.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -43,7 +41,11 @@ struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Call {
     Initialize,
-    Open { resume: bool },
+    Open {
+        resume: bool,
+    },
+    /// Opens a copy of the conversation of another session.
+    Fork,
     TurnStart,
     Steer,
     Interrupt,
@@ -113,10 +115,10 @@ pub struct Codex {
     /// The next user message on the wire is the prompt that was just given.
     expect_echo: bool,
     /// A prompt that came before the conversation was open.
-    held_prompt: Option<Value>,
+    held_prompt: Option<Vec<Part>>,
     held_title: Option<String>,
     /// Steered before codex named its turn.
-    held_steers: Vec<Value>,
+    held_steers: Vec<Vec<Part>>,
     /// Aborted before codex named its turn.
     interrupt: bool,
     compact_asked: bool,
@@ -157,9 +159,9 @@ impl Codex {
         self.call(cx, method, params, call)
     }
 
-    fn start_turn(&mut self, cx: &mut Cx<'_>, input: Value) -> DeliveryId {
+    fn start_turn(&mut self, cx: &mut Cx<'_>, parts: &[Part]) -> DeliveryId {
         let mut params = json!({});
-        params["input"] = input;
+        params["input"] = self.input(cx, parts);
         if let Some(model) = &self.wanted.model {
             params["model"] = model.clone().into();
         }
@@ -176,30 +178,14 @@ impl Codex {
         self.thread_call(cx, "turn/start", params, Call::TurnStart).1
     }
 
-    fn send_steer(&mut self, cx: &mut Cx<'_>, input: &Value) {
-        let params = json!({ "expectedTurnId": self.run.turn, "input": input });
+    fn send_steer(&mut self, cx: &mut Cx<'_>, parts: &[Part]) {
+        let params = json!({ "expectedTurnId": self.run.turn, "input": self.input(cx, parts) });
         self.thread_call(cx, "turn/steer", params, Call::Steer);
     }
 
     fn send_interrupt(&mut self, cx: &mut Cx<'_>) {
         let params = json!({ "turnId": self.run.turn });
         self.thread_call(cx, "turn/interrupt", params, Call::Interrupt);
-    }
-
-    /// The input of a turn. A command that names a skill brings the skill along.
-    fn input(&self, parts: &[Part]) -> Value {
-        let text = prompt_text(parts);
-        let name = text
-            .strip_prefix('/')
-            .map(|command| command.split_whitespace().next().unwrap_or_default());
-        if let Some((name, path)) = name.and_then(|name| self.skills.get_key_value(name)) {
-            let text = text.replacen('/', "$", 1);
-            return json!([
-                { "type": "text", "text": text, "text_elements": [] },
-                { "type": "skill", "name": name, "path": path },
-            ]);
-        }
-        json!([{ "type": "text", "text": text, "text_elements": [] }])
     }
 
     fn notification(&mut self, cx: &mut Cx<'_>, notification: Notification) {
@@ -211,19 +197,16 @@ impl Codex {
             Notification::Usage(event) => self.usage(cx, &event),
             Notification::Plan(event) => self.plan(cx, event),
             Notification::Error(event) => self.error(cx, &event),
-            Notification::Warning(words) => {
-                // Codex's own catalog has few of the gateway's models: nothing that a user could mend.
-                let catalog = words.message.starts_with("Model metadata for ");
-                let level = if catalog {
-                    NotifyLevel::Info
-                } else {
-                    NotifyLevel::Warning
-                };
-                self.tell_once(cx, level, &words.message);
+            // What codex says of a model before it begins the turn with it: where its own catalog does not have the
+            // model, that it does not, with every turn. The gateway's models are rarely in it.
+            Notification::Warning(words) if self.run.turn.is_none() && !self.is_in_catalog() => {
+                cx.warn(format!("codex: {}", words.message));
             }
-            Notification::ConfigWarning(words) => self.tell_once(cx, NotifyLevel::Info, &words.message),
-            // For whoever writes clients of codex, not for its users.
-            Notification::Deprecation(words) => cx.warn(format!("codex: {}", words.message)),
+            Notification::Warning(words) => self.tell_once(cx, NotifyLevel::Warning, &words.message),
+            // For whoever writes clients of codex and its configuration, which is Lodge: not for its users.
+            Notification::ConfigWarning(words) | Notification::Deprecation(words) => {
+                cx.warn(format!("codex: {}", words.message));
+            }
             Notification::Rerouted(event) => {
                 let why = event.reason.as_ref().and_then(Value::as_str).unwrap_or_default();
                 let message = format!("the provider answers with the model {}. {why}", event.to_model);
@@ -282,21 +265,14 @@ impl Codex {
         }
     }
 
+    /// Whether codex's own catalog has the model of the next turn.
+    fn is_in_catalog(&self) -> bool {
+        let model = self.wanted.model.as_ref().or(self.settings.model.as_ref());
+        model.is_some_and(|model| self.levels.contains_key(model))
+    }
+
     fn garbage(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &str) {
-        self.garbage = self.garbage.saturating_add(1);
-        if self.garbage > TOLD_GARBAGE {
-            return;
-        }
-        let shown: String = String::from_utf8_lossy(line)
-            .chars()
-            .take(80)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        cx.agent_error(
-            ErrorCode::HarnessCrashed,
-            format!("codex wrote a line that is none of its protocol ({why}): {shown}"),
-            true,
-        );
+        shared::garbage(cx, &mut self.garbage, "codex", line, why);
     }
 }
 
@@ -312,9 +288,12 @@ impl Adapter for Codex {
             can.follow_up = true;
             can.queue = true;
             can.abort = true;
+            can.fork = true;
+            can.fork_at_message = true;
             can.compact = true;
             can.resume = true;
             can.set_title = true;
+            can.images = true;
         });
     }
 
@@ -359,21 +338,19 @@ impl Adapter for Codex {
     }
 
     fn prompt(&mut self, cx: &mut Cx<'_>, parts: &[Part]) -> Option<DeliveryId> {
-        let input = self.input(parts);
         self.expect_echo = true;
         if !self.open {
-            self.held_prompt = Some(input);
+            self.held_prompt = Some(parts.to_vec());
             return None;
         }
-        Some(self.start_turn(cx, input))
+        Some(self.start_turn(cx, parts))
     }
 
     fn steer(&mut self, cx: &mut Cx<'_>, parts: &[Part]) {
-        let input = self.input(parts);
         if self.run.turn.is_some() {
-            self.send_steer(cx, &input);
+            self.send_steer(cx, parts);
         } else {
-            self.held_steers.push(input);
+            self.held_steers.push(parts.to_vec());
         }
     }
 
@@ -472,21 +449,4 @@ impl Adapter for Codex {
     fn native_session(&self) -> Option<String> {
         self.thread.clone().filter(|_| self.used)
     }
-}
-
-/// Text of a prompt: a file is named by its path, which codex reads itself.
-fn prompt_text(parts: &[Part]) -> String {
-    let texts: Vec<String> = parts
-        .iter()
-        .filter_map(|part| match part {
-            Part::Text { text } => Some(text.clone()),
-            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef {
-                path,
-                lines: Some((first, last)),
-            } => Some(format!("@{path} (lines {first} to {last})")),
-            _ => None,
-        })
-        .collect();
-    texts.join("\n")
 }

@@ -32,7 +32,7 @@ impl Codex {
     fn accepted(&mut self, cx: &mut Cx<'_>, call: Call, result: &Value) {
         match call {
             Call::Initialize => self.initialized(cx),
-            Call::Open { .. } => self.opened(cx, result),
+            Call::Open { .. } | Call::Fork => self.opened(cx, result),
             Call::TurnStart => {
                 if let Some(turn) = result.pointer("/turn/id").and_then(Value::as_str) {
                     self.adopt(cx, turn);
@@ -59,8 +59,11 @@ impl Codex {
                 self.thread = None;
                 self.open_thread(cx);
             }
-            Call::Initialize | Call::Open { resume: false } => {
-                let error = error("cannot begin a conversation");
+            Call::Initialize | Call::Open { resume: false } | Call::Fork => {
+                let error = error(match call {
+                    Call::Fork => "cannot copy the conversation",
+                    _ => "cannot begin a conversation",
+                });
                 cx.agent_error(error.code, error.message.clone(), false);
                 self.held_prompt = None;
                 cx.turn_done(TurnOutcome::Failed, Some(error));
@@ -100,6 +103,13 @@ impl Codex {
         if self.thread.is_some() {
             params["excludeTurns"] = true.into();
             self.thread_call(cx, "thread/resume", params, Call::Open { resume: true });
+        } else if let Some(copy) = cx.forked_from().filter(|_| !self.used).cloned() {
+            params["excludeTurns"] = true.into();
+            params["threadId"] = copy.native.into();
+            if let Some(turn) = copy.point {
+                params["beforeTurnId"] = turn.into();
+            }
+            self.call(cx, "thread/fork", params, Call::Fork);
         } else {
             self.call(cx, "thread/start", params, Call::Open { resume: false });
         }
@@ -132,8 +142,8 @@ impl Codex {
         if let Some(title) = self.held_title.take() {
             self.thread_call(cx, "thread/name/set", json!({ "name": title }), Call::Other);
         }
-        if let Some(input) = self.held_prompt.take() {
-            self.start_turn(cx, input);
+        if let Some(parts) = self.held_prompt.take() {
+            self.start_turn(cx, &parts);
         }
     }
 

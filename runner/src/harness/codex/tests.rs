@@ -52,6 +52,7 @@ impl Session {
             reasoning: true,
         };
         let launch = Launch {
+            text_models: Vec::new(),
             harness_version: "0.169.0".into(),
             models: vec![model("demo/a"), model("demo/b"), model("other/c")],
             resume: false,
@@ -222,7 +223,7 @@ fn capabilities_are_what_codex_said() {
     assert_eq!(state.session.status, SessionStatus::Idle);
     assert_eq!(state.session.model.as_deref(), Some("demo/b"));
     let can = state.capabilities;
-    assert!(can.permissions && can.steer && can.compact && !can.fork && !can.abort_retry);
+    assert!(can.permissions && can.steer && can.compact && can.fork_at_message && !can.abort_retry);
     let models: Vec<&str> = can.models.iter().map(|model| model.id.as_str()).collect();
     assert_eq!(models, ["demo/a", "demo/b"]);
     assert_eq!(can.thinking_levels, ["low", "medium", "high"]);

@@ -41,8 +41,9 @@ impl Codex {
             self.remember_ended(before);
         }
         cx.begin_turn();
-        for input in std::mem::take(&mut self.held_steers) {
-            self.send_steer(cx, &input);
+        cx.fork_point(turn);
+        for parts in std::mem::take(&mut self.held_steers) {
+            self.send_steer(cx, &parts);
         }
         if std::mem::take(&mut self.interrupt) {
             self.send_interrupt(cx);
@@ -187,8 +188,12 @@ impl Codex {
         // An answer that was cut off by a steered prompt never ends; what was said of it stays.
         let cut = self.run.message.is_some().then_some(StopReason::Aborted);
         self.close(cx, cut, None, Partial::Keep);
+        let texts: Vec<&str> = content
+            .iter()
+            .filter_map(|input| input.get("text")?.as_str())
+            .collect();
+        let text = texts.join("\n");
         let parts: Vec<Part> = content.into_iter().filter_map(input_part).collect();
-        let text = lodge_proto::part::plain_text(&parts);
         match cx.take_steered(&text) {
             Some(queued) => cx.user_message(queued.entry.parts, Some(queued.sender)),
             None if parts.is_empty() => {}

@@ -6,18 +6,7 @@ use lodge_proto::message::Usage;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Prefix of the provider names that Lodge writes into codex's configuration, so that they never meet codex's own.
-pub(super) const PROVIDER_PREFIX: &str = "lodge-";
-
-/// `provider/model` of what codex names.
-pub(super) fn canonical_model(provider: &str, id: &str) -> String {
-    format!("{}/{id}", canonical_provider(provider))
-}
-
-/// The provider of Lodge that codex means.
-pub(super) fn canonical_provider(provider: &str) -> &str {
-    provider.strip_prefix(PROVIDER_PREFIX).unwrap_or(provider)
-}
+pub(super) use crate::harness::shared::{PROVIDER_PREFIX, canonical_model, canonical_provider};
 
 /// Why a line was not understood.
 #[derive(Debug, PartialEq, Eq)]

@@ -57,6 +57,8 @@ pub enum InstallError {
         program: PathBuf,
         source: std::io::Error,
     },
+    #[error("{name} is in use: sessions run on version {versions}; nothing was removed")]
+    InUse { name: String, versions: String },
     #[error("npm could not install {name} ({status}); {hint}. Its last words:\n{lines}")]
     NpmFailed {
         name: String,
@@ -118,6 +120,7 @@ impl InstallError {
             }
             Self::Platform { .. } => ErrorCode::UnsupportedByHarness,
             Self::Busy { .. } => ErrorCode::Busy,
+            Self::InUse { .. } => ErrorCode::Conflict,
             Self::NpmDeadline { .. } => ErrorCode::DeadlineExceeded,
             Self::Integrity { .. } | Self::Archive { .. } => ErrorCode::InvalidArgument,
             Self::Sandbox { .. } => ErrorCode::SandboxUnavailable,

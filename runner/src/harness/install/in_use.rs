@@ -41,3 +41,15 @@ pub(super) fn claim(tree: &Path) -> Option<File> {
     folder.try_lock().ok()?;
     Some(folder)
 }
+
+/// Takes a tree that is to go in any case; `Err` where somebody is known to use it.
+pub(super) fn claim_to_remove(tree: &Path) -> Result<Option<File>, ()> {
+    // What cannot even be opened is damaged: it may go.
+    let Ok(folder) = File::open(tree) else {
+        return Ok(None);
+    };
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(()),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(folder)),
+    }
+}

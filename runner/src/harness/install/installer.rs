@@ -7,7 +7,7 @@ use super::lockfile::LockFile;
 use super::npm::{self, Npm};
 use super::resolve::{self, InstalledHarness};
 use super::store::{MANIFEST, Manifest, RuntimeRef, Store};
-use super::{InstallError, Progress, Step, WayOut, cache, check};
+use super::{InstallError, Progress, Step, WayOut, cache, check, in_use};
 use lodge_proto::command::HarnessInfo;
 use lodge_proto::error::ErrorBody;
 use std::ffi::OsString;
@@ -161,7 +161,7 @@ impl Installer {
 
     /// Removes every version of `name`, and runtimes that no harness needs any more.
     ///
-    /// Sessions that run on it keep the files they have open and fail at the next one: close them first.
+    /// Refused while a session runs on one of them: nothing is removed then.
     pub fn remove(&self, name: &str) -> Result<(), InstallError> {
         let entry = self.catalog.harness(name)?;
         let _lock = self.store.lock(self.wait)?;
@@ -170,6 +170,20 @@ impl Installer {
         if versions.is_empty() {
             return Err(InstallError::NotInstalled {
                 name: entry.name.clone(),
+            });
+        }
+        // Held until their names are gone: a session that starts meanwhile is told to try again.
+        let (mut claims, mut used) = (Vec::new(), Vec::new());
+        for version in &versions {
+            match in_use::claim_to_remove(&folder.join(version.to_string())) {
+                Ok(claim) => claims.extend(claim),
+                Err(()) => used.push(version.to_string()),
+            }
+        }
+        if !used.is_empty() {
+            return Err(InstallError::InUse {
+                name: entry.name.clone(),
+                versions: used.join(", "),
             });
         }
         for version in versions {

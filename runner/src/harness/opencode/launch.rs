@@ -30,7 +30,7 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
     argv.extend(program.map(|path| path.to_string_lossy().into_owned()));
     HarnessLaunch {
         argv,
-        env: environment()
+        env: environment(context)
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
@@ -45,12 +45,17 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
 }
 
 /// Environment of opencode, however it is spoken to.
-pub fn environment() -> Vec<(&'static str, String)> {
+pub fn environment(context: &LaunchContext) -> Vec<(&'static str, String)> {
     let set = || "1".to_owned();
+    // A workspace's own settings are code of a stranger, unless its user says otherwise. Then ours have the last word.
+    let project = if context.trusts() {
+        ("OPENCODE_CONFIG_CONTENT", settings(context).to_string())
+    } else {
+        ("OPENCODE_DISABLE_PROJECT_CONFIG", set())
+    };
     vec![
         ("OPENCODE_CONFIG", format!("{GUEST_HOME}/{SETTINGS}")),
-        // A workspace's own settings are code of a stranger.
-        ("OPENCODE_DISABLE_PROJECT_CONFIG", set()),
+        project,
         ("OPENCODE_DISABLE_AUTOUPDATE", set()),
         ("OPENCODE_DISABLE_MODELS_FETCH", set()),
         ("OPENCODE_DISABLE_LSP_DOWNLOAD", set()),
@@ -131,6 +136,11 @@ fn settings(context: &LaunchContext) -> Value {
     settings
 }
 
+/// Whether one of its clients speaks a dialect.
+pub fn speaks(dialect: Dialect) -> bool {
+    package_of(dialect).is_some()
+}
+
 /// The client, bundled with opencode, that speaks a dialect.
 fn package_of(dialect: Dialect) -> Option<&'static str> {
     match dialect {
@@ -153,6 +163,10 @@ fn describe(model: &Model, dialect: Dialect) -> Value {
             "output": output,
         },
     });
+    if model.images {
+        // Without this it leaves images out, and says so to the model alone.
+        described["modalities"] = json!({ "input": ["text", "image"], "output": ["text"] });
+    }
     if model.reasoning {
         let variants = LEVELS.iter().rev().enumerate().map(|(lower, level)| {
             // An eighth, a quarter or a half of what it may answer with; the provider takes no less than the least.
@@ -194,6 +208,7 @@ mod tests {
                 roots: Vec::new(),
             },
             agent: None,
+            trusted: Vec::new(),
             workspace: PathBuf::from("/workspace"),
             native_session: None,
             models: vec![

@@ -44,6 +44,8 @@ pub(super) struct Step {
     next: u32,
     /// Parts of attempts that failed.
     dead: Vec<String>,
+    /// It was said to be over before any part of it was known, and its tokens were counted.
+    pub(super) over: bool,
 }
 
 impl Step {
@@ -74,9 +76,17 @@ impl Step {
 }
 
 impl OpenCode {
+    /// Whether this message was said in the session of which this one is a copy.
+    fn was_copied(&self, message: &str) -> bool {
+        self.copied.as_deref().is_some_and(|newest| message <= newest)
+    }
+
     pub(super) fn message(&mut self, cx: &mut Cx<'_>, message: &Message) {
         if !self.is_main(&message.session) {
             return self.subagent_message(cx, message);
+        }
+        if self.was_copied(&message.id) {
+            return;
         }
         if message.role == "user" {
             remember(&mut self.users, &message.id);
@@ -105,9 +115,18 @@ impl OpenCode {
         if let Some(agent) = message.agent.as_ref().filter(|agent| self.agents.contains(agent)) {
             cx.mode(agent.clone());
         }
-        if message.is_over() {
-            self.message_over(cx, message);
+        if !message.is_over() {
+            return;
         }
+        // opencode says what a message is by the time the line is written: on a busy machine the first line may tell of
+        // the end already, and the parts are still to come.
+        if message.error.is_none() && step.slots.is_empty() {
+            if !std::mem::replace(&mut step.over, true) {
+                count(cx, message);
+            }
+            return self.settle(cx);
+        }
+        self.message_over(cx, message);
     }
 
     fn message_over(&mut self, cx: &mut Cx<'_>, message: &Message) {
@@ -122,14 +141,10 @@ impl OpenCode {
         }
         let usage = message.usage();
         let known = usage != Usage::default();
+        let counted = self.run.steps.get(&message.id).is_some_and(|step| step.over);
         self.finish_step(cx, &message.id, stop, known.then_some(usage));
-        if known {
-            let context = usage
-                .input
-                .saturating_add(usage.output)
-                .saturating_add(usage.cache_read)
-                .saturating_add(usage.cache_write);
-            cx.add_usage(usage, Some(context).filter(|context| *context > 0));
+        if !counted {
+            count(cx, message);
         }
         self.settle(cx);
     }
@@ -197,6 +212,9 @@ impl OpenCode {
     pub(super) fn part(&mut self, cx: &mut Cx<'_>, part: NativePart) {
         if !self.is_main(&part.session) {
             return self.subagent_part(cx, &part);
+        }
+        if self.was_copied(&part.message) {
+            return;
         }
         if let Content::Compaction { auto, overflow } = part.content {
             return self.compaction_started(cx, &part.message, auto, overflow);
@@ -319,6 +337,7 @@ impl OpenCode {
         remember(&mut self.heard, native);
         if std::mem::take(&mut self.expect_echo) {
             self.run.prompt = Some(native.to_owned());
+            cx.fork_point(native);
         } else if self.compaction.is_some() {
             // After an overflow the prompt is given once more.
         } else if cx.in_turn() {
@@ -351,6 +370,20 @@ impl OpenCode {
             remember(&mut self.done, &removed.message);
         }
     }
+}
+
+/// Adds the tokens of a message that is over.
+fn count(cx: &mut Cx<'_>, message: &Message) {
+    let usage = message.usage();
+    if usage == Usage::default() {
+        return;
+    }
+    let context = usage
+        .input
+        .saturating_add(usage.output)
+        .saturating_add(usage.cache_read)
+        .saturating_add(usage.cache_write);
+    cx.add_usage(usage, Some(context).filter(|context| *context > 0));
 }
 
 fn add(cx: &mut Cx<'_>, id: MessageId, index: u32, kind: Kind, text: &str) {

@@ -19,7 +19,8 @@ mod tools;
 mod turns;
 mod wire;
 
-use super::{Adapter, Answer};
+use super::shared::prompt_text;
+use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use dialogs::Questions;
 use lodge_proto::command::CommandBody;
@@ -28,7 +29,7 @@ use lodge_proto::input::{InputAnswer, InputRequest};
 use lodge_proto::part::{Part, PlanEntry, PlanStatus};
 use lodge_proto::{ErrorBody, ErrorCode};
 use messages::Step;
-use requests::{level_names, offer_levels, prompt_text};
+use requests::{level_names, offer_levels};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,8 +37,6 @@ use subagents::Subagent;
 use turns::Compaction;
 use wire::{Event, Incoming};
 
-/// Lines that are none of the protocol and were told to the user, per process.
-const TOLD_GARBAGE: u32 = 5;
 /// Messages that are remembered after their turn.
 const REMEMBERED: usize = 256;
 /// Messages that are asked for after the stream was lost.
@@ -51,6 +50,11 @@ const UNTITLED: &str = "Lodge";
 enum Asked {
     Create,
     Resume,
+    Fork,
+    /// The newest message of a copy.
+    Copied {
+        session: String,
+    },
     Agents,
     Commands,
     Prompt,
@@ -105,13 +109,15 @@ pub struct OpenCode {
     /// The next user message on the wire is the prompt that was just given.
     expect_echo: bool,
     /// A prompt that came before the conversation was there.
-    held_prompt: Option<(String, Value)>,
+    held_prompt: Option<Vec<Part>>,
     held_title: Option<String>,
     /// The turn was aborted before opencode worked on it: should it still begin, it is stopped.
     stop_next: bool,
     /// Messages of users, and those among them whose text is known.
     users: VecDeque<String>,
     heard: VecDeque<String>,
+    /// Newest message that was copied from another session. opencode's ids rise with time.
+    copied: Option<String>,
     /// Messages that are complete.
     done: VecDeque<String>,
     compaction: Option<Compaction>,
@@ -180,20 +186,7 @@ impl OpenCode {
     }
 
     fn garbage(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &str) {
-        self.garbage = self.garbage.saturating_add(1);
-        if self.garbage > TOLD_GARBAGE {
-            return;
-        }
-        let shown: String = String::from_utf8_lossy(line)
-            .chars()
-            .take(80)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        cx.agent_error(
-            ErrorCode::HarnessCrashed,
-            format!("opencode wrote a line that is none of its protocol ({why}): {shown}"),
-            true,
-        );
+        shared::garbage(cx, &mut self.garbage, "opencode", line, why);
     }
 }
 
@@ -204,7 +197,7 @@ impl Adapter for OpenCode {
             self.ask_session(cx, "GET", "", None, Asked::Resume);
         } else {
             self.session = None;
-            self.create(cx);
+            self.open_new(cx);
         }
         self.ask(cx, "GET", "/agent", None, Asked::Agents);
         self.ask(cx, "GET", "/command", None, Asked::Commands);
@@ -218,11 +211,14 @@ impl Adapter for OpenCode {
             can.follow_up = true;
             can.queue = true;
             can.abort = true;
+            can.fork = true;
+            can.fork_at_message = true;
             can.compact = true;
             can.resume = true;
             can.plan = true;
             can.permissions = true;
             can.set_title = true;
+            can.images = true;
             can.models = models;
             can.thinking_levels = levels;
         });
@@ -264,27 +260,28 @@ impl Adapter for OpenCode {
             agent: self.agent.take(),
             agents: std::mem::take(&mut self.agents),
             commands: std::mem::take(&mut self.commands),
+            copied: self.copied.take(),
             done: std::mem::take(&mut self.done),
             ..Self::default()
         };
     }
 
     fn prompt(&mut self, cx: &mut Cx<'_>, parts: &[Part]) -> Option<DeliveryId> {
-        let (what, body) = self.prompt_body(cx, &prompt_text(parts));
         self.run = Run::default();
-        self.expect_echo = true;
+        // It repeats texts; there is none where the prompt is an image alone.
+        self.expect_echo = !prompt_text(parts).is_empty();
         self.stop_next = false;
         self.compacting_alone = false;
         if !self.open {
-            self.held_prompt = Some((what, body));
+            self.held_prompt = Some(parts.to_vec());
             return None;
         }
-        Some(self.send_prompt(cx, &what, body))
+        Some(self.send_prompt(cx, parts))
     }
 
     fn steer(&mut self, cx: &mut Cx<'_>, parts: &[Part]) {
         // A command would begin a run of its own and is given as text.
-        let mut body = json!({ "parts": [{ "type": "text", "text": prompt_text(parts) }] });
+        let mut body = json!({ "parts": requests::blocks(cx, &prompt_text(parts), parts) });
         if let Some(agent) = &self.agent {
             body["agent"] = agent.clone().into();
         }

@@ -1,5 +1,6 @@
 //! What goes to the server.
 
+use super::super::shared::prompt_text;
 use super::{Asked, OpenCode, wire};
 use crate::fold::{Cx, DeliveryId};
 use lodge_proto::part::Part;
@@ -43,25 +44,34 @@ impl OpenCode {
         self.ask(cx, method, &path, body, asked)
     }
 
-    pub(super) fn send_prompt(&mut self, cx: &mut Cx<'_>, what: &str, body: Value) -> DeliveryId {
+    pub(super) fn send_prompt(&mut self, cx: &mut Cx<'_>, parts: &[Part]) -> DeliveryId {
         self.used = true;
-        self.ask_session(cx, "POST", what, Some(body), Asked::Prompt).1
+        let (what, body) = self.prompt_body(cx, parts);
+        self.ask_session(cx, "POST", &what, Some(body), Asked::Prompt).1
     }
 
     /// Path and body that give a prompt: a slash command has its own.
-    pub(super) fn prompt_body(&self, cx: &Cx<'_>, text: &str) -> (String, Value) {
+    fn prompt_body(&self, cx: &mut Cx<'_>, parts: &[Part]) -> (String, Value) {
+        let text = prompt_text(parts);
         let model = cx
             .wanted_model()
             .filter(|model| cx.offers(model))
             .and_then(|model| model.split_once('/'))
-            .map(|(provider, id)| (format!("{}{provider}", wire::PROVIDER_PREFIX), id));
+            .map(|(provider, id)| (format!("{}{provider}", wire::PROVIDER_PREFIX), id.to_owned()));
         let command = text
             .strip_prefix('/')
             .map(|rest| rest.split_once(char::is_whitespace).unwrap_or((rest, "")))
             .filter(|(name, _)| self.commands.iter().any(|known| known == name));
         let mut body = match command {
-            Some((name, arguments)) => json!({ "command": name, "arguments": arguments.trim() }),
-            None => json!({ "parts": [{ "type": "text", "text": text }] }),
+            Some((name, arguments)) => {
+                let mut body = json!({ "command": name, "arguments": arguments.trim() });
+                let images = blocks(cx, "", parts);
+                if !images.is_empty() {
+                    body["parts"] = images.into();
+                }
+                body
+            }
+            None => json!({ "parts": blocks(cx, &text, parts) }),
         };
         if let Some((provider, id)) = model {
             body["model"] = if command.is_some() {
@@ -113,19 +123,18 @@ pub(super) fn offer_levels(cx: &mut Cx<'_>) {
     cx.capabilities(|can| can.thinking_levels = levels);
 }
 
-/// Text of a prompt: a file is named by its path, which opencode reads itself.
-pub(super) fn prompt_text(parts: &[Part]) -> String {
-    let texts: Vec<String> = parts
-        .iter()
-        .filter_map(|part| match part {
-            Part::Text { text } => Some(text.clone()),
-            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef {
-                path,
-                lines: Some((first, last)),
-            } => Some(format!("@{path} (lines {first} to {last})")),
-            _ => None,
-        })
-        .collect();
-    texts.join("\n")
+/// A text, and the images of a prompt.
+pub(super) fn blocks(cx: &mut Cx<'_>, text: &str, parts: &[Part]) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    if !text.is_empty() {
+        blocks.push(json!({ "type": "text", "text": text }));
+    }
+    for part in parts {
+        if let Part::Image { blob, .. } = part {
+            let url = format!("data:{};base64,{}", blob.media_type, cx.blob(blob));
+            let name = blob.name.as_deref().unwrap_or("image");
+            blocks.push(json!({ "type": "file", "mime": blob.media_type, "filename": name, "url": url }));
+        }
+    }
+    blocks
 }

@@ -9,7 +9,44 @@ use lodge_proto::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
 
 impl OpenCode {
-    pub(super) fn create(&mut self, cx: &mut Cx<'_>) {
+    /// Begins the session's conversation, or goes on from a copy of another session's.
+    pub(super) fn open_new(&mut self, cx: &mut Cx<'_>) {
+        let Some(copy) = cx.forked_from().filter(|_| !self.used).cloned() else {
+            return self.create(cx);
+        };
+        let body = match copy.point {
+            Some(message) => json!({ "messageID": message }),
+            None => json!({}),
+        };
+        let path = format!("/session/{}/fork", copy.native);
+        self.ask(cx, "POST", &path, Some(body), Asked::Fork);
+    }
+
+    /// The copy is there. It is told of its messages like of new ones, at any time: the newest of them is asked for.
+    fn forked(&mut self, cx: &mut Cx<'_>, response: &Response) {
+        let session = wire::text(&response.body, "id").to_owned();
+        if !response.is_success() || session.is_empty() {
+            return self.not_opened(cx, response);
+        }
+        // Its title would come back as that of ours.
+        let body = json!({ "title": UNTITLED });
+        let path = format!("/session/{session}");
+        self.ask(cx, "PATCH", &path, Some(body), Asked::Other);
+        let newest = format!("{path}/message?limit=1");
+        self.ask(cx, "GET", &newest, None, Asked::Copied { session });
+    }
+
+    fn copied(&mut self, cx: &mut Cx<'_>, session: &str, response: &Response) {
+        if !response.is_success() {
+            return self.not_opened(cx, response);
+        }
+        let newest = response.body.get(0);
+        let newest = newest.map(|message| wire::text(&message["info"], "id").to_owned());
+        self.copied = newest.filter(|id| !id.is_empty());
+        self.is_open(cx, session);
+    }
+
+    fn create(&mut self, cx: &mut Cx<'_>) {
         let body = json!({ "title": UNTITLED });
         self.ask(cx, "POST", "/session", Some(body), Asked::Create);
     }
@@ -20,6 +57,8 @@ impl OpenCode {
         };
         match asked {
             Asked::Create | Asked::Resume => self.opened(cx, &asked, &response),
+            Asked::Fork => self.forked(cx, &response),
+            Asked::Copied { session } => self.copied(cx, &session, &response),
             Asked::Prompt | Asked::Steer if !response.is_success() => self.refused(cx, &asked, &response),
             Asked::Abort => self.abort_answered(cx, &response),
             Asked::Compact => {
@@ -60,21 +99,7 @@ impl OpenCode {
     fn opened(&mut self, cx: &mut Cx<'_>, asked: &Asked, response: &Response) {
         let id = wire::text(&response.body, "id");
         if response.is_success() && !id.is_empty() {
-            // A recorded client may have several: the session is the one that it speaks to.
-            if self.open {
-                return;
-            }
-            self.session = Some(id.to_owned());
-            self.open = true;
-            cx.ready();
-            if let Some(title) = self.held_title.take() {
-                let body = json!({ "title": title });
-                self.ask_session(cx, "PATCH", "", Some(body), Asked::Other);
-            }
-            if let Some((what, body)) = self.held_prompt.take() {
-                self.send_prompt(cx, &what, body);
-            }
-            return;
+            return self.is_open(cx, id);
         }
         if *asked == Asked::Resume && response.status == 404 {
             cx.notify(
@@ -85,6 +110,27 @@ impl OpenCode {
             self.session = None;
             return self.create(cx);
         }
+        self.not_opened(cx, response);
+    }
+
+    fn is_open(&mut self, cx: &mut Cx<'_>, session: &str) {
+        // A recorded client may have several: the session is the one that it speaks to.
+        if self.open {
+            return;
+        }
+        self.session = Some(session.to_owned());
+        self.open = true;
+        cx.ready();
+        if let Some(title) = self.held_title.take() {
+            let body = json!({ "title": title });
+            self.ask_session(cx, "PATCH", "", Some(body), Asked::Other);
+        }
+        if let Some(parts) = self.held_prompt.take() {
+            self.send_prompt(cx, &parts);
+        }
+    }
+
+    fn not_opened(&mut self, cx: &mut Cx<'_>, response: &Response) {
         let message = format!("opencode did not open the conversation: {}", response.failure());
         if self.held_prompt.take().is_some() && cx.in_turn() {
             self.run.error = Some(ErrorBody::new(ErrorCode::HarnessCrashed, message));

@@ -81,7 +81,7 @@ impl OpenCode {
     /// Ends the turn if it is over: idle, the last message complete, an abort answered.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
         let run = &self.run;
-        let complete = run.steps.is_empty() || run.idle > 1;
+        let complete = run.steps.values().all(|step| step.over) || run.idle > 1;
         if cx.in_turn() && run.idle > 0 && complete && !run.abort_pending {
             self.end_turn(cx);
         }

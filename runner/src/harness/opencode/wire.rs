@@ -4,17 +4,10 @@ use lodge_proto::message::Usage;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Prefix of the provider names that Lodge writes into opencode's configuration.
-pub(super) const PROVIDER_PREFIX: &str = "lodge-";
+pub(super) use crate::harness::shared::{PROVIDER_PREFIX, canonical_model};
 
 /// Thinking levels of a model that thinks: variants of it that Lodge writes into the configuration, the least first.
 pub(super) const LEVELS: [&str; 3] = ["low", "medium", "high"];
-
-/// Our name of a model.
-pub(super) fn canonical_model(provider: &str, model: &str) -> String {
-    let provider = provider.strip_prefix(PROVIDER_PREFIX).unwrap_or(provider);
-    format!("{provider}/{model}")
-}
 
 /// A line that is none of the protocol.
 #[derive(Debug)]
@@ -397,6 +390,10 @@ pub(super) fn parse(line: &str) -> Result<Incoming, Malformed> {
 
 fn event(mut event: Value) -> Result<Event, Malformed> {
     let kind = kind(&event);
+    // What the server streams that is no JSON comes as a string.
+    if kind.is_empty() && !event.is_null() {
+        return Err(Malformed::Shape("an event without a type".to_owned()));
+    }
     let mut properties = event.get_mut("properties").map(Value::take).unwrap_or_default();
     let mut inner = |name: &str| properties.get_mut(name).map(Value::take).unwrap_or_default();
     Ok(match kind.as_str() {

@@ -26,11 +26,16 @@ pub fn launch(context: &LaunchContext) -> HarnessLaunch {
         .iter()
         .map(|path| path.to_string_lossy().into_owned())
         .collect();
-    // A workspace's own extensions and settings are code of a stranger: never trusted by default.
-    argv.extend(["--mode", "rpc", "--no-approve"].map(str::to_owned));
+    // A workspace's own extensions and settings are code of a stranger, unless its user says otherwise.
+    let approve = if context.trusts() {
+        "--approve"
+    } else {
+        "--no-approve"
+    };
+    argv.extend(["--mode", "rpc", approve].map(str::to_owned));
     match (&context.native_session, &context.forked_from) {
         (Some(file), _) => argv.extend(["--session".to_owned(), file.clone()]),
-        (None, Some(file)) => argv.extend(["--session".to_owned(), format!("{GUEST_HOME}/{file}")]),
+        (None, Some(copy)) => argv.extend(["--session".to_owned(), copy.native.clone()]),
         (None, None) => argv.extend(["--session-id".to_owned(), context.session.to_string()]),
     }
     let mut files = vec![

@@ -10,7 +10,8 @@ mod responses;
 mod tools;
 mod wire;
 
-use super::{Adapter, Answer};
+use super::shared::prompt_text;
+use super::{Adapter, Answer, shared};
 use crate::fold::{Cx, DeliveryId};
 use lodge_proto::command::CommandBody;
 use lodge_proto::event::{CompactReason, EventBody, NotifyLevel, TurnOutcome};
@@ -22,9 +23,6 @@ use lodge_proto::{ErrorBody, ErrorCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wire::Incoming;
-
-/// Lines that are no JSON and were told to the user, per process.
-const TOLD_GARBAGE: u32 = 5;
 
 /// State of the pi adapter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,7 +43,11 @@ pub struct Pi {
     session_file: Option<String>,
     /// A fork that is still to be made inside pi: user messages to keep.
     fork_keep: Option<u32>,
+    /// It is being made: pi would lose a prompt over it.
+    forking: bool,
     forked: bool,
+    /// A prompt that came meanwhile.
+    held: Option<Vec<Part>>,
     garbage: u32,
 }
 
@@ -55,6 +57,13 @@ impl Pi {
         body["id"] = Value::String(id.clone());
         cx.send(&body);
         id
+    }
+
+    fn deliver(cx: &mut Cx<'_>, parts: &[Part]) -> DeliveryId {
+        let id = cx.new_id().to_string();
+        let mut line = json!({ "id": id, "type": "prompt", "message": prompt_text(parts) });
+        add_images(cx, parts, &mut line);
+        cx.send(&line)
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, incoming: Incoming) {
@@ -140,20 +149,7 @@ impl Pi {
     }
 
     fn garbage(&mut self, cx: &mut Cx<'_>, line: &[u8], why: &str) {
-        self.garbage = self.garbage.saturating_add(1);
-        if self.garbage > TOLD_GARBAGE {
-            return;
-        }
-        let shown: String = String::from_utf8_lossy(line)
-            .chars()
-            .take(80)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        cx.agent_error(
-            ErrorCode::HarnessCrashed,
-            format!("pi wrote a line that is none of its protocol ({why}): {shown}"),
-            true,
-        );
+        shared::garbage(cx, &mut self.garbage, "pi", line, why);
     }
 }
 
@@ -163,6 +159,7 @@ impl Adapter for Pi {
             && let Some(keep) = cx.fork_keeps()
         {
             self.fork_keep = Some(keep);
+            self.forking = true;
             Self::request(cx, json!({ "type": "get_fork_messages" }));
         }
         for probe in [
@@ -180,9 +177,11 @@ impl Adapter for Pi {
             can.abort = true;
             can.abort_retry = true;
             can.fork = true;
+            can.fork_at_message = true;
             can.compact = true;
             can.resume = true;
             can.set_title = true;
+            can.images = true;
         });
     }
 
@@ -218,12 +217,17 @@ impl Adapter for Pi {
         self.last_stop = None;
         self.last_error = None;
         self.command_prompt = text.starts_with('/').then(|| text.clone());
-        let id = cx.new_id().to_string();
-        Some(cx.send(&json!({ "id": id, "type": "prompt", "message": text })))
+        if self.forking {
+            self.held = Some(parts.to_vec());
+            return None;
+        }
+        Some(Self::deliver(cx, parts))
     }
 
     fn steer(&mut self, cx: &mut Cx<'_>, parts: &[Part]) {
-        Self::request(cx, json!({ "type": "steer", "message": prompt_text(parts) }));
+        let mut line = json!({ "type": "steer", "message": prompt_text(parts) });
+        add_images(cx, parts, &mut line);
+        Self::request(cx, line);
     }
 
     fn clear_steering(&mut self, cx: &mut Cx<'_>) {
@@ -231,6 +235,10 @@ impl Adapter for Pi {
     }
 
     fn abort(&mut self, cx: &mut Cx<'_>) {
+        if self.held.take().is_some() {
+            self.expect_echo = false;
+            return cx.turn_done(TurnOutcome::Aborted, None);
+        }
         // pi's queue survives its abort and would ride on the next prompt.
         if cx.has_steering() {
             Self::request(cx, json!({ "type": "clear_queue" }));
@@ -361,21 +369,21 @@ fn compaction_start(cx: &mut Cx<'_>, reason: &str) {
     cx.emit(EventBody::CompactStart { reason });
 }
 
-/// Text of a prompt: pi has no reference to a file but its path.
-fn prompt_text(parts: &[Part]) -> String {
-    let texts: Vec<String> = parts
+/// The images of a prompt.
+fn add_images(cx: &mut Cx<'_>, parts: &[Part], line: &mut Value) {
+    let images: Vec<Value> = parts
         .iter()
         .filter_map(|part| match part {
-            Part::Text { text } => Some(text.clone()),
-            Part::FileRef { path, lines: None } => Some(format!("@{path}")),
-            Part::FileRef {
-                path,
-                lines: Some((first, last)),
-            } => Some(format!("@{path} (lines {first} to {last})")),
+            Part::Image { blob, .. } => {
+                let data = cx.blob(blob);
+                Some(json!({ "type": "image", "data": data, "mimeType": blob.media_type }))
+            }
             _ => None,
         })
         .collect();
-    texts.join("\n")
+    if !images.is_empty() {
+        line["images"] = images.into();
+    }
 }
 
 /// The provider's error in words, with the code that its status means.

@@ -32,7 +32,7 @@ impl Pi {
             "get_commands" => self.commands(cx, &response.data),
             "get_fork_messages" => self.fork_messages(cx, &response.data),
             "fork" => {
-                self.forked = true;
+                self.forking = false;
                 Self::request(cx, json!({ "type": "get_state" }));
             }
             "set_model" => {
@@ -58,12 +58,14 @@ impl Pi {
                     Some(provider_error(&format!("pi refused the prompt: {message}"))),
                 );
             }
+            // It would go on from more than was asked for: it gets no prompt, and the deadline of the start ends it.
             "fork" | "get_fork_messages" => {
-                cx.agent_error(
-                    ErrorCode::HarnessCrashed,
-                    format!("pi could not fork its session: {message}"),
-                    true,
-                );
+                let message = format!("pi could not fork its session: {message}");
+                cx.agent_error(ErrorCode::HarnessCrashed, message.clone(), false);
+                if self.held.take().is_some() {
+                    let error = ErrorBody::new(ErrorCode::HarnessCrashed, message);
+                    cx.turn_done(TurnOutcome::Failed, Some(error));
+                }
             }
             _ => {}
         }
@@ -95,7 +97,15 @@ impl Pi {
             (None, Some(level)) => cx.thinking_level(level),
             _ => {}
         }
+        if self.forking {
+            return;
+        }
+        // Only now it is known in which file the conversation goes on.
+        self.forked = true;
         cx.ready();
+        if let Some(parts) = self.held.take() {
+            Self::deliver(cx, &parts);
+        }
     }
 
     fn commands(&mut self, cx: &mut Cx<'_>, data: &Value) {
@@ -151,7 +161,7 @@ impl Pi {
             Some(entry) => {
                 Self::request(cx, json!({ "type": "fork", "entryId": entry }));
             }
-            None => self.forked = true,
+            None => self.forking = false,
         }
     }
 }

@@ -1,23 +1,15 @@
 //! Shapes of pi's lines. Fields that are not used are not read; unknown events are told apart from malformed ones.
 
+use crate::harness::shared;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Prefix of the provider names that Lodge writes into pi's configuration, so that they never meet pi's own.
-pub(super) const PROVIDER_PREFIX: &str = "lodge-";
+pub(super) use crate::harness::shared::{PROVIDER_PREFIX, canonical_model};
 
 /// `provider/model` as pi takes it.
 pub(super) fn native_model(model: &str) -> Option<(String, &str)> {
     let (provider, id) = model.split_once('/')?;
     Some((format!("{PROVIDER_PREFIX}{provider}"), id))
-}
-
-/// `provider/model` of what pi names.
-pub(super) fn canonical_model(provider: &str, id: &str) -> String {
-    format!(
-        "{}/{id}",
-        provider.strip_prefix(PROVIDER_PREFIX).unwrap_or(provider)
-    )
 }
 
 /// Why a line was not understood.
@@ -184,51 +176,17 @@ pub(super) struct Message {
 }
 
 /// Content is a text or a list of blocks.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Content {
-    Text(String),
-    Blocks(Vec<Block>),
-}
+pub(super) type Content = shared::Content<KnownBlock>;
+pub(super) type Block = shared::Block<KnownBlock>;
 
-impl Default for Content {
-    fn default() -> Self {
-        Self::Blocks(Vec::new())
-    }
-}
-
-impl Content {
-    pub(super) fn blocks(self) -> Vec<Block> {
-        match self {
-            Self::Text(text) if text.is_empty() => Vec::new(),
-            Self::Text(text) => vec![Block::Known(KnownBlock::Text { text })],
-            Self::Blocks(blocks) => blocks,
-        }
+impl shared::Known for KnownBlock {
+    fn of_text(text: String) -> Self {
+        Self::Text { text }
     }
 
-    pub(super) fn text(&self) -> String {
+    fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => text.clone(),
-            Self::Blocks(blocks) => {
-                let texts: Vec<&str> = blocks.iter().filter_map(Block::text).collect();
-                texts.join("\n")
-            }
-        }
-    }
-}
-
-/// A block of content; what is not known is carried as it came.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Block {
-    Known(KnownBlock),
-    Other(Value),
-}
-
-impl Block {
-    pub(super) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Known(KnownBlock::Text { text }) => Some(text),
+            Self::Text { text } => Some(text),
             _ => None,
         }
     }

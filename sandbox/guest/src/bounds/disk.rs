@@ -1,7 +1,8 @@
 //! Growth of the files below the writable roots.
 //!
-//! A walk that goes on a little in each turn of the loop. The first one, which begins before any command, says what
-//! was there. Where the walk cannot look (a directory that its owner closed, a path longer than the system takes),
+//! A walk that goes on a little in each turn of the loop. The first one begins before any command and says what was
+//! there; a large workspace, or a slow share of one, is still being walked when the first command writes, so a file
+//! that changed since the start counts as grown from nothing. Where the walk cannot look (a directory that its owner closed, a path longer than the system takes),
 //! the growth of the whole file system is taken for the guest's.
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::statvfs::statvfs;
 
 use super::{Crossed, crossed};
+use crate::sys;
 
 /// Entries looked at in one turn.
 const BATCH: usize = 500;
@@ -50,9 +52,11 @@ impl Disk {
     pub(super) fn new(allowed: u64, roots: &[String]) -> Self {
         let roots: Vec<PathBuf> = roots.iter().map(PathBuf::from).collect();
         let used = used(&roots);
+        let mut first = Walk::new(&roots);
+        first.before = Some(time_of_files(&roots));
         Self {
             allowed,
-            walk: Some(Walk::new(&roots)),
+            walk: Some(first),
             roots,
             used_first: used,
             used_last: used,
@@ -120,8 +124,24 @@ fn used(roots: &[PathBuf]) -> u64 {
     roots.iter().filter_map(of).sum()
 }
 
+/// The time that a change made now would have, in seconds and nanoseconds. The share of a virtual machine goes by its
+/// host's clock, so a file in the private home is asked where that is one of the roots; else this kernel's clock.
+fn time_of_files(roots: &[PathBuf]) -> (i64, i64) {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let asked = home.filter(|home| roots.contains(home)).and_then(|home| {
+        let probe = home.join(format!(".lodge-clock-{}", std::process::id()));
+        let made = fs::OpenOptions::new().write(true).create_new(true).open(&probe);
+        let found = made.and_then(|file| file.metadata());
+        let _ = fs::remove_file(&probe);
+        found.ok()
+    });
+    asked.map_or_else(sys::file_time, |found| (found.ctime(), found.ctime_nsec()))
+}
+
 #[derive(Debug)]
 struct Walk {
+    /// Of the first walk: what changed at this time or later was not there before.
+    before: Option<(i64, i64)>,
     open: Option<(ReadDir, u64)>,
     /// Directories with the device they must lie on.
     waiting: Vec<(PathBuf, Option<u64>)>,
@@ -133,6 +153,7 @@ struct Walk {
 impl Walk {
     fn new(roots: &[PathBuf]) -> Self {
         Self {
+            before: None,
             open: None,
             waiting: roots.iter().map(|root| (root.clone(), None)).collect(),
             linked: HashSet::new(),
@@ -205,6 +226,10 @@ impl Walk {
                 return;
             }
         }
+        let changed = (found.ctime(), found.ctime_nsec());
+        if !found.is_dir() && self.before.is_some_and(|before| changed >= before) {
+            return;
+        }
         self.bytes = self.bytes.saturating_add((found.blocks() * 512).max(ENTRY));
     }
 }
@@ -238,10 +263,40 @@ mod tests {
         assert!(!walk.incomplete && walk.bytes < 1 << 30);
     }
 
+    /// Until what is changed now is later than this file.
+    fn past(path: &Path) {
+        let found = fs::metadata(path).unwrap();
+        while sys::file_time() <= (found.ctime(), found.ctime_nsec()) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_is_written_before_the_first_walk_ends_is_growth() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("old"), vec![1; 4 << 20]).unwrap();
+        past(&root.path().join("old"));
+        let mut disk = Disk::new(1 << 20, &[root.path().to_str().unwrap().to_owned()]);
+        fs::write(root.path().join("new"), vec![1; 2 << 20]).unwrap();
+        let mut now = Duration::from_secs(1);
+        let crossed = loop {
+            match disk.look(now) {
+                Ok(wait) => now += wait,
+                Err(crossed) => break crossed,
+            }
+            assert!(now < Duration::from_mins(2));
+        };
+        assert!(
+            crossed.limit.found >= 2 << 20 && crossed.limit.found < 4 << 20,
+            "{crossed:?}"
+        );
+    }
+
     #[test]
     fn growth_beyond_what_is_allowed_is_told() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("old"), vec![1; 4 << 20]).unwrap();
+        past(&root.path().join("old"));
         let roots = [root.path().to_str().unwrap().to_owned()];
         let mut disk = Disk::new(1 << 20, &roots);
         let mut now = Duration::from_secs(1);

@@ -132,16 +132,26 @@ pub(crate) fn reap() -> Reaped {
 
 /// Time since the machine started, suspended time included.
 pub(crate) fn boot_time() -> Duration {
+    let (seconds, nanoseconds) = clock(libc::CLOCK_BOOTTIME);
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(nanoseconds).unwrap_or(0))
+}
+
+/// The time that this kernel gives to files that are changed now, in seconds and nanoseconds: not later, at least.
+pub(crate) fn file_time() -> (i64, i64) {
+    clock(libc::CLOCK_REALTIME_COARSE)
+}
+
+fn clock(id: libc::clockid_t) -> (i64, i64) {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: writes one timespec to the address given, which lives on this stack.
-    if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) } != 0 {
-        return Duration::ZERO;
+    if unsafe { libc::clock_gettime(id, &raw mut time) } != 0 {
+        return (0, 0);
     }
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    (time.tv_sec, time.tv_nsec)
 }
 
 /// Version of the kernel's Landlock interface; 0 when it is absent or switched off.

@@ -140,6 +140,13 @@ impl<'a> Bench<'a> {
         Talk::open(world, self.harness, self.tier, &name, self.deadline).await
     }
 
+    /// A session in a Lodge of the case's own, where it may well not start.
+    pub(super) async fn beside(&mut self, world: &World) -> anyhow::Result<Talk> {
+        self.sessions += 1;
+        let name = format!("{}-{}", self.lane, self.sessions);
+        Talk::open(world, self.harness, self.tier, &name, self.deadline).await
+    }
+
     async fn open(&mut self, world: &World) -> anyhow::Result<Talk> {
         self.sessions += 1;
         let name = format!("{}-{}", self.lane, self.sessions);

@@ -1,5 +1,6 @@
 //! The table of the documentation: what each harness can, as runs of the suite saw it.
 
+use super::faults;
 use super::report::{Observed, Outcome, Report};
 use crate::failure::Failure;
 use lodge_proto::ErrorCode;
@@ -7,8 +8,20 @@ use lodge_proto::session::Capabilities;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-const BEGIN: &str = "<!-- capabilities: begin; written by scripts/harness-table -->";
-const END: &str = "<!-- capabilities: end -->";
+/// Where the table goes.
+struct Place {
+    begin: &'static str,
+    end: &'static str,
+}
+
+const CAPABILITIES: Place = Place {
+    begin: "<!-- capabilities: begin; written by scripts/harness-table -->",
+    end: "<!-- capabilities: end -->",
+};
+const FAULTS: Place = Place {
+    begin: "<!-- faults: begin; written by scripts/harness-faults -->",
+    end: "<!-- faults: end -->",
+};
 
 /// Puts reports of `lodge harness test --json` as a table between the markers of a page.
 #[derive(Debug, clap::Args)]
@@ -16,6 +29,9 @@ pub(in super::super) struct Args {
     /// The page.
     #[arg(long, value_name = "FILE")]
     page: PathBuf,
+    /// The table of faults, in place of that of what each can.
+    #[arg(long)]
+    faults: bool,
     /// The reports, in the order of the columns.
     #[arg(required = true)]
     reports: Vec<PathBuf>,
@@ -32,10 +48,18 @@ pub(in super::super) fn run(args: &Args) -> anyhow::Result<u8> {
         })?;
         reports.push(report);
     }
-    let page = between(&read(&args.page)?, &table(&reports)).ok_or_else(|| {
+    let (place, text) = if args.faults {
+        (FAULTS, faults::table(&reports))
+    } else {
+        (CAPABILITIES, table(&reports))
+    };
+    let page = between(&read(&args.page)?, &place, &text).ok_or_else(|| {
         Failure::new(ErrorCode::InvalidArgument, "the page has no place for the table")
             .at(args.page.display().to_string())
-            .mend(format!("put these two lines into it: {BEGIN} {END}"))
+            .mend(format!(
+                "put these two lines into it: {} {}",
+                place.begin, place.end
+            ))
     })?;
     std::fs::write(&args.page, page).map_err(|error| unusable(&args.page, &error))?;
     Ok(0)
@@ -54,10 +78,11 @@ fn unusable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The page with this text between its markers; `None` where it has none.
-fn between(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
+fn between(page: &str, place: &Place, text: &str) -> Option<String> {
+    let Place { begin, end } = place;
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n\n{text}\n{end}{after}"))
 }
 
 type Row = (&'static str, fn(&Report) -> String);
@@ -79,6 +104,9 @@ const ROWS: &[Row] = &[
     ("abort", |report| can(report, |can| can.abort)),
     ("goes on after a kill -9", |report| seen(report.observed.resumed)),
     ("fork", |report| can(report, |can| can.fork)),
+    ("fork before a message", |report| {
+        can(report, |can| can.fork_at_message)
+    }),
     ("compaction on demand", |report| can(report, |can| can.compact)),
     ("images in prompts", |report| seen(report.observed.images)),
     ("asks before tools run", |report| asks(&report.observed)),
@@ -147,7 +175,8 @@ fn asks(observed: &Observed) -> String {
     names.join(", ")
 }
 
-fn table(reports: &[Report]) -> String {
+/// The first two lines of a table with a column for each harness.
+pub(super) fn head(reports: &[Report]) -> String {
     let mut text = String::from("| |");
     for report in reports {
         let _ = write!(text, " {} |", cell(&report.title));
@@ -155,6 +184,11 @@ fn table(reports: &[Report]) -> String {
     text.push_str("\n|---|");
     text.push_str(&"---|".repeat(reports.len()));
     text.push('\n');
+    text
+}
+
+fn table(reports: &[Report]) -> String {
+    let mut text = head(reports);
     for (name, value) in ROWS {
         let _ = write!(text, "| {name} |");
         for report in reports {
@@ -177,7 +211,7 @@ fn table(reports: &[Report]) -> String {
 }
 
 /// A text that stays in its cell.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let plain: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -223,6 +257,7 @@ mod tests {
         assert!(text.starts_with("| | One | Two |\n|---|---|---|\n| version | 1.2.3 | 1.2.3 |\n"));
         for row in [
             "| fork | yes | yes |",
+            "| fork before a message | no | no |",
             "| joins a running turn (steer) | no | no |",
             "| goes on after a kill -9 | ? | ? |",
             "| asks before tools run | once, deny and stop | once, deny and stop |",
@@ -235,15 +270,17 @@ mod tests {
 
     #[test]
     fn a_page_keeps_what_is_around_its_markers() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = between(&page, "new").unwrap();
-        assert!(new.starts_with("before\n") && new.ends_with("\nafter\n") && new.contains("new"));
-        assert!(!new.contains("old"));
-        assert_eq!(
-            between(&new, "new").as_deref(),
-            Some(new.as_str()),
-            "it can be done again"
-        );
-        assert_eq!(between("no markers", "new"), None);
+        for place in [CAPABILITIES, FAULTS] {
+            let page = format!("before\n{}\nold\n{}\nafter\n", place.begin, place.end);
+            let new = between(&page, &place, "new").unwrap();
+            assert!(new.starts_with("before\n") && new.ends_with("\nafter\n") && new.contains("new"));
+            assert!(!new.contains("old"));
+            assert_eq!(
+                between(&new, &place, "new").as_deref(),
+                Some(new.as_str()),
+                "it can be done again"
+            );
+        }
+        assert_eq!(between("no markers", &FAULTS, "new"), None);
     }
 }

@@ -6,11 +6,12 @@
 //! - [`talk`]: a session as its client sees it
 //! - [`turn`]: what a turn was
 //! - [`report`]: what came out
-//! - [`capabilities`]: the table of the documentation
+//! - [`capabilities`], [`faults`]: the tables of the documentation
 
 mod bench;
 pub(super) mod capabilities;
 mod cases;
+mod faults;
 mod report;
 mod talk;
 mod turn;
@@ -35,7 +36,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lodge harness test pi\n  lodge harness test codex --only steer,abort-tool\n  \
-    lodge harness test claude --json | jq .observed\n\n\
+    lodge harness test claude --json | jq .observed\n  lodge harness test gemini --long\n\n\
     Runs the installed program against the demo model, in a Lodge of its own that is removed afterwards.\n\
     A case is ok, unsupported (the session's capabilities say so), or FAILED. The exit status is 1 when one failed."
 )]
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// Isolation of the sandbox [default: the policy's].
     #[arg(long, value_enum)]
     tier: Option<TierName>,
+    /// Also the cases that take minutes, because harnesses pause before they try again.
+    #[arg(long, conflicts_with = "only")]
+    long: bool,
     /// Only these cases.
     #[arg(long, value_name = "CASE", value_delimiter = ',', value_parser = known)]
     only: Vec<Case>,
@@ -54,6 +58,14 @@ pub(super) struct Args {
 }
 
 impl Args {
+    fn wants(&self, case: Case) -> bool {
+        if self.only.is_empty() {
+            self.long || !case.is_long()
+        } else {
+            self.only.contains(&case)
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -88,7 +100,7 @@ pub(super) async fn run(data: &DataDir, harness: &HarnessInfo, args: &Args) -> a
     let cases: Vec<Case> = Case::ALL
         .iter()
         .copied()
-        .filter(|case| args.only.is_empty() || args.only.contains(case))
+        .filter(|case| args.wants(*case))
         .collect();
     let mut asked = Asked::new()?;
     let begin = Instant::now();
@@ -153,18 +165,22 @@ async fn measure(worlds: &Worlds, harness: &HarnessInfo, args: &Args, cases: &[C
     let mut work = Bench::new(&worlds.quiet, worlds.asking.as_ref(), what, "work");
     let mut trouble = Bench::new(&worlds.quiet, worlds.asking.as_ref(), what, "trouble");
     let mut waits = Bench::new(&worlds.quiet, worlds.asking.as_ref(), what, "waits");
-    let (mut done, troubled, waited) = tokio::join!(
+    let mut alone = Bench::new(&worlds.quiet, worlds.asking.as_ref(), what, "alone");
+    let (mut done, troubled, waited, watched) = tokio::join!(
         lane(&mut work, cases, Lane::Work, args.json),
         lane(&mut trouble, cases, Lane::Trouble, args.json),
         lane(&mut waits, cases, Lane::Waits, args.json),
+        lane(&mut alone, cases, Lane::Alone, args.json),
     );
-    done.extend(troubled);
-    done.extend(waited);
+    for reports in [troubled, waited, watched] {
+        done.extend(reports);
+    }
     let position = |report: &CaseReport| Case::ALL.iter().position(|case| case.name() == report.case);
     done.sort_by_key(|report| position(report).unwrap_or(usize::MAX));
     let mut observed: Observed = work.observed;
     observed.merge(trouble.observed);
     observed.merge(waits.observed);
+    observed.merge(alone.observed);
     Report {
         harness: harness.name.clone(),
         title: harness.title.clone(),
@@ -172,6 +188,7 @@ async fn measure(worlds: &Worlds, harness: &HarnessInfo, args: &Args, cases: &[C
             .version
             .or(trouble.version)
             .or(waits.version)
+            .or(alone.version)
             .unwrap_or_else(|| harness.version.clone()),
         tier: args.tier.map_or_else(Tier::default, Tier::from),
         cases: done,

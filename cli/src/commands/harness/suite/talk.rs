@@ -6,6 +6,7 @@ use crate::client::link::{Incoming, Link};
 use crate::client::{command, local_actor};
 use anyhow::{anyhow, bail};
 use lodge_proto::event::TurnOutcome;
+use lodge_proto::ids::MessageId;
 use lodge_proto::invariants::Checker;
 use lodge_proto::relay::{ToClient, Verdict};
 use lodge_proto::session::{Capabilities, SessionInfo, SessionState, SessionStatus, Tier};
@@ -14,6 +15,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Where a case connects to on purpose; a harness tries nothing but the gateway.
+pub(super) const ON_PURPOSE: &str = "control.example";
 
 /// A session of a case, or of several.
 #[derive(Debug)]
@@ -66,11 +70,12 @@ impl Talk {
     }
 
     /// Goes on in a copy of this session, where it can be made.
-    pub(super) async fn fork(&mut self, world: &World) -> anyhow::Result<Result<Self, ErrorBody>> {
-        let copied = match self
-            .try_call(CommandBody::SessionFork { message_id: None })
-            .await?
-        {
+    pub(super) async fn fork(
+        &mut self,
+        world: &World,
+        message_id: Option<MessageId>,
+    ) -> anyhow::Result<Result<Self, ErrorBody>> {
+        let copied = match self.try_call(CommandBody::SessionFork { message_id }).await? {
             Ok(info) => serde_json::from_value::<SessionInfo>(info)?.id,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -160,6 +165,10 @@ impl Talk {
         &self.capabilities
     }
 
+    pub(super) const fn session(&self) -> SessionId {
+        self.session
+    }
+
     pub(super) fn workspace(&self) -> &Path {
         &self.workspace
     }
@@ -237,10 +246,14 @@ impl Talk {
 
     fn take(&mut self, event: Event) -> anyhow::Result<()> {
         let checked = self.checker.event(&event);
+        let mut tried = None;
         match &event.body {
             EventBody::SessionHeartbeat { .. } => return Ok(()),
             EventBody::SessionCapabilities { capabilities } => self.capabilities = capabilities.clone(),
             EventBody::Status { status, .. } => self.status = *status,
+            EventBody::NetworkAccess { host, port, .. } if host != ON_PURPOSE => {
+                tried = Some(format!("{host}:{port}"));
+            }
             _ => {}
         }
         let unasked = !self.asks
@@ -248,6 +261,9 @@ impl Talk {
             && self.status != SessionStatus::Aborting;
         self.log.push(event);
         checked.map_err(|violation| anyhow!("the log breaks a rule: {violation}"))?;
+        if let Some(place) = tried {
+            bail!("the harness tried to reach {place}");
+        }
         if unasked {
             bail!("the harness asks although this session is not to ask");
         }

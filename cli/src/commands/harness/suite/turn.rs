@@ -1,10 +1,11 @@
 //! What a turn was, from its events.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use lodge_proto::event::TurnOutcome;
 use lodge_proto::message::{Role, Usage};
 use lodge_proto::part::plain_text;
-use lodge_proto::{ErrorBody, Event, EventBody, Message, Part};
+use lodge_proto::{ErrorBody, ErrorCode, Event, EventBody, Message, Part};
+use std::time::Duration;
 
 /// Longest quotation of an answer, in characters.
 const QUOTED: usize = 120;
@@ -72,6 +73,11 @@ impl Ended {
             .collect()
     }
 
+    /// Everything that the user sent, as the log has it.
+    pub(super) fn prompt_parts(&self) -> impl Iterator<Item = &Part> {
+        self.messages(Role::User).flat_map(|message| &message.parts)
+    }
+
     /// Everything the agent thought.
     pub(super) fn thinking(&self) -> String {
         let parts = self
@@ -124,7 +130,35 @@ impl Ended {
 
     /// Whether an event of this kind is in it.
     pub(super) fn has(&self, tag: &str) -> bool {
-        self.events.iter().any(|event| event.body.tag() == tag)
+        self.count(tag) > 0
+    }
+
+    /// How many events of this kind are in it.
+    pub(super) fn count(&self, tag: &str) -> usize {
+        self.events.iter().filter(|event| event.body.tag() == tag).count()
+    }
+
+    /// From its first event to its last, by the runner's clock.
+    pub(super) fn took(&self) -> Duration {
+        let at = |event: Option<&Event>| event.map_or(0, |event| event.ts);
+        Duration::from_millis(at(self.events.last()).saturating_sub(at(self.events.first())))
+    }
+
+    /// It ended because its harness went away, once, and said so.
+    pub(super) fn interrupted(&self) -> anyhow::Result<&ErrorBody> {
+        self.require(TurnOutcome::Interrupted)?;
+        let ends = self.count("turn.ended");
+        ensure!(ends == 1, "the turn ended {ends} times");
+        let Some(error) = &self.error else {
+            bail!("the interrupted turn has no error");
+        };
+        ensure!(
+            error.code == ErrorCode::HarnessCrashed,
+            "the harness was killed, the turn's error is {}: {}",
+            error.code,
+            spoken(&error.message)
+        );
+        Ok(error)
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::data::DataDir;
 use crate::failure::Failure;
 use crate::supervise::{Plan, Supervisor};
-use lodge_proto::ErrorCode;
+use lodge_proto::{ErrorCode, SessionId};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+const HARNESSES: &str = "harness";
 /// What is shared with the Lodge that is tested: harnesses, their runtimes, and the guest image of the other tiers.
-const SHARED: [&str; 4] = ["harness", "runtime", "sandbox/images", "sandbox/kvm"];
+const SHARED: [&str; 4] = [HARNESSES, "runtime", "sandbox/images", "sandbox/kvm"];
 
 /// A running Lodge without a backend, in which the demo model answers.
 #[derive(Debug)]
@@ -23,12 +24,27 @@ pub(super) struct World {
 impl World {
     /// Starts it with what is installed in `installed`.
     pub(super) async fn start(installed: &DataDir, asks: bool) -> anyhow::Result<Self> {
+        Self::sharing(&SHARED, installed, asks).await
+    }
+
+    /// A second one with the same harnesses, that a case may do as it likes with.
+    pub(super) async fn another(&self) -> anyhow::Result<Self> {
+        Self::start(&self.data, self.asks).await
+    }
+
+    /// A second one without any harness.
+    pub(super) async fn with_own_harnesses(&self) -> anyhow::Result<Self> {
+        let shared: Vec<&str> = SHARED.into_iter().filter(|name| *name != HARNESSES).collect();
+        Self::sharing(&shared, &self.data, self.asks).await
+    }
+
+    async fn sharing(shared: &[&str], installed: &DataDir, asks: bool) -> anyhow::Result<Self> {
         let root = tempfile::Builder::new()
             .prefix("lodge-harness-test-")
             .tempdir()
             .map_err(|error| cannot_make(&std::env::temp_dir(), &error))?;
         let data = DataDir::resolve(Some(&root.path().join("data")))?;
-        share(installed.path(), data.path())?;
+        share(shared, installed.path(), data.path())?;
         data.create()?;
         std::fs::write(data.config(), "[gateway]\ndemo = true\n")
             .map_err(|error| cannot_make(&data.config(), &error))?;
@@ -45,6 +61,16 @@ impl World {
             supervisor,
             asks,
         })
+    }
+
+    /// Where its harnesses are; a link, where they are shared.
+    pub(super) fn harnesses(&self) -> PathBuf {
+        self.data.path().join(HARNESSES)
+    }
+
+    /// The private home of a session.
+    pub(super) fn home(&self, session: SessionId) -> PathBuf {
+        self.data.path().join(format!("runner/sessions/{session}/home"))
     }
 
     /// Where its runner listens.
@@ -69,8 +95,8 @@ impl World {
     }
 }
 
-fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for name in SHARED {
+fn share(names: &[&str], from: &Path, to: &Path) -> anyhow::Result<()> {
+    for name in names {
         let (target, link) = (from.join(name), to.join(name));
         if !target.exists() {
             continue;
@@ -102,7 +128,7 @@ mod tests {
         std::fs::create_dir_all(installed.path().join("harness/pi")).unwrap();
         std::fs::create_dir_all(installed.path().join("sandbox/images")).unwrap();
         let data = test.path().join("data");
-        share(installed.path(), &data).unwrap();
+        share(&SHARED, installed.path(), &data).unwrap();
         assert!(data.join("harness/pi").is_dir());
         assert!(data.join("sandbox/images").is_dir());
         assert!(!data.join("runtime").exists());

@@ -20,6 +20,7 @@ fn context(name: &str) -> LaunchContext {
             roots: Vec::new(),
         },
         agent: None,
+        trusted: Vec::new(),
         workspace: PathBuf::from("/workspace"),
         native_session: None,
         models: vec![
@@ -47,7 +48,7 @@ fn every_row_has_its_arguments_and_reaches_only_the_gateway() {
     for row in ROWS {
         let launch = launch(&context(row.name));
         assert_eq!(launch.argv[0], "/opt/agent");
-        assert_eq!(launch.argv[1..], *row.args, "{}", row.name);
+        assert_eq!(launch.argv[1..], [row.args, row.unasked].concat(), "{}", row.name);
         let files = launch.files.iter().map(|file| file.contents.as_str());
         let values: Vec<&str> = launch
             .env
@@ -89,6 +90,33 @@ fn agents_get_the_key_under_their_own_names() {
         Some("chat/v1/chat/completions")
     );
     assert_eq!(variable(&launch(&context("qwen")), "OPENAI_MODEL"), Some("large"));
+}
+
+#[test]
+fn agents_of_the_configuration_file_ask_where_a_session_asks() {
+    for (name, word) in [
+        ("qwen", "--approval-mode=yolo"),
+        ("codex-acp", "agent-full-access"),
+    ] {
+        let told = |asks: bool| {
+            let mut context = context(name);
+            context.ask_permissions = asks;
+            let launch = launch(&context);
+            let env = launch.env.into_iter().map(|(_, value)| value);
+            launch.argv.into_iter().chain(env).any(|said| said == word)
+        };
+        assert!(told(false) && !told(true), "{name}");
+    }
+}
+
+#[test]
+fn gemini_gives_up_after_a_few_attempts() {
+    let launch = launch(&context("gemini"));
+    let settings: Value = serde_json::from_str(&launch.files[0].contents).unwrap();
+    assert_eq!(
+        settings["general"]["maxAttempts"], 4,
+        "its own ten take minutes, in silence"
+    );
 }
 
 #[test]
@@ -159,7 +187,7 @@ fn an_agent_of_the_administrator_is_told_in_the_dialects_it_speaks() {
     let more = "args = [\"--stdio\"]\ndialects = [\"openai_chat\", \"gemini\"]\n\
         env = { GEMINI_MODEL = \"other\", MY_KEY = \"$LODGE_API_KEY\" }";
     let one = agent(more);
-    let offered = usable(one.as_ref().unwrap(), &context("mine").models);
+    let offered = crate::harness::launch::usable("mine", one.as_ref(), &context("mine").models, None);
     let ids: Vec<&str> = offered.iter().map(|model| model.id.as_str()).collect();
     assert_eq!(ids, ["gem", "llama"]);
     let some = launch(&LaunchContext {

@@ -1,6 +1,8 @@
 //! The encoding side: what an agent gets, and what its answers do.
 
+mod images;
 mod support;
+mod v2;
 
 use crate::fold::{JournalCommand, Output, Record, RecordBody};
 use lodge_proto::ErrorCode;

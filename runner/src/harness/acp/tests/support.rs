@@ -44,6 +44,7 @@ impl Agent {
             fork: None,
         })));
         agent.note(Note::Launch(Box::new(Launch {
+            text_models: Vec::new(),
             harness_version: "1".into(),
             models: ["p/one", "p/two"].map(model_info).into(),
             resume: false,
@@ -64,11 +65,16 @@ impl Agent {
         agent
     }
 
-    pub(super) fn start(&mut self, hello: &Value) {
+    /// The process runs, and has said nothing yet.
+    pub(super) fn begin(&mut self) {
         self.generation += 1;
         let generation = self.generation;
         self.apply(RecordBody::Generation { generation });
         self.apply(RecordBody::Started);
+    }
+
+    pub(super) fn start(&mut self, hello: &Value) {
+        self.begin();
         let initialize = self.expect("initialize");
         assert_eq!(initialize["params"]["protocolVersion"], 2);
         assert_eq!(initialize["params"]["clientCapabilities"]["terminal"], false);

@@ -76,3 +76,20 @@ fn what_a_session_runs_on_stays_until_it_ends() {
     // A session that is just starting on it is told so.
     assert!(in_use::hold(&roots).is_err());
 }
+
+#[test]
+fn what_a_session_runs_on_is_not_removed_by_name_either() {
+    let bench = Bench::new();
+    let installer = bench.good();
+    super::install(&installer).unwrap();
+    let roots = installer.resolve("pi").unwrap().roots;
+    let held = in_use::hold(&roots).unwrap();
+    let refused = installer.remove("pi").unwrap_err();
+    assert!(matches!(&refused, InstallError::InUse { .. }), "{refused}");
+    assert_eq!(refused.code(), lodge_proto::ErrorCode::Conflict);
+    assert!(refused.to_string().contains("0.87.1"), "{refused}");
+    assert!(installer.resolve("pi").is_ok(), "nothing of it is gone");
+    drop(held);
+    installer.remove("pi").unwrap();
+    assert!(installer.resolve("pi").is_err());
+}

@@ -186,6 +186,7 @@ fn thinking_levels_follow_the_model_and_go_with_the_prompt() {
     let mut play = Play::ready();
     let models = vec![model("demo/demo", true), model("demo/plain", false)];
     play.apply(RecordBody::Note(Box::new(Note::Launch(Box::new(Launch {
+        text_models: Vec::new(),
         harness_version: "1.18.33".to_owned(),
         models,
         resume: false,

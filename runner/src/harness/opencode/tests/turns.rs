@@ -50,6 +50,39 @@ fn a_prompt_waits_for_the_conversation_and_ends_with_idleness() {
 }
 
 #[test]
+fn a_message_may_be_told_to_be_over_before_its_parts_come() {
+    let mut play = Play::ready();
+    play.prompt("hello");
+    let prompt = play.request("POST", "/session/ses_main/prompt_async");
+    play.respond(&prompt, 204, &json!(null));
+    play.user("msg_1", "hello");
+    play.busy();
+    let over = json!({ "finish": "stop", "time": { "completed": 2 }, "tokens": { "input": 3, "output": 4 } });
+    play.assistant("msg_2", "msg_1", over.clone());
+    play.part("msg_2", json!({ "id": "p", "type": "text", "text": "" }));
+    play.delta("msg_2", "p", "Hi");
+    play.part("msg_2", json!({ "id": "p", "type": "text", "text": "Hi there" }));
+    play.assistant("msg_2", "msg_1", over);
+    play.idle();
+    assert_eq!(play.outcomes(), [(TurnOutcome::Completed, None)]);
+    assert_eq!(play.texts(Role::Assistant), ["Hi there"]);
+    let counted = |event: &&lodge_proto::Event| matches!(event.body, EventBody::UsageUpdated { .. });
+    assert_eq!(play.events.iter().filter(counted).count(), 1);
+
+    // One that has no parts at all ends its turn, too.
+    play.prompt("nothing");
+    play.user("msg_3", "nothing");
+    play.busy();
+    play.assistant(
+        "msg_4",
+        "msg_3",
+        json!({ "finish": "stop", "time": { "completed": 3 } }),
+    );
+    play.idle();
+    assert_eq!(play.outcomes().len(), 2);
+}
+
+#[test]
 fn what_cannot_begin_fails() {
     let mut play = Play::ready();
     play.prompt("hello");

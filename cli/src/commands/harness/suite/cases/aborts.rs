@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// A turn settles so soon after it was to stop.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a turn is watched that waits for its model.
+const SILENCE: Duration = Duration::from_secs(3);
+
 pub(super) async fn in_text(bench: &mut Bench<'_>) -> Done {
     let mut talk = bench.shared().await?;
     let turn = talk.begin("long 400 100").await?;
@@ -51,6 +54,20 @@ pub(super) async fn in_tool(bench: &mut Bench<'_>) -> Done {
     );
     bench.keep(talk);
     Ok(Verdict::Noted(note))
+}
+
+/// The model says nothing, for as long as anybody would wait.
+pub(super) async fn in_silence(bench: &mut Bench<'_>) -> Done {
+    let mut talk = bench.shared().await?;
+    let turn = talk.begin("hang 600").await?;
+    ensure!(
+        talk.end_within(turn, SILENCE).await?.is_none(),
+        "the turn ended although its model had not answered"
+    );
+    let note = aborted(&mut talk, turn).await?;
+    talk.still_works("onwards").await?;
+    bench.keep(talk);
+    Ok(Verdict::Noted(format!("waits; aborted, {note}")))
 }
 
 async fn aborted(talk: &mut Talk, turn: TurnId) -> anyhow::Result<String> {

@@ -1,14 +1,21 @@
 //! What the agent says: text, thinking, odd characters; and a prompt with an image.
 
 use super::super::bench::{Bench, Done, Verdict};
+use super::super::talk::Sent;
 use super::super::turn::spoken;
-use anyhow::{bail, ensure};
+use crate::client::image;
+use anyhow::{Context as _, bail, ensure};
+use lodge_proto::event::TurnOutcome;
 use lodge_proto::message::Usage;
 use lodge_proto::part::BlobRef;
 use lodge_proto::{CommandBody, ErrorCode, EventBody, Part};
 
 /// Beyond 16 bits, and a separator that some take for the end of a line.
 const ODD: &str = "😀 𝔘𝔫𝔦\u{2028}line ünd";
+
+/// Small enough that no harness need shrink it.
+const IMAGE: &[u8] = include_bytes!("image.png");
+const IMAGE_SIDES: &str = "16x12";
 
 pub(super) async fn text(bench: &mut Bench<'_>) -> Done {
     let mut talk = bench.shared().await?;
@@ -79,34 +86,58 @@ pub(super) async fn unicode(bench: &mut Bench<'_>) -> Done {
 
 pub(super) async fn image(bench: &mut Bench<'_>) -> Done {
     let mut talk = bench.shared().await?;
-    let blob = BlobRef {
+    let can = talk.capabilities().images;
+    let unknown = BlobRef {
         hash: "0".repeat(64),
         media_type: "image/png".to_owned(),
         size: 68,
         name: None,
     };
-    let parts = vec![Part::text("say an image"), Part::Image { blob, alt: None }];
-    let can = talk.capabilities().images;
-    let sent = talk.try_call(CommandBody::Prompt { parts }).await?;
-    bench.observed.images = Some(sent.is_ok());
-    let done = match sent {
-        Err(refused) if refused.code == ErrorCode::UnsupportedByHarness && !can => {
-            Ok(Verdict::Unsupported(refused.message))
-        }
-        Err(refused) if !can => bail!(
-            "a prompt with an image was refused as {}, not as unsupported_by_harness",
-            refused.code
-        ),
-        // There is no image of that hash.
-        Err(refused) if refused.code == ErrorCode::NotFound => Ok(Verdict::Ok),
+    match talk.try_call(shown(unknown.clone())).await? {
+        Err(refused) if refused.code == ErrorCode::NotFound && refused.message.contains(&unknown.hash) => {}
         Err(refused) => bail!(
-            "the session has images, and refused one: {}: {}",
+            "an image that nobody uploaded was refused as {}: {}",
             refused.code,
             refused.message
         ),
-        Ok(_) if !can => bail!("the session has no images, and took one"),
         Ok(_) => bail!("an image that nobody uploaded was taken"),
+    }
+    let blob = image::put(&bench.quiet.socket(), IMAGE.to_vec()).await?;
+    let sent = talk.try_call(shown(blob.clone())).await?;
+    bench.observed.images = Some(sent.is_ok());
+    let sent: Sent = match sent {
+        Ok(sent) if can => serde_json::from_value(sent)?,
+        Ok(_) => bail!("the session has no images, and took one"),
+        Err(refused) if refused.code == ErrorCode::UnsupportedByHarness && !can => {
+            bench.keep(talk);
+            return Ok(Verdict::Unsupported(refused.message));
+        }
+        Err(refused) => bail!("an image was refused: {}: {}", refused.code, refused.message),
     };
+    let turn = sent.turn_id.context("the prompt with an image began no turn")?;
+    let ended = talk.end(turn).await?;
+    ended.require(TurnOutcome::Completed)?;
+    let kept = |part: &Part| matches!(part, Part::Image { blob: named, .. } if named.hash == blob.hash);
+    ensure!(
+        ended.prompt_parts().any(kept),
+        "the prompt in the log has no image"
+    );
+    let answer = ended.answer();
+    ensure!(
+        answer.contains("1 image: ") && answer.contains(IMAGE_SIDES),
+        "the model was shown the image as {}",
+        spoken(&answer)
+    );
     bench.keep(talk);
-    done
+    Ok(if answer.contains(&format!("sha256 {}", &blob.hash[..12])) {
+        Verdict::Ok
+    } else {
+        Verdict::Noted("the harness encodes the image anew".to_owned())
+    })
+}
+
+/// The model says what images it is shown.
+fn shown(blob: BlobRef) -> CommandBody {
+    let parts = vec![Part::text("look"), Part::Image { blob, alt: None }];
+    CommandBody::Prompt { parts }
 }

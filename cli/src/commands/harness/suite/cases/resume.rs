@@ -1,10 +1,9 @@
-//! Going on with a conversation: after the harness was killed in mid-turn, and in a copy.
+//! Going on with a conversation after the harness was killed in mid-turn.
 
 use super::super::bench::{Bench, Done, Verdict};
+use super::super::talk::Talk;
 use super::super::turn::spoken;
-use anyhow::{bail, ensure};
-use lodge_proto::ErrorCode;
-use lodge_proto::event::TurnOutcome;
+use anyhow::ensure;
 
 const KEEPSAKE: &str = "keepsake-7081";
 
@@ -25,13 +24,20 @@ pub(super) async fn kill(bench: &mut Bench<'_>) -> Done {
     std::fs::write(talk.workspace().join("kill.sh"), KILLER)?;
     talk.complete(&format!("say {KEEPSAKE}")).await?;
     let ended = talk.turn("use bash: sh kill.sh").await?;
-    ended.require(TurnOutcome::Interrupted)?;
-    ensure!(ended.error.is_some(), "the interrupted turn has no error");
-    let ended = talk.complete(&format!("recall {KEEPSAKE}")).await?;
+    ended.interrupted()?;
+    let remembers = goes_on(&mut talk, KEEPSAKE).await?;
+    bench.observed.resumed = Some(remembers);
+    bench.keep(talk);
+    Ok(resumed(remembers))
+}
+
+/// The next prompt after a kill is answered; whether the conversation goes on.
+pub(super) async fn goes_on(talk: &mut Talk, keepsake: &str) -> anyhow::Result<bool> {
+    let ended = talk.complete(&format!("recall {keepsake}")).await?;
     let answer = ended.answer();
-    let remembers = answer.contains(&format!("{KEEPSAKE} was said before"));
+    let remembers = answer.contains(&format!("{keepsake} was said before"));
     ensure!(
-        remembers || answer.contains(&format!("{KEEPSAKE} is new")),
+        remembers || answer.contains(&format!("{keepsake} is new")),
         "the next prompt was answered with {}",
         spoken(&answer)
     );
@@ -39,37 +45,14 @@ pub(super) async fn kill(bench: &mut Bench<'_>) -> Done {
         remembers || !talk.capabilities().resume,
         "the session can be resumed, and the conversation was lost"
     );
-    bench.observed.resumed = Some(remembers);
-    bench.keep(talk);
-    Ok(if remembers {
-        Verdict::Ok
-    } else {
-        Verdict::Unsupported("it goes on without memory of what was said".to_owned())
-    })
+    Ok(remembers)
 }
 
-pub(super) async fn fork(bench: &mut Bench<'_>) -> Done {
-    let mut talk = bench.shared().await?;
-    talk.complete(&format!("say {KEEPSAKE}")).await?;
-    let can = talk.capabilities().fork;
-    let done = match talk.fork(bench.quiet).await? {
-        Err(refused) if refused.code == ErrorCode::UnsupportedByHarness && !can => {
-            Ok(Verdict::Unsupported(refused.message))
-        }
-        Err(refused) => bail!("the fork was refused: {}: {}", refused.code, refused.message),
-        Ok(_) if !can => bail!("the session cannot be forked, and was"),
-        Ok(mut copy) => {
-            let ended = copy.complete(&format!("recall {KEEPSAKE}")).await?;
-            ensure!(
-                ended.answer().contains(&format!("{KEEPSAKE} was said before")),
-                "the copy does not know what was said: {}",
-                spoken(&ended.answer())
-            );
-            copy.close().await?;
-            talk.still_works("onwards").await?;
-            Ok(Verdict::Ok)
-        }
-    };
-    bench.keep(talk);
-    done
+/// How a case came out after which the harness had to be resumed.
+pub(super) fn resumed(remembers: bool) -> Verdict {
+    if remembers {
+        Verdict::Noted("interrupted, harness_crashed; resumed".to_owned())
+    } else {
+        Verdict::Unsupported("it goes on without memory of what was said".to_owned())
+    }
 }
