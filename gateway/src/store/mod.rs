@@ -1,6 +1,7 @@
-//! `gateway.db`: sealed provider keys, and the hashes of the keys of open leases and of people.
+//! `gateway.db`: sealed provider keys, the hashes of the keys of open leases and of people, and the people.
 
 mod keys;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use keys::StoredKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE provider (
@@ -39,6 +40,15 @@ CREATE TABLE virtual_key (
     spec     TEXT NOT NULL -- JSON
 ) STRICT;
 PRAGMA user_version = 2;
+";
+
+/// From version 2 to 3: the people.
+const TO_3: &str = "
+CREATE TABLE user (
+    name TEXT PRIMARY KEY,
+    spec TEXT NOT NULL -- JSON
+) STRICT;
+PRAGMA user_version = 3;
 ";
 
 /// A database that cannot be used.
@@ -103,31 +113,33 @@ impl Store {
         connection
             .busy_timeout(std::time::Duration::from_secs(5))
             .map_err(open)?;
-        let version = connection
+        let version: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(open)?;
-        match version {
-            0 => connection
-                .execute_batch(&format!("BEGIN; {SCHEMA} {TO_2} COMMIT;"))
-                .map_err(open)?,
-            1 => {
-                // As it was, beside it: the older program can go on with that.
-                let backup = path.with_extension("db.v1");
-                let _earlier_try = std::fs::remove_file(&backup);
-                connection
-                    .execute("VACUUM INTO ?", [backup.to_string_lossy()])
-                    .map_err(open)?;
-                connection
-                    .execute_batch(&format!("BEGIN; {TO_2} COMMIT;"))
-                    .map_err(open)?;
-            }
-            SCHEMA_VERSION => {}
+        let steps = match version {
+            0 => format!("{SCHEMA} {TO_2} {TO_3}"),
+            1 => format!("{TO_2} {TO_3}"),
+            2 => TO_3.to_owned(),
+            SCHEMA_VERSION => String::new(),
             found => {
                 return Err(StoreError::Version {
                     path: path.to_owned(),
                     found,
                 });
             }
+        };
+        if (1..SCHEMA_VERSION).contains(&version) {
+            // As it was, beside it: the older program can go on with that.
+            let backup = path.with_extension(format!("db.v{version}"));
+            let _earlier_try = std::fs::remove_file(&backup);
+            connection
+                .execute("VACUUM INTO ?", [backup.to_string_lossy()])
+                .map_err(open)?;
+        }
+        if !steps.is_empty() {
+            connection
+                .execute_batch(&format!("BEGIN; {steps} COMMIT;"))
+                .map_err(open)?;
         }
         Ok(Self {
             connection: Mutex::new(connection),
@@ -309,6 +321,7 @@ mod tests {
         let store = Store::open(&path).unwrap();
         store.put_lease(&lease("a", "s")).unwrap();
         assert_eq!(store.keys().unwrap(), []);
+        assert_eq!(store.users().unwrap(), []);
         let version = Connection::open(&backup)
             .unwrap()
             .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
