@@ -54,7 +54,7 @@ function Page({ route, onMenu, onNew }: { route: Route; onMenu: () => void; onNe
   if (route.page === "usage") {
     return (
       <Suspense fallback={<p className="muted" role="status">Loading…</p>}>
-        <UsagePage whose={route.whose} onMenu={onMenu} />
+        <UsagePage whose={route.whose} section={route.section} onMenu={onMenu} />
       </Suspense>
     );
   }

@@ -5,15 +5,22 @@ export type Route =
   | { readonly page: "home" }
   | { readonly page: "session"; readonly id: string }
   | { readonly page: "settings" }
-  | { readonly page: "usage"; readonly whose: "own" | "all" };
+  | { readonly page: "usage"; readonly whose: "own" | "all"; readonly section: Section };
+
+/** What administrators see of everybody, each under an address of its own. */
+export const SECTIONS = ["usage", "budgets", "keys", "accounts", "requests", "audit"] as const;
+export type Section = (typeof SECTIONS)[number];
+
+export const sectionHref = (section: Section): string => (section === "usage" ? "#/usage/all" : `#/usage/all/${section}`);
 
 export function parseRoute(hash: string): Route {
   const path = hash.replace(/^#/, "");
   const session = /^\/s\/([0-9a-fA-F-]+)$/.exec(path)?.[1];
   if (session) return { page: "session", id: session };
   if (path === "/settings") return { page: "settings" };
-  if (path === "/usage") return { page: "usage", whose: "own" };
-  if (path === "/usage/all") return { page: "usage", whose: "all" };
+  if (path === "/usage") return { page: "usage", whose: "own", section: "usage" };
+  const section = SECTIONS.find((name) => `#${path}` === sectionHref(name));
+  if (section) return { page: "usage", whose: "all", section };
   return { page: "home" };
 }
 

@@ -19,7 +19,7 @@ const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
   sandbox_unavailable: { title: "Sandbox unavailable", hint: "Run “lodge doctor”: it names the command that mends it." },
   sandbox_denied: { title: "Denied by the sandbox", hint: "The workspace or policy does not allow it." },
   limit_exceeded: { title: "A limit of the sandbox was reached", hint: "What crossed it was ended. A wider limit is set in the sandbox policy, under the key named above." },
-  budget_exceeded: { title: "Budget used up", hint: "Raise the budget or choose a cheaper model." },
+  budget_exceeded: { title: "Budget used up", hint: "It goes on when the budget begins anew or an administrator raises it; a cheaper model may still fit." },
   rate_limited: { title: "Rate limited", hint: "The provider asks to slow down. Try again in a moment." },
   provider_error: { title: "Model provider failed", hint: "Check the provider’s key under Settings, or choose another model." },
   deadline_exceeded: { title: "Took too long", hint: "Try again." },

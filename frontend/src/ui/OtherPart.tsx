@@ -72,7 +72,17 @@ export function ErrorNote({ code, message, details }: { code: string; message: s
       <strong>{title}</strong> <code>{code}</code>
       <p>{message}</p>
       {limit && <Limit details={limit} />}
-      <p className="error-hint">{hint}</p>
+      <p className="error-hint">
+        {hint}
+        {code === "budget_exceeded" && (
+          <>
+            {" "}
+            <a href="#/usage" data-testid="see-budgets">
+              See your budgets
+            </a>
+          </>
+        )}
+      </p>
     </div>
   );
 }

@@ -9,6 +9,7 @@ import { Dialog } from "../Dialog";
 import { ErrorNote } from "../OtherPart";
 import { ConfirmDialog } from "../SmallDialogs";
 import { listBudgets, removeBudget, setBudget, type Budget, type Whose } from "./data";
+import { Meter } from "./Meter";
 import { useLoaded } from "./useLoaded";
 
 export const WINDOWS = ["day", "week", "month", "total"] as const;
@@ -24,9 +25,13 @@ export const WINDOW_WORDS: Readonly<Record<string, string>> = {
 const moment = (ms: number): string =>
   new Date(ms).toLocaleString(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-function BudgetRow({ budget, onRemove }: { budget: Budget; onRemove: (() => void) | undefined }) {
-  const used = budget.limit - budget.left;
-  const part = percentOf(used, budget.limit);
+interface RowProps {
+  readonly budget: Budget;
+  /** Only who may change it has these. */
+  readonly change: { readonly onEdit: () => void; readonly onRemove: () => void } | undefined;
+}
+
+function BudgetRow({ budget, change }: RowProps) {
   const label = `${budget.scope}, ${formatNanos(budget.limit)} ${WINDOW_WORDS[budget.window] ?? budget.window}`;
   return (
     <li className="budget" data-testid="budget" data-scope={budget.scope} data-window={budget.window}>
@@ -36,13 +41,18 @@ function BudgetRow({ budget, onRemove }: { budget: Budget; onRemove: (() => void
           {WINDOW_WORDS[budget.window] ?? budget.window}
         </span>
         <code className="muted ellipsis">{budget.scope}</code>
-        {onRemove && (
-          <button type="button" className="button small" aria-label={`Remove the budget ${label}`} onClick={onRemove}>
-            Remove
-          </button>
+        {change && (
+          <span className="budget-actions">
+            <button type="button" className="button small" aria-label={`Change the budget ${label}`} onClick={change.onEdit}>
+              Change
+            </button>
+            <button type="button" className="button small" aria-label={`Remove the budget ${label}`} onClick={change.onRemove}>
+              Remove
+            </button>
+          </span>
         )}
       </div>
-      <progress className={part >= 90 ? "budget-bar tight" : "budget-bar"} max={100} value={part} aria-label={`Used of ${label}`} />
+      <Meter label={`Used of ${label}`} used={percentOf(budget.spent, budget.limit)} held={percentOf(budget.reserved, budget.limit)} />
       <p className="muted">
         {formatNanos(budget.spent)} spent
         {budget.reserved > 0n && `, ${formatNanos(budget.reserved)} held for requests under way`}
@@ -67,11 +77,17 @@ const NAMED: Readonly<Record<string, string>> = {
   account: "Name of the provider",
 };
 
-function useBudgetForm(onDone: () => void) {
-  const [kind, setKind] = useState<string>("user");
-  const [name, setName] = useState("");
-  const [window, setWindow] = useState<Window>("month");
-  const [dollars, setDollars] = useState("");
+/** `account:demo/main` is of the kind `account` and named `demo/main`. */
+function scopeOf(budget: Budget | undefined): readonly [string, string] {
+  const [kind = "user", ...name] = (budget?.scope ?? "user:").split(":");
+  return [kind, name.join(":")];
+}
+
+function useBudgetForm(edited: Budget | undefined, onDone: () => void) {
+  const [kind, setKind] = useState(scopeOf(edited)[0]);
+  const [name, setName] = useState(scopeOf(edited)[1]);
+  const [window, setWindow] = useState<Window>(WINDOWS.find((name) => name === edited?.window) ?? "month");
+  const [dollars, setDollars] = useState(edited ? formatNanos(edited.limit).slice(1) : "");
   const [error, setError] = useState<ErrorBody>();
   const limit = parseDollars(dollars);
   const submit = (event: SubmitEvent) => {
@@ -100,32 +116,41 @@ export function WindowSelect({ value, onChange }: { value: Window; onChange: (wi
   );
 }
 
-function BudgetDialog({ onClose, onSaved }: { onClose: () => void; onSaved: () => void }) {
-  const form = useBudgetForm(() => {
+/** Sets a budget, or gives one that there is another amount. */
+function BudgetDialog({ edited, onClose, onSaved }: { edited: Budget | undefined; onClose: () => void; onSaved: () => void }) {
+  const form = useBudgetForm(edited, () => {
     onSaved();
     onClose();
   });
   return (
-    <Dialog title="Set a budget" onClose={onClose} size="small" testId="dialog-budget">
+    <Dialog title={edited ? "Change a budget" : "Set a budget"} onClose={onClose} size="small" testId="dialog-budget">
       <form onSubmit={form.submit}>
         <div className="dialog-body">
-          <label className="labelled">
-            <span>Of</span>
-            <select className="field" value={form.kind} onChange={(event) => form.setKind(event.target.value)}>
-              {KINDS.map((kind) => (
-                <option key={kind}>{kind}</option>
-              ))}
-            </select>
-          </label>
-          <label className="labelled">
-            <span>{NAMED[form.kind]}</span>
-            <input className="field" data-testid="budget-name" value={form.name} onChange={(event) => form.setName(event.target.value)} />
-          </label>
+          {edited ? (
+            <p>
+              What <code>{edited.scope}</code> may spend {WINDOW_WORDS[edited.window] ?? edited.window}. What is spent already counts.
+            </p>
+          ) : (
+            <>
+              <label className="labelled">
+                <span>Of</span>
+                <select className="field" value={form.kind} onChange={(event) => form.setKind(event.target.value)}>
+                  {KINDS.map((kind) => (
+                    <option key={kind}>{kind}</option>
+                  ))}
+                </select>
+              </label>
+              <label className="labelled">
+                <span>{NAMED[form.kind]}</span>
+                <input className="field" data-testid="budget-name" value={form.name} onChange={(event) => form.setName(event.target.value)} />
+              </label>
+            </>
+          )}
           <label className="labelled">
             <span>Dollars</span>
             <input className="field" inputMode="decimal" placeholder="20" data-testid="budget-dollars" value={form.dollars} onChange={(event) => form.setDollars(event.target.value)} />
           </label>
-          <WindowSelect value={form.window} onChange={form.setWindow} />
+          {!edited && <WindowSelect value={form.window} onChange={form.setWindow} />}
           {form.error && <ErrorNote code={form.error.code} message={form.error.message} />}
         </div>
         <footer className="dialog-actions">
@@ -133,7 +158,7 @@ function BudgetDialog({ onClose, onSaved }: { onClose: () => void; onSaved: () =
             Cancel
           </button>
           <button type="submit" className="button primary" data-testid="budget-save" disabled={!form.ready}>
-            Set budget
+            {edited ? "Change budget" : "Set budget"}
           </button>
         </footer>
       </form>
@@ -146,6 +171,7 @@ export function Budgets({ whose }: { whose: Whose }) {
   const load = useCallback(() => listBudgets(whose), [whose]);
   const { value: budgets, error, refresh } = useLoaded(load);
   const [adding, setAdding] = useState(false);
+  const [editing, setEditing] = useState<Budget>();
   const [removing, setRemoving] = useState<Budget>();
   const remove = (budget: Budget) => {
     setRemoving(undefined);
@@ -171,11 +197,12 @@ export function Budgets({ whose }: { whose: Whose }) {
           <BudgetRow
             key={`${budget.scope} ${budget.window}`}
             budget={budget}
-            onRemove={whose === "all" ? () => setRemoving(budget) : undefined}
+            change={whose === "all" ? { onEdit: () => setEditing(budget), onRemove: () => setRemoving(budget) } : undefined}
           />
         ))}
       </ul>
-      {adding && <BudgetDialog onClose={() => setAdding(false)} onSaved={refresh} />}
+      {adding && <BudgetDialog edited={undefined} onClose={() => setAdding(false)} onSaved={refresh} />}
+      {editing && <BudgetDialog edited={editing} onClose={() => setEditing(undefined)} onSaved={refresh} />}
       {removing && (
         <ConfirmDialog title="Remove this budget?" action="Remove" onClose={() => setRemoving(undefined)} onConfirm={() => remove(removing)}>
           <p>

@@ -34,32 +34,92 @@ export function SecretDialog({ made, onClose }: { made: MadeKey; onClose: () => 
 interface Fields {
   readonly user: string;
   readonly name: string;
+  readonly team: string;
+  readonly org: string;
+  readonly parent: string;
   readonly models: string;
+  readonly denyModels: string;
+  readonly providers: string;
+  readonly denyProviders: string;
   readonly rpm: string;
+  readonly tpm: string;
+  readonly concurrency: string;
+  readonly notBefore: string;
   readonly expires: string;
+  readonly onLimit: string;
   readonly dollars: string;
   readonly window: Window;
 }
 
-const EMPTY: Fields = { user: "", name: "", models: "", rpm: "", expires: "", dollars: "", window: "month" };
+export const EMPTY: Fields = {
+  user: "",
+  name: "",
+  team: "",
+  org: "",
+  parent: "",
+  models: "",
+  denyModels: "",
+  providers: "",
+  denyProviders: "",
+  rpm: "",
+  tpm: "",
+  concurrency: "",
+  notBefore: "",
+  expires: "",
+  onLimit: "refuse",
+  dollars: "",
+  window: "month",
+};
+
+/** A whole number that a limit may be; empty: none. */
+function limitOf(field: string): number | undefined {
+  const value = field.trim() === "" ? 0 : Number(field);
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff ? value : undefined;
+}
+
+/** The seconds since 1970 of a moment of a day here; empty: 0. */
+function secondsOf(day: string, time: string): number | undefined {
+  if (day === "") return 0;
+  const ms = new Date(`${day}T${time}`).getTime();
+  return Number.isFinite(ms) ? Math.floor(ms / 1_000) : undefined;
+}
+
+const patterns = (field: string): readonly string[] => field.split(/[\s,]+/).filter((pattern) => pattern !== "");
 
 /** The key that the fields describe; `undefined` where they describe none. */
 export function newKeyOf(fields: Fields): NewKey | undefined {
   const limit = fields.dollars.trim() === "" ? undefined : parseDollars(fields.dollars);
-  const rpm = fields.rpm.trim() === "" ? 0 : Number(fields.rpm);
+  const [rpm, tpm, concurrency] = [limitOf(fields.rpm), limitOf(fields.tpm), limitOf(fields.concurrency)];
   // A key works until its last day is over here.
-  const expires = fields.expires === "" ? 0 : Math.floor(new Date(`${fields.expires}T23:59:59`).getTime() / 1_000);
-  if (fields.user.trim() === "" || (fields.dollars.trim() !== "" && limit === undefined)) return undefined;
-  if (!Number.isInteger(rpm) || rpm < 0 || rpm > 0xffff_ffff || !Number.isFinite(expires)) return undefined;
+  const [notBefore, expires] = [secondsOf(fields.notBefore, "00:00:00"), secondsOf(fields.expires, "23:59:59")];
+  // A child has the user of its parent.
+  if ((fields.user.trim() === "" && fields.parent.trim() === "") || (fields.dollars.trim() !== "" && limit === undefined)) return undefined;
+  if (rpm === undefined || tpm === undefined || concurrency === undefined || notBefore === undefined || expires === undefined) return undefined;
   return {
     user: fields.user.trim(),
     name: fields.name.trim(),
-    models: fields.models.split(/[\s,]+/).filter((pattern) => pattern !== ""),
+    team: fields.team.trim(),
+    org: fields.org.trim(),
+    parent: fields.parent.trim(),
+    models: patterns(fields.models),
+    deny_models: patterns(fields.denyModels),
+    providers: patterns(fields.providers),
+    deny_providers: patterns(fields.denyProviders),
     rpm,
+    tpm,
+    concurrency,
+    not_before: notBefore,
     expires,
+    on_limit: fields.onLimit,
     budgets: limit === undefined ? [] : [{ window: fields.window, limit: limit.toString() }],
   };
 }
+
+const ON_LIMIT: Readonly<Record<string, string>> = {
+  refuse: "is refused, with the reason",
+  queue: "waits for room, up to two minutes",
+  clamp: "gets as much output as fits",
+};
 
 interface FieldProps {
   readonly label: string;
@@ -78,6 +138,54 @@ function Field({ label, hint, value, onChange, testId, type = "text", placeholde
       <input className="field" type={type} autoComplete="off" placeholder={placeholder} data-testid={testId} value={value} onChange={(event) => onChange(event.target.value)} />
       {hint && <small className="muted">{hint}</small>}
     </label>
+  );
+}
+
+interface PartProps {
+  readonly fields: Fields;
+  readonly set: (name: keyof Fields) => (value: string) => void;
+}
+
+/** What few keys need. */
+function MoreFields({ fields, set }: PartProps) {
+  return (
+    <details className="more-fields" data-testid="key-more">
+      <summary>More limits</summary>
+      <Field label="But not these models" hint="A denial wins." value={fields.denyModels} onChange={set("denyModels")} testId="key-deny-models" />
+      <Field label="Providers" hint="* stands for any characters; empty: all." value={fields.providers} onChange={set("providers")} />
+      <Field label="But not these providers" value={fields.denyProviders} onChange={set("denyProviders")} />
+      <Field label="Tokens a minute" hint="Empty: any number." value={fields.tpm} onChange={set("tpm")} testId="key-tpm" />
+      <Field label="Requests at a time" hint="Empty: any number." value={fields.concurrency} onChange={set("concurrency")} />
+      <Field label="First day" hint="Empty: it works at once." type="date" value={fields.notBefore} onChange={set("notBefore")} />
+      <Field label="Team" hint="It counts in the budgets of this team." value={fields.team} onChange={set("team")} />
+      <Field label="Organisation" hint="It counts in the budgets of this organisation." value={fields.org} onChange={set("org")} />
+      <Field label="Below the key" hint="Id of a key that it is never more than; it has that key’s user." value={fields.parent} onChange={set("parent")} />
+      <label className="labelled">
+        <span>A request that does not fit into a budget</span>
+        <select className="field" data-testid="key-on-limit" value={fields.onLimit} onChange={(event) => set("onLimit")(event.target.value)}>
+          {Object.entries(ON_LIMIT).map(([name, words]) => (
+            <option key={name} value={name}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </label>
+    </details>
+  );
+}
+
+function KeyFields({ fields, set }: PartProps) {
+  return (
+    <>
+      <Field label="User" hint="Whose key it is: it counts in the budgets of this user." value={fields.user} onChange={set("user")} testId="key-user" />
+      <Field label="Name" hint="For people, such as “laptop”." value={fields.name} onChange={set("name")} testId="key-name" />
+      <Field label="Models" hint="* stands for any characters; empty: all." placeholder="claude-*, gpt-5*" value={fields.models} onChange={set("models")} />
+      <Field label="Requests a minute" hint="Empty: any number." value={fields.rpm} onChange={set("rpm")} />
+      <Field label="Last day" hint="Empty: it never expires." type="date" value={fields.expires} onChange={set("expires")} />
+      <Field label="Budget of this key in dollars" hint="Empty: only those of its user." value={fields.dollars} onChange={set("dollars")} testId="key-dollars" />
+      {fields.dollars.trim() !== "" && <WindowSelect value={fields.window} onChange={set("window")} />}
+      <MoreFields fields={fields} set={set} />
+    </>
   );
 }
 
@@ -104,13 +212,7 @@ export function NewKeyDialog({ onClose, onMade }: { onClose: () => void; onMade:
     <Dialog title="Create a key" onClose={onClose} size="small" testId="dialog-new-key">
       <form onSubmit={submit}>
         <div className="dialog-body">
-          <Field label="User" hint="Whose key it is: it counts in the budgets of this user." value={fields.user} onChange={set("user")} testId="key-user" />
-          <Field label="Name" hint="For people, such as “laptop”." value={fields.name} onChange={set("name")} testId="key-name" />
-          <Field label="Models" hint="* stands for any characters; empty: all." placeholder="claude-*, gpt-5*" value={fields.models} onChange={set("models")} />
-          <Field label="Requests a minute" hint="Empty: any number." value={fields.rpm} onChange={set("rpm")} />
-          <Field label="Last day" hint="Empty: it never expires." type="date" value={fields.expires} onChange={set("expires")} />
-          <Field label="Budget of this key in dollars" hint="Empty: only those of its user." value={fields.dollars} onChange={set("dollars")} testId="key-dollars" />
-          {fields.dollars.trim() !== "" && <WindowSelect value={fields.window} onChange={set("window")} />}
+          <KeyFields fields={fields} set={set} />
           {error && <ErrorNote code={error.code} message={error.message} />}
         </div>
         <footer className="dialog-actions">

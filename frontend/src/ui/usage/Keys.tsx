@@ -13,12 +13,29 @@ import { useLoaded } from "./useLoaded";
 type Action = "rotate" | "revoke" | "enable";
 type Asked = { readonly what: "rotate" | "revoke"; readonly key: Key; readonly attempt: string };
 
+const day = (ms: number): string => new Date(ms).toLocaleDateString();
+
 function stateOf(key: Key, now: number): string {
   if (key.revoked) return "Revoked";
   if (key.disabled) return "Disabled";
   if (key.expires !== undefined && key.expires <= now) return "Expired";
-  return key.expires === undefined ? "Works" : `Works until ${new Date(key.expires).toLocaleDateString()}`;
+  if (key.notBefore !== undefined && key.notBefore > now) return `Works from ${day(key.notBefore)}`;
+  return key.expires === undefined ? "Works" : `Works until ${day(key.expires)}`;
 }
+
+/** What the state leaves out. */
+function notesOf(key: Key, now: number): readonly string[] {
+  const overlaps = !key.revoked && key.overlapUntil !== undefined && key.overlapUntil > now;
+  return overlaps ? [`its old text too, until ${new Date(key.overlapUntil).toLocaleString()}`] : [];
+}
+
+/** How long the text before a rotation works on. */
+const OVERLAPS = [
+  { seconds: 0, label: "at once, with its requests under way" },
+  { seconds: 3_600, label: "in an hour" },
+  { seconds: 86_400, label: "in a day" },
+  { seconds: 7 * 86_400, label: "in a week" },
+] as const;
 
 function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Action) => void) | undefined }) {
   const title = key.name === "" ? key.id : key.name;
@@ -29,8 +46,22 @@ function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Action) => v
         <code className="muted">{key.id}</code>
       </th>
       <td>{key.user}</td>
-      <td>{key.models.length === 0 ? "all" : key.models.join(", ")}</td>
-      <td data-testid="key-state">{stateOf(key, Date.now())}</td>
+      <td>
+        {key.models.length === 0 ? "all" : key.models.join(", ")}
+        {key.limits.map((limit) => (
+          <small key={limit} className="muted">
+            {limit}
+          </small>
+        ))}
+      </td>
+      <td>
+        <span data-testid="key-state">{stateOf(key, Date.now())}</span>
+        {notesOf(key, Date.now()).map((note) => (
+          <small key={note} className="muted">
+            {note}
+          </small>
+        ))}
+      </td>
       {onAsk && (
         <td className="key-actions">
           {!key.revoked && (
@@ -52,15 +83,33 @@ function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Action) => v
   );
 }
 
-function Question({ asked, onClose, onConfirm }: { asked: Asked; onClose: () => void; onConfirm: () => void }) {
+interface QuestionProps {
+  readonly asked: Asked;
+  readonly onClose: () => void;
+  /** With the seconds in which the old text works on. */
+  readonly onConfirm: (overlap: number) => void;
+}
+
+function Question({ asked, onClose, onConfirm }: QuestionProps) {
+  const [overlap, setOverlap] = useState(0);
   const title = asked.key.name === "" ? asked.key.id : asked.key.name;
   return asked.what === "revoke" ? (
-    <ConfirmDialog title={`Revoke ${title}?`} action="Revoke" onClose={onClose} onConfirm={onConfirm}>
+    <ConfirmDialog title={`Revoke ${title}?`} action="Revoke" onClose={onClose} onConfirm={() => onConfirm(0)}>
       <p>It ends for good, with its requests under way and the keys that were made below it.</p>
     </ConfirmDialog>
   ) : (
-    <ConfirmDialog title={`Rotate ${title}?`} action="Rotate" onClose={onClose} onConfirm={onConfirm}>
-      <p>It gets a new text. The old one ends at once, with its requests under way.</p>
+    <ConfirmDialog title={`Rotate ${title}?`} action="Rotate" danger={overlap === 0} onClose={onClose} onConfirm={() => onConfirm(overlap)}>
+      <p>It gets a new text, which is shown once.</p>
+      <label className="labelled">
+        <span>The old text ends</span>
+        <select className="field" data-testid="rotate-overlap" value={overlap} onChange={(event) => setOverlap(Number(event.target.value))}>
+          {OVERLAPS.map(({ seconds, label }) => (
+            <option key={seconds} value={seconds}>
+              {label}
+            </option>
+          ))}
+        </select>
+      </label>
     </ConfirmDialog>
   );
 }
@@ -92,9 +141,9 @@ function useChanges(refresh: () => void) {
   const client = useClient();
   const [asked, setAsked] = useState<Asked>();
   const [made, setMade] = useState<MadeKey>();
-  const confirm = ({ what, key, attempt }: Asked) => {
+  const confirm = ({ what, key, attempt }: Asked, overlap: number) => {
     setAsked(undefined);
-    const done = what === "rotate" ? rotateKey(key.id, attempt).then(setMade) : revokeKey(key.id);
+    const done = what === "rotate" ? rotateKey(key.id, overlap, attempt).then(setMade) : revokeKey(key.id);
     done.then(refresh).catch((failure: unknown) => client.reportError(errorBody(failure)));
   };
   // It can be taken back, so nobody is asked.
@@ -106,7 +155,7 @@ function useChanges(refresh: () => void) {
   return { asked, setAsked, made, setMade, confirm, enable };
 }
 
-export function Keys({ whose, onMade }: { whose: Whose; onMade: () => void }) {
+export function Keys({ whose }: { whose: Whose }) {
   const load = useCallback(() => listKeys(whose), [whose]);
   const { value: keys, error, refresh } = useLoaded(load);
   const [creating, setCreating] = useState(false);
@@ -134,11 +183,10 @@ export function Keys({ whose, onMade }: { whose: Whose; onMade: () => void }) {
             setCreating(false);
             setMade(key);
             refresh();
-            onMade();
           }}
         />
       )}
-      {asked && <Question asked={asked} onClose={() => setAsked(undefined)} onConfirm={() => confirm(asked)} />}
+      {asked && <Question asked={asked} onClose={() => setAsked(undefined)} onConfirm={(overlap) => confirm(asked, overlap)} />}
       {made && <SecretDialog made={made} onClose={() => setMade(undefined)} />}
     </section>
   );

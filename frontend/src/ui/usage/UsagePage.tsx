@@ -1,10 +1,13 @@
-/** What was used and what it cost: one's own, and for administrators everybody's, with keys and budgets. */
+/** What was used and what it cost: one's own, and for administrators everybody's, with all that they run. */
 import { useCallback, useState } from "react";
 import { useApp } from "../../app/context";
+import { SECTIONS, sectionHref, type Section } from "../../app/route";
 import { formatTokens } from "../../lib/format";
 import { formatNanos } from "../../lib/money";
 import { MenuButton } from "../HomePage";
 import { ErrorNote } from "../OtherPart";
+import { Accounts } from "./Accounts";
+import { Audit } from "./Audit";
 import { Budgets } from "./Budgets";
 import { Catalog } from "./Catalog";
 import { isAdministrator, listUsage, type By, type UsageRow, type Whose } from "./data";
@@ -12,6 +15,7 @@ import { DayChart, type Measure } from "./DayChart";
 import { everyDay, sinceDays, totalOf } from "./days";
 import { Keys } from "./Keys";
 import { Ranking } from "./Ranking";
+import { Requests } from "./Requests";
 import { useLoaded } from "./useLoaded";
 import "../../styles/usage.css";
 
@@ -150,13 +154,71 @@ function Tabs({ whose }: { whose: Whose }) {
   );
 }
 
-export function UsagePage({ whose, onMenu }: { whose: Whose; onMenu: () => void }) {
+const SECTION_WORDS: Readonly<Record<Section, string>> = {
+  usage: "Usage",
+  budgets: "Budgets",
+  keys: "Keys",
+  accounts: "Accounts",
+  requests: "Requests",
+  audit: "Audit",
+};
+
+function SectionTabs({ current }: { current: Section }) {
+  return (
+    <nav className="section-tabs" aria-label="Administration">
+      {SECTIONS.map((section) => (
+        <a key={section} href={sectionHref(section)} aria-current={section === current ? "page" : undefined} data-testid={`section-${section}`}>
+          {SECTION_WORDS[section]}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+function Usage({ whose }: { whose: Whose }) {
   const [days, setDays] = useState(30);
   const [measure, setMeasure] = useState<Measure>("cost");
+  return (
+    <>
+      <Controls days={days} onDays={setDays} measure={measure} onMeasure={setMeasure} />
+      <Figures whose={whose} days={days} measure={measure} />
+    </>
+  );
+}
+
+/** One's own on one page: there is not much of it. */
+function Own() {
+  return (
+    <>
+      <Usage whose="own" />
+      <Budgets whose="own" />
+      <Requests whose="own" />
+      <Keys whose="own" />
+      <Catalog />
+    </>
+  );
+}
+
+function Everybody({ section }: { section: Section }) {
+  switch (section) {
+    case "usage":
+      return <Usage whose="all" />;
+    case "budgets":
+      return <Budgets whose="all" />;
+    case "keys":
+      return <Keys whose="all" />;
+    case "accounts":
+      return <Accounts />;
+    case "requests":
+      return <Requests whose="all" />;
+    case "audit":
+      return <Audit />;
+  }
+}
+
+export function UsagePage({ whose, section, onMenu }: { whose: Whose; section: Section; onMenu: () => void }) {
   const { value: administers } = useLoaded(isAdministrator);
-  // A new key may have brought a budget of its own.
-  const [made, setMade] = useState(0);
-  const title = whose === "own" ? "Usage" : "Usage of everybody";
+  const title = whose === "own" ? "Usage" : "Administration";
   return (
     <div className="page">
       <header className="page-header">
@@ -166,12 +228,9 @@ export function UsagePage({ whose, onMenu }: { whose: Whose; onMenu: () => void 
         </div>
         {administers && <Tabs whose={whose} />}
       </header>
-      <div className="settings usage" tabIndex={0} role="region" aria-label={title} key={whose}>
-        <Controls days={days} onDays={setDays} measure={measure} onMeasure={setMeasure} />
-        <Figures whose={whose} days={days} measure={measure} />
-        <Budgets key={made} whose={whose} />
-        <Keys whose={whose} onMade={() => setMade((count) => count + 1)} />
-        {whose === "own" && <Catalog />}
+      {whose === "all" && <SectionTabs current={section} />}
+      <div className="settings usage" tabIndex={0} role="region" aria-label={whose === "own" ? title : SECTION_WORDS[section]} key={`${whose} ${section}`}>
+        {whose === "own" ? <Own /> : <Everybody section={section} />}
       </div>
     </div>
   );

@@ -1,6 +1,7 @@
 /** Usage, budgets and keys as the REST interface tells of them, read leniently. */
 import { api } from "../../lib/http";
 import { readNanos } from "../../lib/money";
+import { count, fieldsOf, listOf, moment, text, texts, type Fields } from "./fields";
 
 /** Whose: one's own, or everybody's, which only administrators are told. */
 export type Whose = "own" | "all";
@@ -34,23 +35,39 @@ export interface Key {
   readonly id: string;
   readonly name: string;
   readonly user: string;
+  /** Limits of it, in words: `60 requests a minute`. */
+  readonly limits: readonly string[];
   readonly models: readonly string[];
-  readonly rpm: number;
   /** UTC milliseconds. */
+  readonly notBefore: number | undefined;
   readonly expires: number | undefined;
   readonly created: number;
+  /** Until then the text before the last rotation works too. */
+  readonly overlapUntil: number | undefined;
   readonly revoked: boolean;
   /** For now. */
   readonly disabled: boolean;
 }
 
+/** What a new key has; a limit of 0 is none. */
 export interface NewKey {
   readonly user: string;
   readonly name: string;
+  readonly team: string;
+  readonly org: string;
+  readonly parent: string;
   readonly models: readonly string[];
+  readonly deny_models: readonly string[];
+  readonly providers: readonly string[];
+  readonly deny_providers: readonly string[];
   readonly rpm: number;
+  readonly tpm: number;
+  readonly concurrency: number;
+  /** Seconds since 1970; 0: at once. */
+  readonly not_before: number;
   /** Seconds since 1970; 0: never. */
   readonly expires: number;
+  readonly on_limit: string;
   readonly budgets: readonly { readonly window: string; readonly limit: string }[];
 }
 
@@ -58,33 +75,6 @@ export interface MadeKey {
   readonly id: string;
   readonly secret: string;
 }
-
-type Fields = Readonly<Record<string, unknown>>;
-
-function fieldsOf(value: unknown): Fields {
-  return typeof value === "object" && value !== null ? (value as Fields) : {};
-}
-
-function listOf(value: unknown, name: string): readonly Fields[] {
-  const list = fieldsOf(value)[name];
-  return Array.isArray(list) ? list.map(fieldsOf) : [];
-}
-
-const text = (fields: Fields, name: string): string => {
-  const value = fields[name];
-  return typeof value === "string" ? value : "";
-};
-
-const count = (fields: Fields, name: string): number => {
-  const value = fields[name];
-  return typeof value === "number" && value > 0 ? value : 0;
-};
-
-/** Seconds of the server as milliseconds; 0 is no time. */
-const moment = (fields: Fields, name: string): number | undefined => {
-  const seconds = count(fields, name);
-  return seconds > 0 ? seconds * 1_000 : undefined;
-};
 
 export function readUsage(value: unknown): readonly UsageRow[] {
   return listOf(value, "rows").map((row) => ({
@@ -110,14 +100,34 @@ export function readBudgets(value: unknown): readonly Budget[] {
   }));
 }
 
+function limitsOf(key: Fields): readonly string[] {
+  const counted = [
+    [count(key, "rpm"), "requests a minute"],
+    [count(key, "tpm"), "tokens a minute"],
+    [count(key, "concurrency"), "at a time"],
+  ] as const;
+  const lists = [
+    [texts(key, "deny_models"), "not"],
+    [texts(key, "providers"), "at"],
+    [texts(key, "deny_providers"), "not at"],
+  ] as const;
+  return [
+    ...lists.filter(([patterns]) => patterns.length > 0).map(([patterns, word]) => `${word} ${patterns.join(", ")}`),
+    ...counted.filter(([limit]) => limit > 0).map(([limit, word]) => `${limit.toLocaleString()} ${word}`),
+    ...(text(key, "parent") === "" ? [] : [`below ${text(key, "parent")}`]),
+  ];
+}
+
 function readKeys(value: unknown): readonly Key[] {
   return listOf(value, "keys").map((key) => ({
     id: text(key, "id"),
     name: text(key, "name"),
     user: text(key, "user"),
-    models: Array.isArray(key.models) ? key.models.filter((model) => typeof model === "string") : [],
-    rpm: count(key, "rpm"),
+    models: texts(key, "models"),
+    limits: limitsOf(key),
+    notBefore: moment(key, "not_before"),
     expires: moment(key, "expires"),
+    overlapUntil: moment(key, "overlap_until"),
     created: count(key, "created") * 1_000,
     revoked: key.revoked === true,
     disabled: key.disabled === true,
@@ -180,9 +190,10 @@ export async function createKey(key: NewKey, attempt: string): Promise<MadeKey> 
   return readMade(await api("POST", "/admin/keys", key, { "idempotency-key": attempt }));
 }
 
-export async function rotateKey(id: string, attempt: string): Promise<MadeKey> {
+/** The old text works for `overlap` more seconds. */
+export async function rotateKey(id: string, overlap: number, attempt: string): Promise<MadeKey> {
   const path = `/admin/keys/${encodeURIComponent(id)}/rotate`;
-  return readMade(await api("POST", path, {}, { "idempotency-key": attempt }));
+  return readMade(await api("POST", path, { overlap }, { "idempotency-key": attempt }));
 }
 
 export async function revokeKey(id: string): Promise<void> {

@@ -1,14 +1,14 @@
 import { cleanup, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ClientContext } from "../../app/context";
-import { parseRoute } from "../../app/route";
+import { parseRoute, type Section } from "../../app/route";
 import { formatNanos, parseDollars, percentOf, readNanos } from "../../lib/money";
 import { fakeEnvironment } from "../../socket/testing";
 import { Client } from "../../state/client";
 import { readBudgets, readUsage, type UsageRow } from "./data";
 import { DayChart } from "./DayChart";
 import { everyDay, MAX_DAYS, sinceDays, totalOf } from "./days";
-import { newKeyOf } from "./KeyDialogs";
+import { EMPTY, newKeyOf } from "./KeyDialogs";
 import { UsagePage } from "./UsagePage";
 
 const NOW = Date.parse("2026-11-20T15:00:00Z");
@@ -52,6 +52,7 @@ const OWN: Answers = {
   "GET /usage?by=session": { rows: [row("0191", "1000000000"), row("", "234000001")] },
   "GET /budgets": { budgets: [budget] },
   "GET /keys": { keys: [key] },
+  "GET /requests": { requests: [] },
   "GET /models": { models: [{ id: "a/m/1", context_window: 200_000 }, { id: "a/new" }] },
   "GET /prices": { prices: [{ provider: "a", model: "m/1", source: "free", input: "2500000000", output: "1" }, { provider: "a", model: "new", source: "", input: "0", output: "0" }] },
 };
@@ -67,11 +68,11 @@ const ALL: Answers = {
   "POST /admin/keys/k1/rotate": { key: { id: "k1" }, secret: "lodge-the-new-text" },
 };
 
-function page(whose: "own" | "all") {
+function page(whose: "own" | "all", section: Section = "usage") {
   const client = new Client(fakeEnvironment());
   return render(
     <ClientContext value={client}>
-      <UsagePage whose={whose} onMenu={() => undefined} />
+      <UsagePage whose={whose} section={section} onMenu={() => undefined} />
     </ClientContext>,
   );
 }
@@ -170,7 +171,7 @@ describe("one's own usage", () => {
     expect(screen.getByText(/price of 1 requests is unknown/)).toBeDefined();
     const shown = await screen.findByTestId("budget");
     expect(shown.textContent).toMatch(/\$15\.50 left of \$20\.00 a month.*\$4\.00 spent, \$0\.50 held.*begins again/);
-    expect(within(shown).getByRole("progressbar").getAttribute("value")).toBe("22.5");
+    expect(within(shown).getByRole("progressbar").getAttribute("aria-valuenow")).toBe("22.5");
     await screen.findByTestId("key");
     const models = await screen.findAllByTestId("catalog-model");
     expect(models.map((model) => within(model).getAllByRole("cell").map((cell) => cell.textContent))).toEqual([["200k", "$2.50", "$0.000000001"], ["unknown", "unknown"]]);
@@ -190,7 +191,7 @@ describe("one's own usage", () => {
   it("says that there is none, and why it could not be had", async () => {
     serve({ ...OWN, "GET /usage?by=day": { rows: [] }, "GET /budgets": { budgets: [] }, "GET /keys": { keys: [] } });
     page("own");
-    expect(screen.getAllByText("Loading…").length).toBe(4);
+    expect(screen.getAllByText("Loading…").length).toBe(5);
     await screen.findByTestId("usage-empty");
     await screen.findByText("Nothing limits what you may spend.");
     cleanup();
@@ -210,10 +211,12 @@ describe("administration", () => {
 
   it("makes a key, once for one dialog, and shows its text until it is put away", async () => {
     serve({ ...ALL, "POST /admin/keys": { error: { code: "unavailable", message: "away" } } });
-    page("all");
+    page("all", "keys");
     fireEvent.click(screen.getByTestId("add-key"));
     fireEvent.change(screen.getByTestId("key-user"), { target: { value: " eve " } });
     fireEvent.change(screen.getByTestId("key-dollars"), { target: { value: "0.5" } });
+    fireEvent.change(screen.getByTestId("key-tpm"), { target: { value: "9" } });
+    fireEvent.change(screen.getByTestId("key-on-limit"), { target: { value: "clamp" } });
     fireEvent.click(screen.getByTestId("key-save"));
     await screen.findByText("away");
     const failed = calls;
@@ -221,10 +224,8 @@ describe("administration", () => {
     fireEvent.click(screen.getByTestId("key-save"));
     expect((await screen.findByTestId("secret")).textContent).toBe("lodge-the-text");
     const asked = [...failed, ...calls].filter((call) => call.method === "POST");
-    expect(asked[0]?.body).toEqual({ user: "eve", name: "", models: [], rpm: 0, expires: 0, budgets: [{ window: "month", limit: "500000000" }] });
+    expect(asked[0]?.body).toMatchObject({ user: "eve", name: "", models: [], rpm: 0, expires: 0, on_limit: "clamp", tpm: 9, budgets: [{ window: "month", limit: "500000000" }] });
     expect(asked).toHaveLength(2);
-    // Its budget is listed at once.
-    await waitFor(() => expect(calls.some((call) => call.method === "GET" && call.path === "/admin/budgets")).toBe(true));
     expect(asked[0]?.idempotencyKey).toMatch(/^[0-9a-f]{32}$/);
     expect(asked[1]?.idempotencyKey).toBe(asked[0]?.idempotencyKey);
     fireEvent(screen.getByTestId("dialog-secret"), new Event("cancel", { cancelable: true }));
@@ -236,9 +237,11 @@ describe("administration", () => {
 
   it("rotates and revokes after a question", async () => {
     serve(ALL);
-    page("all");
+    page("all", "keys");
     fireEvent.click(await screen.findByRole("button", { name: "Rotate laptop" }));
+    fireEvent.change(screen.getByTestId("rotate-overlap"), { target: { value: "86400" } });
     fireEvent.click(screen.getByTestId("confirm"));
+    await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ path: "/admin/keys/k1/rotate", body: { overlap: 86_400 } })));
     expect((await screen.findByTestId("secret")).textContent).toBe("lodge-the-new-text");
     fireEvent.click(screen.getByTestId("secret-done"));
     fireEvent.click(screen.getByRole("button", { name: "Revoke laptop" }));
@@ -249,12 +252,12 @@ describe("administration", () => {
 
   it("disables a key for now", async () => {
     serve(ALL);
-    page("all");
+    page("all", "keys");
     fireEvent.click(await screen.findByRole("button", { name: "Disable laptop" }));
     await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ method: "PUT", path: "/admin/keys/k1/enabled", body: { enabled: false } })));
     cleanup();
     serve({ ...ALL, "GET /admin/keys": { keys: [{ ...key, disabled: true }] } });
-    page("all");
+    page("all", "keys");
     fireEvent.click(await screen.findByRole("button", { name: "Enable laptop" }));
     await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ body: { enabled: true } })));
     expect(screen.getByTestId("key-state").textContent).toBe("Disabled");
@@ -262,7 +265,7 @@ describe("administration", () => {
 
   it("sets and removes budgets", async () => {
     serve(ALL);
-    page("all");
+    page("all", "budgets");
     fireEvent.click(screen.getByTestId("add-budget"));
     fireEvent.change(screen.getByTestId("budget-name"), { target: { value: "ann" } });
     fireEvent.change(screen.getByTestId("budget-dollars"), { target: { value: "5usd" } });
@@ -270,6 +273,12 @@ describe("administration", () => {
     fireEvent.change(screen.getByTestId("budget-dollars"), { target: { value: "9007199.254740993" } });
     fireEvent.click(screen.getByTestId("budget-save"));
     await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ method: "PUT", path: "/admin/budgets/user%3Aann/month", body: { limit: "9007199254740993" } })));
+    fireEvent.click(await screen.findByRole("button", { name: /Change the budget user:ann/ }));
+    expect(screen.queryByTestId("budget-name")).toBeNull();
+    expect(screen.getByTestId<HTMLInputElement>("budget-dollars").value).toBe("20.00");
+    fireEvent.change(screen.getByTestId("budget-dollars"), { target: { value: "30" } });
+    fireEvent.click(screen.getByTestId("budget-save"));
+    await waitFor(() => expect(calls).toContainEqual(expect.objectContaining({ method: "PUT", path: "/admin/budgets/user%3Aann/month", body: { limit: "30000000000" } })));
     fireEvent.click(await screen.findByRole("button", { name: /Remove the budget user:ann/ }));
     fireEvent.click(screen.getByTestId("confirm"));
     await waitFor(() => expect(calls.some((call) => call.method === "DELETE" && call.path === "/admin/budgets/user%3Aann/month")).toBe(true));
@@ -277,17 +286,24 @@ describe("administration", () => {
 });
 
 describe("the fields of a key", () => {
-  const fields = { user: "ann", name: "", models: "claude-*, gpt-5*", rpm: "60", expires: "", dollars: "", window: "day" } as const;
+  const fields = { ...EMPTY, user: "ann", models: "claude-*, gpt-5*", rpm: "60", window: "day" } as const;
 
   it("are a key or none", () => {
     expect(newKeyOf(fields)).toMatchObject({ models: ["claude-*", "gpt-5*"], rpm: 60, expires: 0, budgets: [] });
     expect(newKeyOf({ ...fields, expires: "2027-01-01" })?.expires).toBeGreaterThan(NOW / 1_000);
-    for (const odd of [{ user: " " }, { rpm: "-1" }, { rpm: "1.5" }, { rpm: "many" }, { dollars: "5usd" }]) expect(newKeyOf({ ...fields, ...odd })).toBeUndefined();
+    expect(newKeyOf({ ...fields, user: "", parent: "key-1", denyModels: "*-max", notBefore: "2027-01-01" })).toMatchObject({ parent: "key-1", deny_models: ["*-max"], on_limit: "refuse" });
+    for (const odd of [{ user: " " }, { tpm: "1.5" }, { concurrency: "x" }, { rpm: "-1" }, { rpm: "1.5" }, { rpm: "many" }, { dollars: "5usd" }]) expect(newKeyOf({ ...fields, ...odd })).toBeUndefined();
   });
 });
 
 describe("routes", () => {
   it("lead to usage", () => {
-    expect([parseRoute("#/usage"), parseRoute("#/usage/all"), parseRoute("#/usage/x").page]).toEqual([{ page: "usage", whose: "own" }, { page: "usage", whose: "all" }, "home"]);
+    expect([parseRoute("#/usage"), parseRoute("#/usage/all"), parseRoute("#/usage/all/audit"), parseRoute("#/usage/x").page, parseRoute("#/usage/all/x").page]).toEqual([
+      { page: "usage", whose: "own", section: "usage" },
+      { page: "usage", whose: "all", section: "usage" },
+      { page: "usage", whose: "all", section: "audit" },
+      "home",
+      "home",
+    ]);
   });
 });
