@@ -74,6 +74,7 @@ pub struct Gateway {
     pub(crate) egress: Arc<egress::Settings>,
     /// Whose processes may take leases and administer.
     pub(crate) peer_uid: u32,
+    pub(crate) reloading: crate::reload::Reloading,
     /// Cancelled at the end: no new requests, those under way may finish.
     pub(crate) stopping: CancellationToken,
     /// Cancelled after that: what is under way is cut.
@@ -280,10 +281,11 @@ async fn dispatch(
         bodies::asked(caller.key_id(), &body);
     }
     if provider.kind != Kind::Demo && !provider.is_usable() {
-        let message = format!(
-            "no key is set for the provider `{}`; add one in the settings",
-            provider.name
-        );
+        let message = if provider.disabled.is_empty() {
+            format!("no key is set for the provider `{}`; add one in the settings", provider.name)
+        } else {
+            format!("every account of the provider `{}` is disabled for now", provider.name)
+        };
         return Err(WireError::unauthenticated(&message));
     }
     let answering = async {

@@ -18,7 +18,8 @@
 //! - [`oauth`]: accounts that are logged into
 //! - [`stored`]: whose the objects stored at providers are
 //! - [`state`]: what of all this outlives the process
-//! - [`provider`]: the providers there are
+//! - [`provider`]: the providers there are; `setup`: those that administrators entered, with aliases, policies and prices
+//! - `reload`: the configuration file read again
 //! - [`demo`]: the scripted model
 //! - [`dialect`]: the closed list of paths, errors in four dialects
 //! - [`admin`]: providers and their keys over gRPC
@@ -60,7 +61,9 @@ pub mod seal;
 pub mod secret;
 mod serve;
 pub mod state;
+mod reload;
 pub mod store;
+mod setup;
 pub mod stored;
 pub mod translate;
 pub mod usage;

@@ -2,11 +2,12 @@
 
 use lodge_proto::control::{Dialect as ProtoDialect, Model as ProtoModel, Provider as ProtoProvider};
 
-use crate::provider::{Kind, Model, ProviderSpec, Registry};
-use crate::routes::{Alias, Routes};
+use crate::provider::{Account, DEFAULT_ACCOUNT, Kind, Model, ProviderSpec, Registry};
+use crate::routes::Alias;
 
 /// The models a request can be sent to, and the aliases that stand for some of them.
-pub(crate) fn usable(registry: &Registry, routes: &Routes) -> Vec<ProtoModel> {
+pub(crate) fn usable(registry: &Registry) -> Vec<ProtoModel> {
+    let routes = registry.routes();
     let models = |provider: &ProviderSpec| {
         provider
             .models
@@ -54,6 +55,11 @@ fn alias(registry: &Registry, alias: &Alias) -> Option<ProtoModel> {
     Some(self::model(provider, &named))
 }
 
+/// The provider's own key, out of use for now.
+fn is_own_key(account: &Account) -> bool {
+    account.name == DEFAULT_ACCOUNT && account.key.is_some()
+}
+
 /// A provider with all its models.
 pub(crate) fn provider(provider: &ProviderSpec) -> ProtoProvider {
     ProtoProvider {
@@ -64,7 +70,7 @@ pub(crate) fn provider(provider: &ProviderSpec) -> ProtoProvider {
         } else {
             provider.base.to_string()
         },
-        has_key: provider.key.is_some(),
+        has_key: provider.key.is_some() || provider.disabled.iter().any(is_own_key),
         key_source: provider.source.as_str().to_owned(),
         models: provider
             .models

@@ -24,6 +24,7 @@ use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
 use crate::seal::{Seal, SealError};
+use crate::reload::{self, Reloading};
 use crate::state::StateError;
 use crate::store::{Store, StoreError};
 use crate::{accept, admin};
@@ -90,6 +91,7 @@ pub async fn serve(
             result = admin::serve(Arc::clone(&gateway), admin_socket) => result.map_err(Error::Admin),
         }
     };
+            () = reload::watch(&gateway) => Ok(()),
     let mut serving = std::pin::pin!(serving);
     let (result, goes_on) = tokio::select! {
         () = shutdown => (Ok(()), true),
@@ -155,7 +157,8 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         metrics: Metrics::default(),
         exchanges: crate::exchange::Exchanges::default(),
         config: ArcSwap::from_pointee(config.clone()),
-        routing: Routing::open(&own.join("state.db"), config.routes.clone(), &seal)?,
+        reloading: Reloading::new(config.clone()),
+        routing: Routing::open(&own.join("state.db"), &seal)?,
         demo: Demo::default(),
         limits: config.limits,
         egress: Arc::new(config.egress.clone()),

@@ -12,7 +12,7 @@ use crate::money::Nanos;
 const NO_NAME: &str = "(not a name)";
 
 /// Notes a change and makes it. What cannot be noted is not done.
-pub(super) async fn around<T>(
+pub(crate) async fn around<T>(
     gateway: &Gateway,
     change: Change,
     making: impl Future<Output = Result<T, Status>>,
@@ -34,7 +34,7 @@ pub(super) async fn around<T>(
     result
 }
 
-pub(super) fn change(actor: Actor, action: &'static str, target: String, detail: Value) -> Change {
+pub(crate) fn change(actor: Actor, action: &'static str, target: String, detail: Value) -> Change {
     Change {
         actor,
         action,
@@ -52,6 +52,17 @@ pub(super) fn name(name: &str) -> String {
     if is_name { name } else { NO_NAME }.to_owned()
 }
 
+/// An account of a provider.
+pub(super) fn account(provider: &str, account: &str) -> String {
+    format!("{}/{}", name(provider), name(account))
+}
+
+/// Of an address, the host alone: the rest could hold a password.
+pub(super) fn host(address: &str) -> Option<String> {
+    let address: hyper::Uri = address.parse().ok()?;
+    address.host().map(str::to_owned)
+}
+
 /// The id of a key that there is.
 pub(super) fn key(gateway: &Gateway, id: &str) -> String {
     gateway
@@ -60,11 +71,8 @@ pub(super) fn key(gateway: &Gateway, id: &str) -> String {
         .map_or_else(|_| NO_NAME.to_owned(), |spec| format!("key:{}", spec.id))
 }
 
-/// Of an address, the host alone: the rest could hold a password.
 pub(super) fn provider(request: &SetProviderKeyRequest) -> Value {
-    let address: Option<hyper::Uri> = request.base_url.parse().ok();
-    let host = address.as_ref().and_then(hyper::Uri::host);
-    json!({ "kind": name(&request.kind.replace('_', "-")), "host": host })
+    json!({ "kind": name(&request.kind.replace('_', "-")), "host": host(&request.base_url) })
 }
 
 pub(super) fn created(request: &CreateKeyRequest) -> (String, Value) {

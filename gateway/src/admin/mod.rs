@@ -1,8 +1,9 @@
 //! The administrative service, on a socket of its own: providers and their keys, keys of people, budgets and usage.
 
 mod accounts;
-mod audited;
+pub(crate) mod audited;
 mod ops;
+mod setup;
 mod upstream;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use crate::provider::{ProviderError, ProviderSpec};
 /// Largest message of the service, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 
+/// The same where a provider comes with all its models, or a configuration file is to be checked.
+const MAX_SETUP: usize = 2 << 20;
 /// Serves administration until dropped. Peers of another uid are refused.
 pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), tonic::transport::Error> {
     let permitted = gateway.peer_uid;
@@ -46,12 +49,14 @@ pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), 
     let accounts = upstream::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
     let ops = ops::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
     let service = GatewayAdminServer::new(Admin { gateway }).max_decoding_message_size(MAX_MESSAGE);
+    let setup = setup::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_SETUP);
     tonic::transport::Server::builder()
         .add_service(service)
         .add_service(accounts)
         .add_service(ops)
         .serve_with_incoming(connections)
         .await
+        .add_service(setup)
 }
 
 struct Admin {
@@ -101,7 +106,7 @@ impl Admin {
 
     async fn remove_key(&self, name: &str) -> Result<(), Status> {
         let removed = self.gateway.providers.remove_key(name).await;
-        removed.map_err(|error| status(&error))?;
+        removed.map_err(|error| setup::status(&error))?;
         tracing::info!(provider = name, "a provider key was removed");
         Ok(())
     }
@@ -188,10 +193,7 @@ impl GatewayAdmin for Admin {
         &self,
         _request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let models = models::usable(
-            &self.gateway.providers.current(),
-            &self.gateway.routing.routes.load(),
-        );
+        let models = models::usable(&self.gateway.providers.current());
         Ok(Response::new(ListModelsResponse { models }))
     }
 
@@ -281,6 +283,7 @@ impl GatewayAdmin for Admin {
                 .gateway
                 .address
                 .map_or_else(String::new, |address| address.to_string()),
+            config_error: self.gateway.reloading.problem(),
         }))
     }
 }

@@ -20,6 +20,7 @@ use crate::forward;
 use crate::guest::Gateway;
 use crate::oauth::{OauthError, Polled};
 use crate::provider::{Account, Kind, ProviderSpec};
+use crate::reload;
 
 pub(crate) fn service(gateway: Arc<Gateway>) -> GatewayAccountsServer<Accounts> {
     GatewayAccountsServer::new(Accounts { gateway })
@@ -51,28 +52,7 @@ impl Accounts {
     }
 
     async fn read_again(&self) -> Result<ReloadResponse, Status> {
-        let before = self.gateway.config.load_full();
-        let source = Arc::clone(&before);
-        let read = tokio::task::spawn_blocking(move || source.again()).await;
-        let config = read
-            .map_err(|_| Status::internal("reading the configuration was interrupted"))?
-            .map_err(|error| Status::invalid_argument(crate::causes(&error)))?;
-        let changed = self.gateway.providers.reconfigure(&config).await;
-        changed.map_err(|error| {
-            tracing::error!(error = crate::causes(&error), "reloading");
-            Status::internal("the gateway's database failed; nothing was changed")
-        })?;
-        self.gateway.routing.routes.store(Arc::new(config.routes.clone()));
-        let mut needs_restart = Vec::new();
-        if config.limits != before.limits || config.metrics != before.metrics {
-            needs_restart.push("gateway".to_owned());
-        }
-        if format!("{:?}", config.egress) != format!("{:?}", before.egress) {
-            needs_restart.push("egress".to_owned());
-        }
-        self.gateway.config.store(Arc::new(config));
-        self.gateway.providers_changed.notify_one();
-        tracing::info!("the configuration was read again");
+        let needs_restart = reload::reload(&self.gateway).await?;
         Ok(ReloadResponse { needs_restart })
     }
 
@@ -178,11 +158,14 @@ impl GatewayAccounts for Accounts {
         let registry = self.gateway.providers.current();
         let mut states = Vec::new();
         for provider in registry.iter().filter(|provider| provider.kind != Kind::Demo) {
-            for account in provider.all_accounts() {
+            let in_use = provider.all_accounts().into_iter().map(|account| (account, true));
+            let disabled = provider.disabled.iter().cloned().map(|account| (account, false));
+            for (account, is_in_use) in in_use.chain(disabled) {
                 let known = known.get(&(provider.name.clone(), account.name.clone()));
                 let known = known.cloned().unwrap_or_default();
                 let pause = known.health.pause(now);
                 let state = match pause {
+                    _ if !is_in_use => "disabled",
                     Some(pause) => pause.cause.as_str(),
                     None if known.health.is_well(now) => "well",
                     None => "trial",
@@ -211,7 +194,11 @@ impl GatewayAccounts for Accounts {
             ));
         }
         let mut accounts = Vec::new();
-        for account in provider.all_accounts() {
+        for account in provider
+            .all_accounts()
+            .into_iter()
+            .chain(provider.disabled.clone())
+        {
             accounts.push(self.test(&provider, account).await);
         }
         Ok(Response::new(TestProviderResponse { accounts }))

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::check_provider::{check_demo, provider};
-use super::file::{AliasEntry, Document, EgressSection, ModelPolicyEntry, Section};
+use super::check_provider::{check_demo, oauth as login, provider};
+use super::file::{
+    AliasEntry, Document, EgressSection, ModelPolicyEntry, OauthEntry, ProviderEntry, Section,
+};
 use super::{Config, DemoWhen, Limits, Options, Source};
 use crate::egress::Settings;
 use crate::egress::name::Host;
 use crate::environment::EnvironmentError;
+use crate::oauth;
 use crate::provider::{Kind, ProviderSpec};
 use crate::routes::{Alias, ModelPolicy, Routes, Target};
 
@@ -49,14 +52,23 @@ pub enum ConfigError {
 /// Where in the file we are.
 pub(super) struct At<'a> {
     pub(super) file: &'a Path,
-    pub(super) provider: Option<(usize, &'a str)>,
+    pub(super) place: Place<'a>,
+}
+
+/// What the keys are of.
+pub(super) enum Place<'a> {
+    Gateway,
+    Provider(usize, &'a str),
+    /// Not of the file: what an administrator sets up.
+    Entered,
 }
 
 impl At<'_> {
     pub(super) fn error(&self, key: &str, message: impl std::fmt::Display) -> ConfigError {
-        let key = match self.provider {
-            None => format!("gateway.{key}"),
-            Some((index, name)) => format!("provider[{index}] `{name}`: {key}"),
+        let key = match self.place {
+            Place::Gateway => format!("gateway.{key}"),
+            Place::Provider(index, name) => format!("provider[{index}] `{name}`: {key}"),
+            Place::Entered => key.to_owned(),
         };
         ConfigError::Value {
             file: self.file.to_owned(),
@@ -73,7 +85,7 @@ pub(super) fn config(
 ) -> Result<Config, ConfigError> {
     let at = At {
         file: &options.file,
-        provider: None,
+        place: Place::Gateway,
     };
     let limits = limits(&at, &document.gateway)?;
     let egress = egress(&options.file, &document.egress)?;
@@ -86,7 +98,7 @@ pub(super) fn config(
         let name = entry.name.clone();
         let at = At {
             file: &options.file,
-            provider: Some((index, &name)),
+            place: Place::Provider(index, &name),
         };
         if providers.iter().any(|other| other.name == name) {
             return Err(at.error("name", "another provider has this name"));
@@ -113,12 +125,14 @@ pub(super) fn config(
         metrics,
         routes,
         peer_uid: lodge_proto::sock::own_uid(),
+        watch: document.gateway.watch.unwrap_or(true),
         source: std::sync::Arc::new(Source {
             options: options.clone(),
             environment: BTreeMap::new(),
         }),
     })
 }
+        stamp: None,
 
 fn listen(at: &At<'_>, written: Option<&str>, embedded: bool) -> Result<Option<SocketAddr>, ConfigError> {
     let address: SocketAddr = match written {
@@ -219,73 +233,99 @@ fn routes(
     aliases: Vec<AliasEntry>,
     policies: Vec<ModelPolicyEntry>,
 ) -> Result<Routes, ConfigError> {
-    let error = |key: String, message: String| ConfigError::Value {
+    let value = |key: String, message: String| ConfigError::Value {
         file: file.to_owned(),
         key,
         message,
     };
     let mut routes = Routes::default();
     for (index, entry) in aliases.into_iter().enumerate() {
-        let at = |key: &str| format!("alias[{index}] `{}`: {key}", entry.name);
-        if entry.name.is_empty() || entry.name.len() > 200 {
-            return Err(error(at("name"), "must be 1 to 200 bytes long".to_owned()));
-        }
-        let is_taken = |alias: &Alias| alias.provider == entry.provider && alias.name == entry.name;
+        let name = entry.name.clone();
+        let error = |(key, message): Wrong| value(format!("alias[{index}] `{name}`: {key}"), message);
+        let alias = alias(entry).map_err(error)?;
+        let is_taken = |other: &Alias| other.provider == alias.provider && other.name == alias.name;
         if routes.aliases.iter().any(is_taken) {
-            return Err(error(
-                at("name"),
-                "another alias of this provider has this name".to_owned(),
-            ));
+            let taken = "another alias of this provider has this name";
+            return Err(error(("name", taken.to_owned())));
         }
-        if !(1..=8).contains(&entry.targets.len()) {
-            return Err(error(
-                at("targets"),
-                "must be 1 to 8 of the form `provider/model`".to_owned(),
-            ));
-        }
-        let targets = entry
-            .targets
-            .iter()
-            .map(|text| Target::parse(text))
-            .collect::<Option<_>>();
-        let targets = targets.ok_or_else(|| {
-            error(
-                at("targets"),
-                "each must be of the form `provider/model`".to_owned(),
-            )
-        })?;
-        routes.aliases.push(Alias {
-            provider: entry.provider,
-            name: entry.name,
-            targets,
-        });
+        routes.aliases.push(alias);
     }
     for (index, entry) in policies.into_iter().enumerate() {
-        let at = |key: &str| format!("model_policy[{index}]: {key}");
-        if entry.deny.is_none() && entry.rewrite.is_none() && entry.set.is_empty() {
-            return Err(error(
-                at("model"),
-                "the policy does nothing: give `deny`, `rewrite` or `set`".to_owned(),
-            ));
-        }
-        let mut set = Vec::new();
-        for (path, value) in entry.set {
-            let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-            if path.iter().any(String::is_empty) || path.first().is_some_and(|name| name == "model") {
-                return Err(error(
-                    at("set"),
-                    "each key is a dotted path, and not `model`: use `rewrite`".to_owned(),
-                ));
-            }
-            set.push((path, value.to_string()));
-        }
-        routes.policies.push(ModelPolicy {
-            provider: entry.provider.unwrap_or_else(|| "*".to_owned()),
-            model: entry.model,
-            deny: entry.deny,
-            rewrite: entry.rewrite,
-            set,
-        });
+        let error = |(key, message): Wrong| value(format!("model_policy[{index}]: {key}"), message);
+        routes.policies.push(policy(entry).map_err(error)?);
     }
     Ok(routes)
+}
+
+/// A key and what is wrong with its value.
+pub(crate) type Wrong = (&'static str, String);
+
+/// What an alias means.
+pub(crate) fn alias(entry: AliasEntry) -> Result<Alias, Wrong> {
+    if !is_model(&entry.name) {
+        return Err(("name", NOT_A_MODEL.to_owned()));
+    }
+    if !(1..=8).contains(&entry.targets.len()) {
+        return Err((
+            "targets",
+            "must be 1 to 8 of the form `provider/model`".to_owned(),
+        ));
+    }
+    let targets = entry.targets.iter().map(|text| Target::parse(text));
+    let targets = targets.collect::<Option<_>>();
+    Ok(Alias {
+        provider: entry.provider,
+        name: entry.name,
+        targets: targets
+            .ok_or_else(|| ("targets", "each must be of the form `provider/model`".to_owned()))?,
+    })
+}
+
+/// What a policy means.
+pub(crate) fn policy(entry: ModelPolicyEntry) -> Result<ModelPolicy, Wrong> {
+    if entry.deny.is_none() && entry.rewrite.is_none() && entry.set.is_empty() {
+        let nothing = "the policy does nothing: give `deny`, `rewrite` or `set`";
+        return Err(("model", nothing.to_owned()));
+    }
+    let mut set = Vec::new();
+    for (path, value) in entry.set {
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        if path.iter().any(String::is_empty) || path.first().is_some_and(|name| name == "model") {
+            let path = "each key is a dotted path, and not `model`: use `rewrite`";
+            return Err(("set", path.to_owned()));
+        }
+        set.push((path, value.to_string()));
+    }
+    Ok(ModelPolicy {
+        provider: entry.provider.unwrap_or_else(|| "*".to_owned()),
+        model: entry.model,
+        deny: entry.deny,
+        rewrite: entry.rewrite,
+        set,
+    })
+}
+
+const NOT_A_MODEL: &str = "must be 1 to 200 bytes long, without control characters";
+
+/// Whether a text can be a model's name.
+pub(crate) fn is_model(name: &str) -> bool {
+    (1..=200).contains(&name.len()) && !name.contains(char::is_control)
+}
+
+/// The block of a provider that is not in the file, checked as one that is.
+pub(crate) fn entered(entry: ProviderEntry) -> Result<ProviderSpec, ConfigError> {
+    let at = At {
+        file: Path::new(""),
+        place: Place::Entered,
+    };
+    provider(&at, entry, &BTreeMap::new())
+}
+
+/// The login of an account that is not in the file.
+pub(crate) fn entered_login(entry: &OauthEntry) -> Result<oauth::Spec, ConfigError> {
+    let at = At {
+        file: Path::new(""),
+        place: Place::Entered,
+    };
+    login(&at, entry)
 }

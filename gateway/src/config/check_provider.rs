@@ -101,6 +101,8 @@ pub(super) fn provider(
         models,
         provider_tools,
         accounts,
+        disabled: Vec::new(),
+        prices: BTreeMap::new(),
         responses: entry.responses,
         free: entry.free,
     })
@@ -139,7 +141,7 @@ fn accounts(
     Ok(accounts)
 }
 
-fn oauth(at: &At<'_>, entry: &OauthEntry) -> Result<oauth::Spec, ConfigError> {
+pub(super) fn oauth(at: &At<'_>, entry: &OauthEntry) -> Result<oauth::Spec, ConfigError> {
     if entry.authorize_url.is_none() && entry.device_url.is_none() {
         return Err(at.error("account.oauth", "needs `authorize_url` or `device_url`"));
     }

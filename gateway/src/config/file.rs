@@ -41,6 +41,8 @@ pub struct Section {
     /// How long requests under way may go on after the gateway was told to stop, seconds. Default 5.
     pub drain_seconds: Option<u64>,
     /// Of a request body, MiB. Default 32.
+    /// Whether this file is read again by itself when it changes. Default: true.
+    pub watch: Option<bool>,
     pub max_body_mib: Option<usize>,
 }
 

@@ -1,5 +1,6 @@
 //! The gateway's part of `lodge.toml`: `[gateway]`, `[egress]` and `[[provider]]`.
 
+mod again;
 mod check;
 mod check_provider;
 mod file;
@@ -16,7 +17,9 @@ use rustix::process::DumpableBehavior;
 use zeroize::Zeroizing;
 
 pub use check::ConfigError;
+pub use again::Stamp;
 pub use file::{
+pub(crate) use check::{Wrong, alias, entered, entered_login, is_model, policy};
     AccountEntry, AliasEntry, EgressSection, ModelEntry, ModelPolicyEntry, OauthEntry, ProviderEntry,
     SECTIONS, Section,
 };
@@ -121,12 +124,16 @@ pub struct Config {
     /// What aliases stand for, and what is done to requests by model.
     pub routes: Routes,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
+    /// Whether the file is read again by itself when it changes.
+    pub watch: bool,
     pub peer_uid: u32,
     /// Where it came from, to be read again.
     source: Arc<Source>,
 }
 
 /// What a configuration is read from. Holds keys.
+    /// Which state of the file was read.
+    stamp: Option<Stamp>,
 #[derive(Clone)]
 struct Source {
     options: Options,
@@ -149,16 +156,7 @@ impl Config {
         rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|error| ConfigError::Harden { source: error.into() })?;
-        let text = match std::fs::read_to_string(&options.file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => {
-                return Err(ConfigError::Read {
-                    file: options.file.clone(),
-                    source,
-                });
-            }
-        };
+        let (stamp, text) = again::read(&options.file)?;
         let document = file::parse(&options.file, &text)?;
         let names: Vec<String> = document
             .provider
@@ -176,28 +174,16 @@ impl Config {
             .filter_map(|(name, value)| Some((name, value?)))
             .collect();
         let config = check::config(options, document, &environment)?;
-        Ok(config.with_source(options, environment))
+        Ok(config.with_source(options, environment, stamp))
     }
 
-    /// The configuration as its file is now, with the variables of the start: the environment holds them no more.
-    ///
-    /// Blocks on the file.
-    pub(crate) fn again(&self) -> Result<Self, ConfigError> {
-        let Source { options, environment } = &*self.source;
-        let text = match std::fs::read_to_string(&options.file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => {
-                return Err(ConfigError::Read {
-                    file: options.file.clone(),
-                    source,
-                });
-            }
-        };
-        Self::parse(options, &text, environment)
-    }
-
-    fn with_source(mut self, options: &Options, environment: BTreeMap<String, Zeroizing<String>>) -> Self {
+    fn with_source(
+        mut self,
+        options: &Options,
+        environment: BTreeMap<String, Zeroizing<String>>,
+        stamp: Option<Stamp>,
+    ) -> Self {
+        self.stamp = stamp;
         self.source = Arc::new(Source {
             options: options.clone(),
             environment,
@@ -212,8 +198,9 @@ impl Config {
         environment: &BTreeMap<String, Zeroizing<String>>,
     ) -> Result<Self, ConfigError> {
         let config = check::config(options, file::parse(&options.file, text)?, environment)?;
-        Ok(config.with_source(options, environment.clone()))
+        Ok(config.with_source(options, environment.clone(), stamp))
     }
+        let stamp = again::stamp(&options.file);
 }
 
 /// A key with where it came from.

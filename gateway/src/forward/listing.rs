@@ -21,7 +21,8 @@ pub(super) async fn narrowed(
     provider: &str,
     answer: Response<GuestBody>,
 ) -> Result<Response<GuestBody>, WireError> {
-    let routes = gateway.routing.routes.load();
+    let registry = gateway.providers.current();
+    let routes = registry.routes();
     let is_narrow = caller.is_narrowed() || !routes.policies.is_empty();
     if !is_narrow || !answer.status().is_success() {
         return Ok(answer);

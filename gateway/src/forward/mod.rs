@@ -9,7 +9,6 @@ mod socket;
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
@@ -23,7 +22,6 @@ use crate::guest::Gateway;
 use crate::meter::{self, Paid, Plan, Quote, Wanted};
 use crate::oauth::Oauth;
 use crate::provider::{DEFAULT_ACCOUNT, ProviderSpec};
-use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::state::{State, StateError};
 use crate::stored::Objects;
@@ -35,7 +33,6 @@ pub(crate) use socket::handshake;
 /// What routing knows besides the providers themselves.
 #[derive(Debug)]
 pub struct Routing {
-    pub(crate) routes: ArcSwap<Routes>,
     pub(crate) accounts: Accounts,
     pub(crate) objects: Arc<Objects>,
     pub(crate) sockets: Arc<Sockets>,
@@ -45,11 +42,10 @@ pub struct Routing {
 
 impl Routing {
     /// Opens the state. Blocks on the database; needs a runtime.
-    pub fn open(path: &Path, routes: Routes, seal: &Arc<Seal>) -> Result<Self, StateError> {
+    pub fn open(path: &Path, seal: &Arc<Seal>) -> Result<Self, StateError> {
         let (state, loaded) = State::open(path)?;
         let state = Arc::new(state);
         Ok(Self {
-            routes: ArcSwap::from_pointee(routes),
             objects: Arc::new(Objects::new(Arc::clone(&state), &loaded.objects)),
             oauth: Oauth::new(Arc::clone(&state), Arc::clone(seal), loaded.tokens),
             accounts: Accounts::start(Arc::clone(&state), loaded.accounts),

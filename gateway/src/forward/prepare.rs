@@ -41,12 +41,8 @@ pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prep
             translated: None,
         }]);
     };
-    let steps = gateway
-        .routing
-        .routes
-        .load()
-        .steps(&asking.provider.name, model)?;
     let registry = gateway.providers.current();
+    let steps = registry.routes().steps(&asking.provider.name, model)?;
     let mut prepared: Vec<Prepared> = Vec::new();
     for step in &steps {
         let Some(provider) = registry.get(&step.target.provider) else {

@@ -182,7 +182,7 @@ async fn answer(
             Reply::Closed(LeaseClosed {})
         }
         Some(Request::Models(_)) => Reply::Models(ListModelsResponse {
-            models: models::usable(&gateway.providers.current(), &gateway.routing.routes.load()),
+            models: models::usable(&gateway.providers.current()),
         }),
         Some(Request::Answer(answer)) => Reply::Answered(EgressAnswered {
             known: leases.answer(owner, &answer)?,
@@ -196,9 +196,12 @@ fn granted(gateway: &Gateway, granted: Granted) -> Reply {
         lease_id: granted.lease.id.clone(),
         virtual_key: granted.key.map_or_else(String::new, |key| key.to_string()),
         ttl_seconds: granted.ttl_seconds,
-        models: models::usable(&gateway.providers.current(), &gateway.routing.routes.load()),
+        models,
     })
 }
+    let mut models = models::usable(&gateway.providers.current());
+    // What it was narrowed to is all that its harness is to offer.
+    models.retain(|model| granted.lease.permits(&model.provider, &model.id));
 
 /// Reads messages and the descriptors that come with them.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! What tokens cost: from the configuration where it says so, else from the `genai-prices` table.
+//! What tokens cost: as the configuration says, else as an administrator set it, else by the `genai-prices` table.
 
 mod bound;
 mod line;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use genai_prices::{Calculator, PriceRequest, UsageKey};
 
 pub use bound::{Asked, Bound, ToolBill};
-pub use rates::Rates;
+pub use rates::{MAX_RATE, Rates, Stated};
 
 use crate::money::Nanos;
 use crate::provider::{Kind, ProviderSpec, Registry};
@@ -35,6 +35,8 @@ pub enum Pricing {
     Free,
     /// As the configuration says.
     Configured(Rates),
+    /// As an administrator said since.
+    Entered(Rates),
     /// As the table says for the moment the request was made.
     Table {
         provider: Selector,
@@ -59,6 +61,9 @@ impl Pricing {
         let listed = provider.models.iter().find(|listed| listed.id == model);
         if let Some(rates) = listed.and_then(|listed| listed.price) {
             return Some(Self::Configured(rates));
+        }
+        if let Some(rates) = provider.prices.get(model) {
+            return Some(Self::Entered(*rates));
         }
         let selector = match provider.kind {
             Kind::Anthropic => Selector::Id("anthropic"),
@@ -90,6 +95,7 @@ impl Pricing {
         match self {
             Self::Free => "free",
             Self::Configured(_) => "configuration",
+            Self::Entered(_) => "administrator",
             Self::Table { .. } => TABLE,
         }
     }
@@ -102,7 +108,7 @@ impl Pricing {
     fn try_cost(&self, usage: &Usage, tier: Option<&str>) -> Option<Nanos> {
         match self {
             Self::Free => Some(Nanos::ZERO),
-            Self::Configured(rates) => Some(rates.cost(usage)),
+            Self::Configured(rates) | Self::Entered(rates) => Some(rates.cost(usage)),
             Self::Table { provider, model, at } => {
                 line::cost(provider, model, *at, tier, usage).map(Nanos::from_dollars)
             }

@@ -7,6 +7,8 @@ use crate::money::Nanos;
 use crate::usage::Usage;
 
 const PER: u128 = 1_000_000;
+/// Dearest price, nano-dollars per million tokens: $100,000.
+pub const MAX_RATE: u64 = 100_000 * 1_000_000_000;
 
 /// Nano-dollars per million tokens of each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,6 @@ struct Written {
 }
 
 impl<'de> Deserialize<'de> for Rates {
-    /// What is left away costs what its class costs; cache writes for an hour cost twice the input.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Written::deserialize(deserializer)?;
         let nanos = |dollars: f64| {
@@ -45,17 +46,43 @@ impl<'de> Deserialize<'de> for Rates {
                 ))
             }
         };
-        let (input, output) = (nanos(written.input)?, nanos(written.output)?);
-        let or = |price: Option<f64>, other: u64| price.map_or(Ok(other), nanos);
-        let cache_write = or(written.cache_write, input.saturating_add(input / 4))?;
-        Ok(Self {
+        let or = |price: Option<f64>| price.map(nanos).transpose();
+        Ok(Self::from(Stated {
+            input: nanos(written.input)?,
+            output: nanos(written.output)?,
+            cache_read: or(written.cache_read)?,
+            cache_write: or(written.cache_write)?,
+            cache_write_1h: or(written.cache_write_1h)?,
+            reasoning: or(written.reasoning)?,
+        }))
+    }
+}
+
+/// The prices that somebody stated, in nano-dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stated {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: Option<u64>,
+    pub cache_write: Option<u64>,
+    pub cache_write_1h: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+impl From<Stated> for Rates {
+    /// What is left away costs what its class costs; cache writes for an hour cost twice the input.
+    fn from(stated: Stated) -> Self {
+        let Stated { input, output, .. } = stated;
+        let cache_write = stated.cache_write.unwrap_or(input.saturating_add(input / 4));
+        let hour = cache_write.max(input.saturating_mul(2));
+        Self {
             input,
-            cache_read: or(written.cache_read, input)?,
+            cache_read: stated.cache_read.unwrap_or(input),
             cache_write,
-            cache_write_1h: or(written.cache_write_1h, cache_write.max(input.saturating_mul(2)))?,
+            cache_write_1h: stated.cache_write_1h.unwrap_or(hour),
             output,
-            reasoning: or(written.reasoning, output)?,
-        })
+            reasoning: stated.reasoning.unwrap_or(output),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ fn provider(kind: Kind, url: &str) -> ProviderSpec {
         models: kind.default_models(),
         provider_tools: crate::asked::ProviderTools::default(),
         accounts: Vec::new(),
+        disabled: Vec::new(),
+        prices: std::collections::BTreeMap::new(),
         responses: false,
         free: false,
     }

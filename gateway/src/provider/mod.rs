@@ -3,14 +3,18 @@
 mod base;
 mod catalog;
 mod discover;
+mod overlay;
 mod registry;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 pub use base::{BadBaseUrl, BaseUrl};
 pub(crate) use discover::discover;
+pub(crate) use overlay::{seal_account, seal_key};
+pub(crate) use registry::{Configured, View};
 pub use registry::{ProviderError, Providers, Registry};
 
 use crate::asked::ProviderTools;
@@ -136,6 +140,10 @@ pub struct ProviderSpec {
     pub provider_tools: ProviderTools,
     /// Accounts besides the one of `key`.
     pub accounts: Vec<Account>,
+    /// Accounts that an administrator took out of use for now; the one of `key` may be among them.
+    pub disabled: Vec<Account>,
+    /// Prices that administrators set by model, where the configuration says none.
+    pub prices: BTreeMap<String, Rates>,
     /// Whether an `openai_compatible` one serves Responses.
     pub responses: bool,
     /// An administrator says that its requests cost nothing.
@@ -167,14 +175,18 @@ impl ProviderSpec {
 
     /// Whether its requests cost nothing: where no key is shown and no account logged in, nobody can be billed.
     pub fn is_free(&self) -> bool {
-        self.free || self.kind == Kind::Demo || self.key.is_none() && self.accounts.is_empty()
+        self.free || self.kind == Kind::Demo || !self.has_accounts()
+    }
+
+    /// Whether a key is known or a login, in use or not.
+    fn has_accounts(&self) -> bool {
+        self.key.is_some() || !self.accounts.is_empty() || !self.disabled.is_empty()
     }
 
     /// Whether a request can be sent: only servers of one's own may go without a key.
     pub fn is_usable(&self) -> bool {
-        self.key.is_some()
-            || !self.accounts.is_empty()
-            || matches!(self.kind, Kind::OpenaiCompatible | Kind::Demo)
+        let goes_without = matches!(self.kind, Kind::OpenaiCompatible | Kind::Demo);
+        self.key.is_some() || !self.accounts.is_empty() || goes_without && !self.has_accounts()
     }
 
     /// Every account that a request can go through, its own key's first.
@@ -184,7 +196,7 @@ impl ProviderSpec {
             key: self.key.clone(),
             oauth: None,
         };
-        let has_own = self.key.is_some() || self.accounts.is_empty();
+        let has_own = self.key.is_some() || !self.has_accounts();
         has_own
             .then_some(own)
             .into_iter()

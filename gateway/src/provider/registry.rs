@@ -1,18 +1,20 @@
 //! The providers as they are now: configured, entered, and the demo model where it has a place.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{BadBaseUrl, BadName, BaseUrl, Kind, Model, ProviderSpec, check_name};
-use crate::asked::ProviderTools;
+use super::{BadBaseUrl, BadName, BaseUrl, Kind, Model, ProviderSpec, check_name, overlay};
 use crate::config::{Config, DemoWhen, KeySource, kind_names};
+use crate::routes::Routes;
 use crate::seal::{Seal, SealError};
 use crate::secret::{BadKey, Secret};
-use crate::store::{Store, StoreError, StoredProvider};
+use crate::setup::{self, Entered, SetupError};
+use crate::store::{Edit, Store, StoreError, StoredProvider, StoredSetup};
 
 /// A change of providers that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +45,12 @@ pub enum ProviderError {
     Interrupted,
 }
 
-/// An immutable view of all providers, by name.
+/// An immutable view of all providers, by name, and of what their models' names lead to.
 #[derive(Debug, Default)]
 pub struct Registry {
     providers: BTreeMap<String, Arc<ProviderSpec>>,
+    routes: Arc<Routes>,
+    entered: Arc<Entered>,
 }
 
 impl Registry {
@@ -59,12 +63,24 @@ impl Registry {
     pub fn iter(&self) -> impl Iterator<Item = &ProviderSpec> {
         self.providers.values().map(AsRef::as_ref)
     }
+
+    /// What aliases stand for, and what is done to requests by model.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// What administrators entered.
+    pub(crate) fn entered(&self) -> &Entered {
+        &self.entered
+    }
 }
 
 /// What the configuration says.
 #[derive(Debug)]
-struct Configured {
-    providers: Vec<ProviderSpec>,
+pub(crate) struct Configured {
+    pub(crate) providers: Vec<ProviderSpec>,
+    pub(crate) routes: Routes,
+    pub(crate) file: PathBuf,
     demo: DemoWhen,
 }
 
@@ -72,12 +88,31 @@ impl Configured {
     fn new(config: &Config) -> Self {
         Self {
             providers: config.providers.clone(),
+            routes: config.routes.clone(),
+            file: config.file().to_owned(),
             demo: config.demo,
         }
     }
 
-    fn find(&self, name: &str) -> Option<&ProviderSpec> {
+    pub(crate) fn find(&self, name: &str) -> Option<&ProviderSpec> {
         self.providers.iter().find(|provider| provider.name == name)
+    }
+}
+
+/// What a change begins from. Nothing else changes while there is one.
+pub(crate) struct View<'a> {
+    pub(crate) configured: &'a Configured,
+    pub(crate) registry: &'a Registry,
+    pub(crate) keys: &'a [StoredProvider],
+    pub(crate) seal: &'a Seal,
+}
+
+impl View<'_> {
+    /// Whether a row stands for a server without a key.
+    pub(crate) fn is_keyless(&self, name: &str) -> bool {
+        self.keys
+            .iter()
+            .any(|row| row.name == name && row.sealed.is_empty())
     }
 }
 
@@ -105,19 +140,50 @@ impl Providers {
             learned: std::sync::Mutex::default(),
             changing: Mutex::new(()),
         };
-        providers.publish(&providers.store.providers()?);
+        providers.publish(&providers.store.setup()?);
         Ok(providers)
     }
 
-    /// Takes another configuration; keys that were entered stay.
+    /// Takes another configuration; what was entered stays.
     pub async fn reconfigure(self: &Arc<Self>, config: &Config) -> Result<(), ProviderError> {
         let _changing = self.changing.lock().await;
         let before = self.configured.swap(Arc::new(Configured::new(config)));
-        let changed = self.change(|_| Ok(())).await;
+        let changed = self.change(Vec::new()).await;
         if changed.is_err() {
             self.configured.store(before);
         }
         changed
+    }
+
+    /// Makes a change of what administrators set up: planned from what there is, on the disk, then swapped. Changes come one
+    /// after the other.
+    pub(crate) async fn set_up(
+        self: &Arc<Self>,
+        plan: impl FnOnce(&View<'_>) -> Result<Vec<Edit>, SetupError> + Send + 'static,
+    ) -> Result<(), SetupError> {
+        let _changing = self.changing.lock().await;
+        let this = Arc::clone(self);
+        let planned = tokio::task::spawn_blocking(move || {
+            let stored = this.store.setup().map_err(ProviderError::from)?;
+            plan(&View {
+                configured: &this.configured.load(),
+                registry: &this.current(),
+                keys: &stored.keys,
+                seal: &this.seal,
+            })
+        });
+        let steps = planned.await.map_err(|_| ProviderError::Interrupted)??;
+        for step in &steps {
+            if let Edit::PutKey(row) = step {
+                self.unlearn(&row.name);
+            }
+        }
+        Ok(self.change(steps).await?)
+    }
+
+    /// What the configuration says.
+    pub(crate) fn configured(&self) -> Arc<Configured> {
+        self.configured.load_full()
     }
 
     /// The providers at this moment.
@@ -129,9 +195,14 @@ impl Providers {
     pub fn learn(&self, name: &str, models: Vec<Model>) {
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         learned.insert(name.to_owned(), models);
-        let mut providers = self.current().providers.clone();
+        let current = self.current();
+        let mut providers = current.providers.clone();
         apply(&learned, &mut providers);
-        self.current.store(Arc::new(Registry { providers }));
+        self.current.store(Arc::new(Registry {
+            providers,
+            routes: Arc::clone(&current.routes),
+            entered: Arc::clone(&current.entered),
+        }));
     }
 
     /// The models of one address are not those of another.
@@ -152,17 +223,17 @@ impl Providers {
         key: &Zeroizing<String>,
     ) -> Result<Arc<ProviderSpec>, ProviderError> {
         let _changing = self.changing.lock().await;
-        let (kind, base) = match self.configured.load().find(&name) {
-            Some(configured) => same_as_configured(configured, kind, base_url)?,
+        let defined = self.defined(&name);
+        let (kind, base) = match &defined {
+            Some(defined) => same_as_configured(defined, kind, base_url)?,
             None => self.entered(&name, kind, base_url)?,
         };
-        let is_configured = self.configured.load().find(&name).is_some();
-        let sealed = if key.trim().is_empty() && kind == Kind::OpenaiCompatible && !is_configured {
+        let sealed = if key.trim().is_empty() && kind == Kind::OpenaiCompatible && defined.is_none() {
             Vec::new()
         } else {
             let key = Secret::parse(key)?;
-            self.seal
-                .seal(&purpose(&name, kind, &base), key.expose().as_bytes())?
+            let provider = overlay::plain(&name, kind, base.clone());
+            overlay::seal_key(&self.seal, &provider, &key)?
         };
         let row = StoredProvider {
             name: name.clone(),
@@ -171,7 +242,7 @@ impl Providers {
             sealed,
         };
         self.unlearn(&name);
-        self.change(move |store| store.put_provider(&row)).await?;
+        self.change(vec![Edit::PutKey(row)]).await?;
         self.current()
             .get(&name)
             .cloned()
@@ -179,17 +250,19 @@ impl Providers {
     }
 
     /// Forgets a stored key, and the provider with it where it is not configured.
-    pub async fn remove_key(self: &Arc<Self>, name: &str) -> Result<(), ProviderError> {
-        let _changing = self.changing.lock().await;
+    pub async fn remove_key(self: &Arc<Self>, name: &str) -> Result<(), SetupError> {
         if let Some(configured) = self.configured.load().find(name) {
             without_configured_key(configured)?;
         }
-        let owned = name.to_owned();
         self.unlearn(name);
-        if self.change(move |store| store.remove_provider(&owned)).await? {
-            return Ok(());
-        }
-        Err(ProviderError::Unknown(name.to_owned()))
+        let name = name.to_owned();
+        self.set_up(move |view| setup::remove_provider(view, &name)).await
+    }
+
+    /// A provider as the file has it, or as it was set up.
+    fn defined(&self, name: &str) -> Option<ProviderSpec> {
+        let configured = self.configured.load().find(name).cloned();
+        configured.or_else(|| setup::provider(self.current().entered().providers.get(name)?).ok())
     }
 
     /// What a provider that is not in the configuration is made of.
@@ -214,83 +287,35 @@ impl Providers {
         Ok((kind, BaseUrl::parse(kind, &url, false)?))
     }
 
-    async fn change<T: Send + 'static>(
-        self: &Arc<Self>,
-        change: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, ProviderError> {
+    async fn change(self: &Arc<Self>, steps: Vec<Edit>) -> Result<(), ProviderError> {
         let store = Arc::clone(&self.store);
-        let work = move || change(&store).and_then(|result| Ok((result, store.providers()?)));
-        let done = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| ProviderError::Interrupted)?;
-        let (result, stored) = done?;
+        let done = tokio::task::spawn_blocking(move || store.edit(&steps)).await;
+        let stored = done.map_err(|_| ProviderError::Interrupted)??;
         self.publish(&stored);
-        Ok(result)
+        Ok(())
     }
 
-    fn publish(&self, stored: &[StoredProvider]) {
-        let mut providers: BTreeMap<String, Arc<ProviderSpec>> = BTreeMap::new();
-        let current = self.configured.load();
-        for configured in &current.providers {
-            providers.insert(configured.name.clone(), Arc::new(configured.clone()));
-        }
-        for row in stored {
-            if let Some(provider) = self.unsealed(row) {
-                providers.insert(provider.name.clone(), Arc::new(provider));
-            }
-        }
+    /// Swaps in everything at once.
+    fn publish(&self, stored: &StoredSetup) {
+        let configured = self.configured.load();
+        let entered = Entered::read(stored);
+        let providers = overlay::providers(&configured.providers, &entered, &stored.keys, &self.seal);
+        let mut providers: BTreeMap<String, Arc<ProviderSpec>> = providers
+            .into_iter()
+            .map(|(name, provider)| (name, Arc::new(provider)))
+            .collect();
         let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&learned, &mut providers);
         let any_usable = providers.values().any(|provider| provider.is_usable());
-        if current.demo == DemoWhen::Always || current.demo == DemoWhen::WithoutProvider && !any_usable {
+        let wants_demo = configured.demo == DemoWhen::WithoutProvider && !any_usable;
+        if configured.demo == DemoWhen::Always || wants_demo {
             providers.insert(Kind::Demo.as_str().to_owned(), Arc::new(demo()));
         }
-        self.current.store(Arc::new(Registry { providers }));
-    }
-
-    /// A stored provider with its key; none where the configuration has a key or the seal does not fit.
-    fn unsealed(&self, row: &StoredProvider) -> Option<ProviderSpec> {
-        let current = self.configured.load();
-        let configured = current.find(&row.name);
-        if configured.is_some_and(|provider| provider.key.is_some()) {
-            return None;
-        }
-        let kind = Kind::parse(&row.kind)?;
-        let mut provider = match configured {
-            Some(configured) => configured.clone(),
-            None => ProviderSpec {
-                name: row.name.clone(),
-                kind,
-                base: BaseUrl::parse(kind, &row.base_url, false).ok()?,
-                source: KeySource::None,
-                key: None,
-                models: kind.default_models(),
-                provider_tools: ProviderTools::default(),
-                accounts: Vec::new(),
-                responses: false,
-                free: false,
-            },
-        };
-        if row.sealed.is_empty() && configured.is_none() && kind == Kind::OpenaiCompatible {
-            return Some(provider);
-        }
-        // Sealed for name, kind and address: a key entered for one server is never sent to another.
-        let opened = self
-            .seal
-            .open(&purpose(&row.name, provider.kind, &provider.base), &row.sealed);
-        let text = opened
-            .ok()
-            .and_then(|bytes| Some(Zeroizing::new(std::str::from_utf8(&bytes).ok()?.to_owned())));
-        let Some(key) = text.and_then(|text| Secret::parse(&text).ok()) else {
-            tracing::warn!(
-                provider = row.name,
-                "the stored key was entered for another kind or address, or the seal key was replaced; enter it again"
-            );
-            return configured.is_none().then_some(provider);
-        };
-        provider.key = Some(key);
-        provider.source = KeySource::Sealed;
-        Some(provider)
+        self.current.store(Arc::new(Registry {
+            providers,
+            routes: Arc::new(overlay::routes(&configured.routes, &entered)),
+            entered: Arc::new(entered),
+        }));
     }
 }
 
@@ -306,10 +331,6 @@ fn apply(learned: &BTreeMap<String, Vec<Model>>, providers: &mut BTreeMap<String
             });
         }
     }
-}
-
-fn purpose(name: &str, kind: Kind, base: &BaseUrl) -> String {
-    format!("provider key\n{name}\n{}\n{base}", kind.as_str())
 }
 
 fn same_as_configured(
@@ -345,15 +366,8 @@ fn without_configured_key(configured: &ProviderSpec) -> Result<(), ProviderError
 
 fn demo() -> ProviderSpec {
     ProviderSpec {
-        name: Kind::Demo.as_str().to_owned(),
-        kind: Kind::Demo,
-        base: BaseUrl::nowhere(),
-        source: KeySource::None,
-        key: None,
-        models: Kind::Demo.default_models(),
-        provider_tools: ProviderTools::default(),
-        accounts: Vec::new(),
         responses: true,
         free: true,
+        ..overlay::plain(Kind::Demo.as_str(), Kind::Demo, BaseUrl::nowhere())
     }
 }

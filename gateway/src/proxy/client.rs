@@ -273,6 +273,7 @@ impl Upstream {
         let quotes_key = provider
             .all_accounts()
             .iter()
+            .chain(&provider.disabled)
             .chain([account])
             .filter_map(|account| account.key.as_ref())
             .any(|key| memchr::memmem::find(&bytes, key.expose().as_bytes()).is_some());

@@ -58,6 +58,20 @@ pub struct Step {
 }
 
 impl Routes {
+    /// The alias of that name under a provider's path.
+    pub fn alias(&self, provider: &str, name: &str) -> Option<&Alias> {
+        self.aliases
+            .iter()
+            .find(|alias| alias.provider == provider && alias.name == name)
+    }
+
+    /// The policy with these very patterns.
+    pub fn policy(&self, provider: &str, model: &str) -> Option<&ModelPolicy> {
+        self.policies
+            .iter()
+            .find(|policy| policy.provider == provider && policy.model == model)
+    }
+
     /// Where a request goes, in the order in which it is tried, or why it may go nowhere.
     ///
     /// Deny wins: for the name that was asked for, and for what it becomes. A denied target of a chain is left out; a
@@ -68,10 +82,7 @@ impl Routes {
             model: model.to_owned(),
         };
         self.allowed(&asked)?;
-        let alias = self
-            .aliases
-            .iter()
-            .find(|alias| alias.provider == provider && alias.name == model);
+        let alias = self.alias(provider, model);
         let targets = alias.map_or_else(|| vec![asked], |alias| alias.targets.clone());
         let mut denied = None;
         let mut steps = Vec::new();

@@ -1,15 +1,18 @@
-//! `gateway.db`: sealed provider keys, the hashes of the keys of open leases and of people, and the people.
+//! `gateway.db`: sealed provider keys, the hashes of the keys of open leases and of people, the people, and what
+//! administrators set up.
 
+mod entered;
 mod keys;
 mod users;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use entered::{Edit, StoredEntry, StoredSetup};
 pub use keys::StoredKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE provider (
@@ -49,6 +52,18 @@ CREATE TABLE user (
     spec TEXT NOT NULL -- JSON
 ) STRICT;
 PRAGMA user_version = 3;
+";
+
+/// From version 3 to 4: what administrators set up beside the configuration file.
+const TO_4: &str = "
+CREATE TABLE entered (
+    kind   TEXT NOT NULL, -- provider, account, alias, policy, price
+    name   TEXT NOT NULL,
+    value  BLOB NOT NULL, -- a message of control.proto
+    sealed BLOB,          -- an account's key
+    PRIMARY KEY (kind, name)
+) STRICT;
+PRAGMA user_version = 4;
 ";
 
 /// A database that cannot be used.
@@ -117,9 +132,10 @@ impl Store {
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(open)?;
         let steps = match version {
-            0 => format!("{SCHEMA} {TO_2} {TO_3}"),
-            1 => format!("{TO_2} {TO_3}"),
-            2 => TO_3.to_owned(),
+            0 => format!("{SCHEMA} {TO_2} {TO_3} {TO_4}"),
+            1 => format!("{TO_2} {TO_3} {TO_4}"),
+            2 => format!("{TO_3} {TO_4}"),
+            3 => TO_4.to_owned(),
             SCHEMA_VERSION => String::new(),
             found => {
                 return Err(StoreError::Version {
@@ -148,49 +164,6 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Every stored provider key.
-    pub fn providers(&self) -> Result<Vec<StoredProvider>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare("SELECT name, kind, base_url, sealed FROM provider ORDER BY name")
-            .map_err(query("listing provider keys"))?;
-        let rows = statement.query_map([], |row| {
-            Ok(StoredProvider {
-                name: row.get(0)?,
-                kind: row.get(1)?,
-                base_url: row.get(2)?,
-                sealed: row.get(3)?,
-            })
-        });
-        rows.and_then(Iterator::collect)
-            .map_err(query("listing provider keys"))
-    }
-
-    /// Stores a provider key, in place of an earlier one.
-    pub fn put_provider(&self, provider: &StoredProvider) -> Result<(), StoreError> {
-        let StoredProvider {
-            name,
-            kind,
-            base_url,
-            sealed,
-        } = provider;
-        let sql = "INSERT OR REPLACE INTO provider (name, kind, base_url, sealed) VALUES (?, ?, ?, ?)";
-        self.connection()
-            .execute(sql, params![name, kind, base_url, sealed])
-            .map(drop)
-            .map_err(query("storing a provider key"))
-    }
-
-    /// Forgets a provider key; whether there was one.
-    pub fn remove_provider(&self, name: &str) -> Result<bool, StoreError> {
-        let removed = self
-            .connection()
-            .execute("DELETE FROM provider WHERE name = ?", [name]);
-        removed
-            .map(|count| count > 0)
-            .map_err(query("removing a provider key"))
     }
 
     /// Stores a lease, in place of an earlier one of the same session.

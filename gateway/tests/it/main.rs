@@ -14,3 +14,4 @@ mod proxy;
 mod routing;
 mod socket;
 mod translate;
+mod setup;

@@ -26,7 +26,7 @@ const MESSAGES: &str = "/anthropic/v1/messages";
 const ANSWER: &str =
     r#"{"type":"message","model":"m","content":[],"usage":{"input_tokens":10,"output_tokens":3}}"#;
 
-async fn ops(data: &Path) -> GatewayOpsClient<Channel> {
+pub(crate) async fn ops(data: &Path) -> GatewayOpsClient<Channel> {
     let socket = data.join("run/gateway-admin.sock");
     let connect = tower::service_fn(move |_| {
         let socket = socket.clone();
@@ -36,8 +36,8 @@ async fn ops(data: &Path) -> GatewayOpsClient<Channel> {
     GatewayOpsClient::new(endpoint.connect_with_connector(connect).await.unwrap())
 }
 
-async fn entries(data: &Path) -> Vec<AuditEntry> {
-    let request = ListAuditRequest { before: 0, limit: 0 };
+pub(crate) async fn entries(data: &Path) -> Vec<AuditEntry> {
+    let request = ListAuditRequest::default();
     let listed = ops(data).await.list_audit(request).await;
     listed.unwrap().into_inner().entries
 }

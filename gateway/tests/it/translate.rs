@@ -61,7 +61,7 @@ impl Scene {
     }
 }
 
-async fn accounts(data: &Path) -> GatewayAccountsClient<Channel> {
+pub(crate) async fn accounts(data: &Path) -> GatewayAccountsClient<Channel> {
     let socket = data.join("run/gateway-admin.sock");
     let connect = tower::service_fn(move |_| {
         let socket = socket.clone();
