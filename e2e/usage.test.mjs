@@ -44,6 +44,8 @@ describe("usage", () => {
   it("makes a key, shows it once, gives it a new text and ends it", async () => {
     await page.at("usage-all").click();
     await page.at("usage-user").waitFor();
+    await page.shot("usage-all");
+    await page.at("section-keys").click();
     await page.at("add-key").click();
     await page.at("key-user").fill("ann");
     await page.at("key-name").fill("laptop");
@@ -57,9 +59,10 @@ describe("usage", () => {
     await row.waitFor();
     assert.ok(!(await page.page.content()).includes(first), "the text is gone");
     const budget = page.page.locator("[data-testid=budget][data-scope^='key:']");
-    await page.page.reload();
+    await page.at("section-budgets").click();
     await budget.waitFor();
     assert.match(await budget.innerText(), /\$0\.000000005 left of \$0\.000000005 a month/);
+    await page.page.goBack();
     await page.page.getByRole("button", { name: "Rotate laptop" }).click();
     await page.at("confirm").click();
     assert.notEqual(await page.at("secret").innerText(), first);
@@ -70,6 +73,7 @@ describe("usage", () => {
   });
 
   it("sets a budget and takes it away", async () => {
+    await page.at("section-budgets").click();
     await page.at("add-budget").click();
     await page.at("budget-name").fill("ann");
     await page.at("budget-dollars").fill("12.5");
@@ -78,8 +82,8 @@ describe("usage", () => {
     await budget.waitFor();
     assert.match(await budget.innerText(), /\$12\.50 left of \$12\.50 a month[^]*begins again/);
     assert.deepEqual(await page.violations(), []);
-    await page.shot("usage-all");
-    await budget.getByRole("button").click();
+    await page.shot("usage-budgets");
+    await budget.getByRole("button", { name: /Remove/ }).click();
     await page.at("confirm").click();
     await budget.waitFor({ state: "detached" });
   });

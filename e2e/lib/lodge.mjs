@@ -47,9 +47,9 @@ export class Lodge {
 
   /**
    * Starts it on a fresh data directory in which these harnesses are installed (and, unless they are to be `alone`, all
-   * that the cache has), with further arguments of `lodge up` and variables, and waits until it is ready.
+   * that the cache has), with further arguments of `lodge up`, variables and a `lodge.toml`, and waits until it is ready.
    */
-  static async start({ harnesses = ["pi"], alone = false, args = [], env = {} } = {}) {
+  static async start({ harnesses = ["pi"], alone = false, args = [], env = {}, config } = {}) {
     const lodge = new Lodge();
     Object.assign(lodge, { args, env });
     for (const name of harnesses) {
@@ -71,6 +71,7 @@ export class Lodge {
       mkdirSync(join(SANDBOX, "snapshots"), { recursive: true, mode: 0o700 });
       for (const folder of ["images", "snapshots"]) symlinkSync(join(SANDBOX, folder), join(lodge.data, "sandbox", folder));
     }
+    if (config) lodge.configure(config);
     lodge.port = await freePort();
     await lodge.up();
     return lodge;
@@ -94,6 +95,18 @@ export class Lodge {
   async lodge(...args) {
     const { stdout } = await run(BINARY, [...args, "--data", this.data], { maxBuffer: 64 << 20 });
     return stdout;
+  }
+
+  async lodgectl(...args) {
+    const { stdout } = await run(join(dirname(BINARY), "lodgectl"), [...args, "--data", this.data]);
+    return stdout;
+  }
+
+  /** Writes its configuration file. */
+  configure(text) {
+    const folder = join(this.data, "config");
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    writeFileSync(join(folder, "lodge.toml"), text, { mode: 0o600 });
   }
 
   async newLink() {

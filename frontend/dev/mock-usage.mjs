@@ -55,6 +55,44 @@ const PRICES = [
   { provider: "openai", model: "gpt-5.6-terra", source: "genai-prices", input: "1250000000", output: "10000000000" },
 ];
 
+let live = [
+  { id: "811", age: 94, key: "", session: "0191a0b0-0000-7000-8000-000000000001", user: "1000", provider: "anthropic", model: "claude-sonnet-5-5", reserved: 0.41, cost: 0.062 },
+  { id: "815", age: 4, key: "k2", session: "", user: "sam", provider: "openai", model: "gpt-5.6-terra", reserved: 0.12, cost: 0 },
+];
+
+const ACTIONS = [
+  { actor: "me", action: "budget.set", target: "user:robin", detail: { window: "month", limit: "$20.00" }, outcome: "ok", result: "" },
+  { actor: "", uid: 1000, action: "key.create", target: "user:sam", detail: { name: "build server", rpm: 60 }, outcome: "ok", result: "k2" },
+  { actor: "me", action: "provider.key.set", target: "(not a name)", detail: { kind: "anthropic" }, outcome: "InvalidArgument", result: "" },
+  { actor: "me", action: "request.cancel", target: "request:807", detail: { user: "sam", key: "k2", model: "gpt-5.6-terra" }, outcome: "ok", result: "" },
+];
+
+function audit(query) {
+  const [before, search] = [Number(query.get("before") ?? 0) || 131, (query.get("search") ?? "").toLowerCase()];
+  const serials = Array.from({ length: before - 1 }, (_, index) => before - 1 - index);
+  const entries = serials.map((serial) => ({ ...ACTIONS[serial % ACTIONS.length], serial, at: Date.now() - (131 - serial) * 3_600_000 }));
+  const found = entries.filter((entry) => JSON.stringify(entry).toLowerCase().includes(search)).slice(0, 50);
+  return { entries: found, next: found.length === 50 ? found.at(-1).serial : undefined };
+}
+
+const quota = () => ({
+  accounts: [
+    {
+      provider: "anthropic",
+      account: "default",
+      state: "well",
+      told_at: Date.now(),
+      windows: [
+        { name: "requests", limit: 4_000, remaining: 3_120, resets_at: Date.now() + 40_000, status: "" },
+        { name: "input-tokens", limit: 400_000, remaining: 21_000, resets_at: Date.now() + 55_000, status: "" },
+        { name: "unified-5h", used_percent: 61, resets_at: Date.now() + 7_200_000, status: "allowed" },
+      ],
+    },
+    { provider: "anthropic", account: "team", state: "limited", paused_until: Date.now() + 95_000, windows: [] },
+    { provider: "openai", account: "default", state: "refused", paused_until: Date.now() + 40_000, windows: [] },
+  ],
+});
+
 const nano = (dollars) => String(Math.round(dollars * DOLLAR));
 
 function shownBudget({ scope, window, limit, spent, reserved }) {
@@ -99,6 +137,20 @@ export function usageAnswer(method, url, body) {
     for (const key of keys) if (key.id === toEnable) key.disabled = !body.enabled;
     return [204];
   }
+  if (method === "GET" && path.endsWith("/requests")) {
+    const shown = live.filter((request) => admin || request.user === "1000");
+    const now = Math.floor(Date.now() / 1_000);
+    return [200, { requests: shown.map(({ age, ...request }) => ({ ...request, at: now - age, reserved: nano(request.reserved), cost: nano(request.cost) })) }];
+  }
+  if (method === "DELETE" && path.includes("/requests/")) {
+    live = live.filter((request) => !path.endsWith(`/${request.id}`));
+    return [204];
+  }
+  if (path === "/admin/audit") return [200, audit(url.searchParams)];
+  if (path === "/admin/quota") return [200, quota()];
+  if (path === "/admin/gateway/health") return [200, { version: "0.1.0", open_leases: 3, address: "127.0.0.1:8420", paused: [] }];
+  if (path === "/admin/gateway/reload") return [200, { needs_restart: [] }];
+  if (path.endsWith("/test")) return [200, { accounts: [{ account: "default", ok: true, status: 200, message: "", milliseconds: 120 }] }];
   if (scope) {
     budgets = budgets.filter((budget) => budget.scope !== decodeURIComponent(scope) || budget.window !== window);
     if (method === "PUT") budgets.push({ scope: decodeURIComponent(scope), window, limit: Number(body.limit) / DOLLAR, spent: 0, reserved: 0 });

@@ -31,3 +31,18 @@ const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
 export function explain(code: string): Explanation {
   return (EXPLANATIONS as Readonly<Record<string, Explanation>>)[code] ?? EXPLANATIONS.internal;
 }
+
+/** What agents put before a message that reached them in place of a provider's. */
+const FROM_PROVIDER = /^the model provider answered \d{3}: /;
+/** What the gateway itself says, not a provider. */
+const OWN_WORDS = /^(?:the (?:daily |weekly |monthly )?budget of |a budget applies to this request|this request was ended by hand)/;
+
+const BY_HAND: Explanation = { title: "Ended by hand", hint: "What came through is kept, and paid for." };
+
+/** An error that an agent reports, with what Lodge itself said told apart from what the provider did. */
+export function explainReport(code: string, message: string): Explanation & { readonly message: string } {
+  const said = message.replace(FROM_PROVIDER, "");
+  if (!OWN_WORDS.test(said)) return { ...explain(code), message };
+  const own = said.startsWith("this request was ended by hand") ? BY_HAND : explain(code);
+  return { ...own, message: said.charAt(0).toUpperCase() + said.slice(1) };
+}

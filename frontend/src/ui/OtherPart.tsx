@@ -1,7 +1,7 @@
 /** Parts that are neither text nor tool calls; unknown ones are shown as what they are. */
 import { Circle, CircleCheck, CircleDot, FileIcon, Paperclip } from "lucide-react";
 import { parsePatch } from "../lib/diff";
-import { explain } from "../lib/errors";
+import { explainReport } from "../lib/errors";
 import type { BlobRef, Part, PlanEntry } from "../protocol/generated";
 import { DiffView } from "./DiffView";
 import { ImagePart } from "./ImagePart";
@@ -65,12 +65,12 @@ function Limit({ details: { key, allowed, found } }: { details: LimitDetails }) 
 }
 
 export function ErrorNote({ code, message, details }: { code: string; message: string; details?: unknown }) {
-  const { title, hint } = explain(code);
+  const { title, hint, message: said } = explainReport(code, message);
   const limit = code === "limit_exceeded" && typeof details === "object" ? (details as LimitDetails | null) : null;
   return (
     <div className="error-note" role="note" data-code={code}>
       <strong>{title}</strong> <code>{code}</code>
-      <p>{message}</p>
+      <p>{said}</p>
       {limit && <Limit details={limit} />}
       <p className="error-hint">
         {hint}

@@ -151,25 +151,27 @@ function MoreFields({ fields, set }: PartProps) {
   return (
     <details className="more-fields" data-testid="key-more">
       <summary>More limits</summary>
-      <Field label="But not these models" hint="A denial wins." value={fields.denyModels} onChange={set("denyModels")} testId="key-deny-models" />
-      <Field label="Providers" hint="* stands for any characters; empty: all." value={fields.providers} onChange={set("providers")} />
-      <Field label="But not these providers" value={fields.denyProviders} onChange={set("denyProviders")} />
-      <Field label="Tokens a minute" hint="Empty: any number." value={fields.tpm} onChange={set("tpm")} testId="key-tpm" />
-      <Field label="Requests at a time" hint="Empty: any number." value={fields.concurrency} onChange={set("concurrency")} />
-      <Field label="First day" hint="Empty: it works at once." type="date" value={fields.notBefore} onChange={set("notBefore")} />
-      <Field label="Team" hint="It counts in the budgets of this team." value={fields.team} onChange={set("team")} />
-      <Field label="Organisation" hint="It counts in the budgets of this organisation." value={fields.org} onChange={set("org")} />
-      <Field label="Below the key" hint="Id of a key that it is never more than; it has that key’s user." value={fields.parent} onChange={set("parent")} />
-      <label className="labelled">
-        <span>A request that does not fit into a budget</span>
-        <select className="field" data-testid="key-on-limit" value={fields.onLimit} onChange={(event) => set("onLimit")(event.target.value)}>
-          {Object.entries(ON_LIMIT).map(([name, words]) => (
-            <option key={name} value={name}>
-              {words}
-            </option>
-          ))}
-        </select>
-      </label>
+      <div className="more-fields-body">
+        <Field label="But not these models" hint="A denial wins." value={fields.denyModels} onChange={set("denyModels")} testId="key-deny-models" />
+        <Field label="Providers" hint="* stands for any characters; empty: all." value={fields.providers} onChange={set("providers")} />
+        <Field label="But not these providers" value={fields.denyProviders} onChange={set("denyProviders")} />
+        <Field label="Tokens a minute" hint="Empty: any number." value={fields.tpm} onChange={set("tpm")} testId="key-tpm" />
+        <Field label="Requests at a time" hint="Empty: any number." value={fields.concurrency} onChange={set("concurrency")} />
+        <Field label="First day" hint="Empty: it works at once." type="date" value={fields.notBefore} onChange={set("notBefore")} />
+        <Field label="Team" hint="It counts in the budgets of this team." value={fields.team} onChange={set("team")} />
+        <Field label="Organisation" hint="It counts in the budgets of this organisation." value={fields.org} onChange={set("org")} />
+        <Field label="Below the key" hint="Id of a key that it is never more than; it has that key’s user." value={fields.parent} onChange={set("parent")} />
+        <label className="labelled">
+          <span>A request that does not fit into a budget</span>
+          <select className="field" data-testid="key-on-limit" value={fields.onLimit} onChange={(event) => set("onLimit")(event.target.value)}>
+            {Object.entries(ON_LIMIT).map(([name, words]) => (
+              <option key={name} value={name}>
+                {words}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
     </details>
   );
 }

@@ -40,7 +40,7 @@ function Row({ live, withUser, now, onEnd }: RowProps) {
       <td>
         <Origin live={live} />
       </td>
-      {withUser && <td>{live.user}</td>}
+      {withUser && <td>{/^\d+$/.test(live.user) ? `uid ${live.user}` : live.user}</td>}
       <td className="number">{lasted(live.since, now)}</td>
       <td className="number">{formatNanos(live.cost)}</td>
       <td className="number">{formatNanos(live.reserved)}</td>

@@ -28,6 +28,9 @@ const PERIODS = [
 
 const RANKED: Readonly<Record<Whose, readonly [By, By]>> = { own: ["model", "session"], all: ["model", "user"] };
 
+const counted = (count: number, one: string, many: string): string =>
+  count === 1 ? `One request ${one}` : `${count.toLocaleString()} requests ${many}`;
+
 function Totals({ rows }: { rows: readonly UsageRow[] }) {
   const total = totalOf(rows);
   return (
@@ -51,9 +54,9 @@ function Totals({ rows }: { rows: readonly UsageRow[] }) {
         </div>
       </dl>
       {total.inexact > 0 && (
-        <p className="muted">{total.inexact.toLocaleString()} requests ended without the provider’s figures and are counted at their bound.</p>
+        <p className="muted">{counted(total.inexact, "ended without the provider’s figures and is counted at its bound", "ended without the provider’s figures and are counted at their bound")}.</p>
       )}
-      {total.unpriced > 0 && <p className="muted">The price of {total.unpriced.toLocaleString()} requests is unknown; they count as $0.</p>}
+      {total.unpriced > 0 && <p className="muted">{counted(total.unpriced, "has a price that nobody knows; it counts as $0", "have a price that nobody knows; they count as $0")}.</p>}
     </>
   );
 }
@@ -229,7 +232,7 @@ export function UsagePage({ whose, section, onMenu }: { whose: Whose; section: S
         {administers && <Tabs whose={whose} />}
       </header>
       {whose === "all" && <SectionTabs current={section} />}
-      <div className="settings usage" tabIndex={0} role="region" aria-label={whose === "own" ? title : SECTION_WORDS[section]} key={`${whose} ${section}`}>
+      <div className="settings usage" tabIndex={0} role="region" aria-label={whose === "own" ? title : `Administration of ${SECTION_WORDS[section].toLowerCase()}`} key={`${whose} ${section}`}>
         {whose === "own" ? <Own /> : <Everybody section={section} />}
       </div>
     </div>

@@ -196,10 +196,21 @@ describe("reading", () => {
 
 describe("a budget that is used up", () => {
   it("leads to where it is seen", () => {
-    render(<ErrorNote code="budget_exceeded" message="the daily budget of the user `ann` is $5.00" />);
+    render(<ErrorNote code="budget_exceeded" message="the model provider answered 402: the daily budget of the user `ann` is $5.00" />);
+    // It is Lodge that says so.
+    expect(screen.getByText("The daily budget of the user `ann` is $5.00")).toBeDefined();
     expect(screen.getByTestId("see-budgets").getAttribute("href")).toBe("#/usage");
     cleanup();
     render(<ErrorNote code="rate_limited" message="later" />);
     expect(screen.queryByTestId("see-budgets")).toBeNull();
+  });
+
+  it("is told apart from a provider's bill and from a request that was ended", () => {
+    render(<ErrorNote code="budget_exceeded" message="the model provider answered 402: insufficient balance" />);
+    expect(screen.getByText("the model provider answered 402: insufficient balance")).toBeDefined();
+    cleanup();
+    render(<ErrorNote code="provider_error" message="the model provider answered 400: this request was ended by hand, in Lodge's list" />);
+    expect(screen.getByText("Ended by hand")).toBeDefined();
+    expect(screen.queryByText(/provider’s key/)).toBeNull();
   });
 });
