@@ -5,8 +5,24 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::keys::{Access, Key};
+use crate::keys::{Access, Gate, Key};
 use crate::ledger::OnLimit;
+use crate::people::People;
+
+/// What a caller is by itself, whatever is known of its user.
+#[derive(Debug, Default)]
+pub(crate) struct Base {
+    /// Of the runner that holds a session's lease.
+    pub(crate) uid: Option<u32>,
+    /// The key's user, or the uid in digits.
+    pub(crate) user: String,
+    /// Budgets of its session, or of its key and that key's ancestors.
+    pub(crate) own: Vec<Arc<str>>,
+    /// Of its user, team and organisation, as the lease or the key has them.
+    pub(crate) holders: [Option<Arc<str>>; 3],
+    /// Limits of its session or its keys.
+    pub(crate) gates: Vec<Arc<Gate>>,
+}
 
 /// A caller that has shown its key.
 #[derive(Clone, Debug)]
@@ -14,11 +30,15 @@ pub(crate) struct Caller {
     /// Of the lease or the key; no secret.
     pub(crate) id: String,
     pub(crate) session: String,
+    pub(crate) base: Arc<Base>,
+    /// As budgets and usage name it.
     pub(crate) user: String,
     /// See [`Self::owner`].
     pub(crate) owner: String,
     /// Whose budgets it spends from.
     pub(crate) scopes: Vec<Arc<str>>,
+    /// How often it may ask.
+    pub(crate) gates: Vec<Arc<Gate>>,
     /// Its key and that key's ancestors; none of a session without one.
     pub(crate) line: Vec<Arc<Key>>,
     /// What a session was narrowed to.
@@ -32,34 +52,72 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Of a key of a person, with its ancestors.
-    pub(crate) fn of_key(line: Vec<Arc<Key>>, bodies: &Arc<Semaphore>) -> Option<Self> {
+    pub(crate) fn of_key(line: Vec<Arc<Key>>, bodies: &Arc<Semaphore>, people: &People) -> Option<Self> {
         let key = line.first()?;
         let spec = &key.spec;
-        let mut scopes: Vec<Arc<str>> = line
-            .iter()
-            .map(|key| format!("key:{}", key.spec.id).into())
-            .collect();
-        for (kind, name) in [("user", &spec.user), ("team", &spec.team), ("org", &spec.org)] {
-            if !name.is_empty() {
-                scopes.push(format!("{kind}:{name}").into());
-            }
-        }
-        Some(Self {
+        let named = |kind: &str, name: &str| (!name.is_empty()).then(|| format!("{kind}:{name}").into());
+        let base = Base {
+            uid: None,
+            user: spec.user.clone(),
+            own: line
+                .iter()
+                .map(|key| format!("key:{}", key.spec.id).into())
+                .collect(),
+            holders: [
+                named("user", &spec.user),
+                named("team", &spec.team),
+                named("org", &spec.org),
+            ],
+            gates: line.iter().map(|key| Arc::clone(key.gate())).collect(),
+        };
+        let mut caller = Self {
             id: spec.id.clone(),
             session: String::new(),
-            user: spec.user.clone(),
+            base: Arc::new(base),
+            user: String::new(),
             owner: if spec.user.is_empty() {
                 format!("key:{}", spec.id)
             } else {
                 format!("user:{}", spec.user)
             },
-            scopes,
+            scopes: Vec::new(),
+            gates: Vec::new(),
             access: None,
             on_limit: OnLimit::parse(&spec.on_limit).unwrap_or_default(),
             ended: key.ended.clone(),
             bodies: Arc::clone(bodies),
             line,
-        })
+        };
+        caller.look_up(people);
+        Some(caller)
+    }
+
+    /// Finds out whose it is at this moment, and with that whose budgets it spends from and whose limits hold.
+    pub(crate) fn look_up(&mut self, people: &People) {
+        let base = &self.base;
+        let person = match base.uid {
+            Some(uid) => people.of_uid(uid),
+            None => people.named(&base.user),
+        };
+        self.scopes.clear();
+        self.scopes.extend(base.own.iter().cloned());
+        self.gates.clear();
+        self.gates.extend(base.gates.iter().cloned());
+        let [user, team, org] = &base.holders;
+        let Some(person) = person else {
+            self.user.clone_from(&base.user);
+            self.scopes
+                .extend([user, team, org].into_iter().flatten().cloned());
+            return;
+        };
+        self.user.clone_from(&person.spec.name);
+        self.scopes.extend(person.scopes.iter().cloned());
+        self.gates.push(Arc::clone(&person.gate));
+        // What the directory leaves open is as the key has it; else the directory holds.
+        for (own, known) in [(team, &person.spec.team), (org, &person.spec.org)] {
+            self.scopes
+                .extend(own.iter().filter(|_| known.is_empty()).cloned());
+        }
     }
 
     /// Whose objects stored at providers it may name: a session's own, or those of the person who holds the key. One uid

@@ -34,6 +34,7 @@ use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::people::People;
 use crate::provider::{Kind, ProviderSpec, Providers};
 use crate::proxy::{self, Upstream};
 
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub(crate) leases: Leases,
     /// Keys of people.
     pub(crate) keys: Keys,
+    /// The people, as far as they are known by name.
+    pub(crate) people: People,
     /// Bytes of request bodies of people that may be in memory at a time.
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) ledger: Ledger,
@@ -68,13 +71,13 @@ pub struct Gateway {
     pub(crate) routing: Routing,
     /// As it was last read.
     pub(crate) config: ArcSwap<Config>,
+    pub(crate) reloading: crate::reload::Reloading,
     pub(crate) demo: Demo,
     pub(crate) limits: Limits,
     /// Bounds of what guests reach besides models.
     pub(crate) egress: Arc<egress::Settings>,
     /// Whose processes may take leases and administer.
     pub(crate) peer_uid: u32,
-    pub(crate) reloading: crate::reload::Reloading,
     /// Cancelled at the end: no new requests, those under way may finish.
     pub(crate) stopping: CancellationToken,
     /// Cancelled after that: what is under way is cut.
@@ -82,6 +85,13 @@ pub struct Gateway {
     pub(crate) connections: TaskTracker,
     /// Of all guests together.
     pub(crate) guest_connections: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// Whether sessions of that uid are served: the runner's own, and those of people who are known by name.
+    pub(crate) fn may_hold_leases(&self, uid: u32) -> bool {
+        uid == self.peer_uid || self.people.of_uid(uid).is_some()
+    }
 }
 
 /// What a connection came through, which decides whose key is accepted on it.
@@ -244,7 +254,10 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
         .ok_or_else(|| WireError::unauthenticated("the request carries no key"))?;
     let hash = gateway.hasher.hash(&key);
     match door {
-        Door::Session(lease) if lease.accepts(hash) => Ok(lease.caller()),
+        Door::Session(lease) if lease.accepts(hash) && !gateway.may_hold_leases(lease.owner) => {
+            Err(WireError::unauthenticated("the user of this session was removed"))
+        }
+        Door::Session(lease) if lease.accepts(hash) => Ok(lease.caller(&gateway.people)),
         Door::Session(lease) => {
             tracing::warn!(
                 session = lease.session_id,
@@ -259,7 +272,7 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
                 .keys
                 .find(hash, gateway.ledger.now())
                 .map_err(WireError::unauthenticated)?;
-            Caller::of_key(line, &gateway.bodies)
+            Caller::of_key(line, &gateway.bodies, &gateway.people)
                 .ok_or_else(|| WireError::unauthenticated("this key is not known here"))
         }
     }
@@ -282,9 +295,15 @@ async fn dispatch(
     }
     if provider.kind != Kind::Demo && !provider.is_usable() {
         let message = if provider.disabled.is_empty() {
-            format!("no key is set for the provider `{}`; add one in the settings", provider.name)
+            format!(
+                "no key is set for the provider `{}`; add one in the settings",
+                provider.name
+            )
         } else {
-            format!("every account of the provider `{}` is disabled for now", provider.name)
+            format!(
+                "every account of the provider `{}` is disabled for now",
+                provider.name
+            )
         };
         return Err(WireError::unauthenticated(&message));
     }

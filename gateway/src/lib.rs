@@ -6,6 +6,7 @@
 //!
 //! - [`config`]: the gateway's part of `lodge.toml`; making the process fit to hold keys
 //! - [`serve()`]: the process from start to end
+//! - [`people`]: users by name, with their teams and organisations
 //! - [`lease`]: keys and sockets that live and die with a session
 //! - [`guest`]: requests of guests, from authentication to answer
 //! - [`egress`]: the way out to other hosts, by name
@@ -53,17 +54,18 @@ mod metrics;
 mod models;
 pub mod money;
 pub mod oauth;
+pub mod people;
 pub mod price;
 pub mod provider;
 pub mod proxy;
+mod reload;
 pub mod routes;
 pub mod seal;
 pub mod secret;
 mod serve;
-pub mod state;
-mod reload;
-pub mod store;
 mod setup;
+pub mod state;
+pub mod store;
 pub mod stored;
 pub mod translate;
 pub mod usage;

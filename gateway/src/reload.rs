@@ -72,6 +72,7 @@ pub(crate) async fn reload(gateway: &Gateway) -> Result<Vec<String>, Status> {
         reloading.note("the gateway's database failed when the file was read".to_owned());
         Status::internal("the gateway's database failed; nothing was changed")
     })?;
+    gateway.people.reconfigure(&config.users).await;
     let needs_restart = reloading.needs_restart(&config);
     gateway.config.store(Arc::new(config));
     reloading.note(String::new());

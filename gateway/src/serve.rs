@@ -20,11 +20,12 @@ use crate::keys::{self, KeyError, Keys};
 use crate::lease::{self, LeaseError, Leases};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{self, Metrics};
+use crate::people::{People, PeopleError};
 use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
-use crate::seal::{Seal, SealError};
 use crate::reload::{self, Reloading};
+use crate::seal::{Seal, SealError};
 use crate::state::StateError;
 use crate::store::{Store, StoreError};
 use crate::{accept, admin};
@@ -48,6 +49,8 @@ pub enum Error {
     Leases(#[from] LeaseError),
     #[error("loading keys")]
     Keys(#[from] KeyError),
+    #[error("loading users")]
+    People(#[from] PeopleError),
     #[error("opening the ledger")]
     Ledger(#[from] LedgerError),
     #[error("listening on {address}")]
@@ -88,10 +91,10 @@ pub async fn serve(
             () = serve_people(&gateway, people) => Ok(()),
             () = metrics::serve(&gateway, scraped) => Ok(()),
             () = provider::discover(&gateway) => Ok(()),
+            () = reload::watch(&gateway) => Ok(()),
             result = admin::serve(Arc::clone(&gateway), admin_socket) => result.map_err(Error::Admin),
         }
     };
-            () = reload::watch(&gateway) => Ok(()),
     let mut serving = std::pin::pin!(serving);
     let (result, goes_on) = tokio::select! {
         () = shutdown => (Ok(()), true),
@@ -147,6 +150,7 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         providers: Arc::new(Providers::load(config, Arc::clone(&store), Arc::clone(&seal))?),
         providers_changed: Notify::new(),
         leases: Leases::load(Arc::clone(&store))?,
+        people: People::load(&config.users, Arc::clone(&store))?,
         keys: Keys::load(store)?,
         bodies: Arc::new(Semaphore::new(config.limits.max_body.saturating_mul(8))),
         ledger: Ledger::open(&own.join("ledger"))?,

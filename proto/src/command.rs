@@ -4,6 +4,7 @@ use crate::cursor::Cursor;
 use crate::error::ErrorBody;
 use crate::ids::{MessageId, QueueId, RequestId, SessionId};
 use crate::input::InputAnswer;
+use crate::limits::SessionLimits;
 use crate::part::Part;
 use crate::session::Tier;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub enum CommandBody {
         tier: Option<Tier>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         profile: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limits: Option<SessionLimits>,
     },
     /// Starts the harness of a stopped session again, with its conversation.
     #[serde(rename = "session.resume")]

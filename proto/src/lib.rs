@@ -9,6 +9,7 @@
 //! - [`input`]: what an agent may ask its user
 //! - [`workspace`] and [`sandbox`]: files, Git, terminals and findings of a workspace; tiers and profiles
 //! - [`trust`]: what a workspace brings for an agent as code
+//! - [`limits`]: what a session may use of what its user may
 //! - [`session`]: descriptions of sessions, their state and capabilities
 //! - [`error`]: the closed list of error codes and their mapping to HTTP, gRPC and exit codes
 //! - [`frame`]: the binary frames between backend and runner
@@ -25,6 +26,7 @@ pub mod frame;
 pub mod ids;
 pub mod input;
 pub mod invariants;
+pub mod limits;
 pub mod message;
 mod opaque;
 pub mod part;

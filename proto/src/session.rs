@@ -2,6 +2,7 @@
 
 use crate::ids::{MessageId, QueueId, SessionId, ToolCallId, TurnId};
 use crate::input::InputRequest;
+use crate::limits::SessionLimits;
 use crate::message::{Message, Usage};
 use crate::part::{Part, PlanEntry};
 use crate::workspace::{NetworkSummary, SeenFinding};
@@ -141,6 +142,9 @@ pub struct SessionInfo {
     /// Profile of the sandbox's policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// What it may use of what its user may; absent: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<SessionLimits>,
     pub status: SessionStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,

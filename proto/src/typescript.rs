@@ -1,7 +1,8 @@
 //! The TypeScript types of the browser, generated from the Rust types.
 
 use crate::{
-    command, cursor, error, event, ids, input, message, part, relay, sandbox, session, trust, workspace,
+    command, cursor, error, event, ids, input, limits, message, part, relay, sandbox, session, trust,
+    workspace,
 };
 use std::fmt::Write as _;
 use ts_rs::{Config, TS};
@@ -77,6 +78,7 @@ fn sessions(config: &Config, out: &mut String) {
         session::ModeInfo,
         session::CommandInfo,
         session::Capabilities,
+        limits::SessionLimits,
         session::QueueState,
         session::QueueEntry,
         session::SessionInfo,

@@ -18,6 +18,9 @@ pub(crate) struct SessionInfoSchema {
     /// `process`, `container` or `microvm`.
     tier: String,
     profile: Option<String>,
+    /// What it may use of what its user may; fields as in the protocol reference.
+    #[schema(value_type = Option<Object>)]
+    limits: Option<Value>,
     /// `starting`, `idle`, `working`, `aborting`, `stopping`, `stopped` or `failed`.
     status: String,
     /// `provider/model`.
@@ -93,6 +96,7 @@ pub(crate) struct WorkspaceInfoSchema {
 mod tests {
     use crate::rest::openapi::document;
     use lodge_proto::command::WorkspaceInfo;
+    use lodge_proto::limits::SessionLimits;
     use lodge_proto::message::Usage;
     use lodge_proto::session::{Capabilities, Phase, SessionInfo, SessionState, SessionStatus, Tier};
     use lodge_proto::workspace::NetworkSummary;
@@ -109,6 +113,7 @@ mod tests {
             workspace: "/w".into(),
             tier: Tier::Process,
             profile: Some("development".into()),
+            limits: Some(SessionLimits::default()),
             status: SessionStatus::Idle,
             model: Some("demo/m".into()),
             thinking_level: Some("low".into()),

@@ -7,6 +7,7 @@ use super::schema::{SessionInfoSchema, SessionStateSchema};
 use crate::server::Shared;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use lodge_proto::limits::SessionLimits;
 use lodge_proto::session::Tier;
 use lodge_proto::{CommandBody, Part};
 use serde::Deserialize;
@@ -41,6 +42,9 @@ pub(crate) struct NewSession {
     #[schema(value_type = Option<String>)]
     tier: Option<Tier>,
     profile: Option<String>,
+    /// What it may use of what the account may; fields as in the protocol reference.
+    #[schema(value_type = Option<Object>)]
+    limits: Option<SessionLimits>,
 }
 
 /// What is said to the agent.
@@ -99,6 +103,7 @@ pub(crate) async fn create(caller: Caller, Body(new): Body<NewSession>) -> Answe
         title: new.title,
         tier: new.tier,
         profile: new.profile,
+        limits: new.limits,
     };
     caller.send(None, body).await
 }

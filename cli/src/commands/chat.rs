@@ -1,6 +1,7 @@
 //! `lodge chat`
 
 mod ask;
+mod limits;
 mod show;
 
 use crate::attach::Attachment;
@@ -27,6 +28,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lodge chat --harness pi --workspace . 'Explain what this project does'\n  \
+    lodge chat --harness pi --workspace . --budget 2usd 'Fix the tests'   may cost that much\n  \
     lodge chat --session 0191… 'Now add a test'          goes on in that session\n  \
     lodge chat --harness pi --workspace . --image error.png 'What is wrong here?'\n  \
     lodge chat --harness pi --workspace . --json 'think' | jq .event\n\n\
@@ -50,6 +52,8 @@ pub struct Args {
     /// Set of rules of the sandbox: it can only narrow what the policy allows [default: the policy's].
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
+    #[command(flatten)]
+    limits: limits::Args,
     /// Go on in this session instead of a new one.
     #[arg(long, value_name = "ID", conflicts_with_all = ["harness", "model", "tier", "profile"])]
     session: Option<String>,
@@ -160,6 +164,7 @@ async fn create(
         title: None,
         tier: args.tier.map(Tier::from),
         profile: args.profile.clone(),
+        limits: args.limits.wanted(),
     };
     let created: SessionInfo = match link.call_for(&command(None, body), "session").await {
         Ok(created) => created,

@@ -239,6 +239,37 @@ fork: boolean,
 fork_at_message: boolean, compact: boolean, resume: boolean, images: boolean, plan: boolean, permissions: boolean, set_title: boolean, models: Array<ModelInfo>, thinking_levels: Array<string>, modes: Array<ModeInfo>, };
 
 /**
+ * Bounds of one session. Each of them only narrows what its user may use; what is absent stays as it is.
+ *
+ * A bound that this build does not know is an error: it must not be left out in silence.
+ */
+export type SessionLimits = { 
+/**
+ * What the whole session may cost, in nano-dollars (10⁻⁹ USD), over all its starts.
+ */
+budget_nanodollars?: number, 
+/**
+ * Models it may use, as their providers name them; `*` stands for any characters. Empty: all.
+ */
+models?: Array<string>, 
+/**
+ * Providers it may use, in the same way.
+ */
+providers?: Array<string>, 
+/**
+ * Requests to models a minute.
+ */
+requests_per_minute?: number, 
+/**
+ * Tokens a minute.
+ */
+tokens_per_minute?: number, 
+/**
+ * Requests to models at a time.
+ */
+concurrent_requests?: number, };
+
+/**
  * Where a queued prompt stands.
  */
 export type QueueState = "waiting" | "steering" | "uncertain";
@@ -255,7 +286,11 @@ export type SessionInfo = { id: SessionId, title: string, harness: string, harne
 /**
  * Profile of the sandbox's policy.
  */
-profile?: string, status: SessionStatus, model?: string, thinking_level?: string, parent?: SessionId, 
+profile?: string, 
+/**
+ * What it may use of what its user may; absent: all of it.
+ */
+limits?: SessionLimits, status: SessionStatus, model?: string, thinking_level?: string, parent?: SessionId, 
 /**
  * Other open sessions on the same workspace: both may write its files.
  */
@@ -795,7 +830,7 @@ export type CommandBody = { "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "workspace.inspect", 
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, limits?: SessionLimits, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "workspace.inspect", 
 /**
  * Absolute path, or a name below the default root.
  */
@@ -829,7 +864,7 @@ client_id?: string, } & ({ "cmd": "session.create", harness: string,
 /**
  * Absolute path, or a name below the default root.
  */
-workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "workspace.inspect", 
+workspace: string, model?: string, thinking_level?: string, title?: string, tier?: Tier, profile?: string, limits?: SessionLimits, } | { "cmd": "session.resume", } | { "cmd": "session.close", } | { "cmd": "session.delete", } | { "cmd": "session.fork", message_id?: MessageId, } | { "cmd": "session.list", cursor?: string, limit?: number, } | { "cmd": "session.subscribe", cursor?: Cursor, } | { "cmd": "session.unsubscribe", } | { "cmd": "prompt", parts: Array<Part>, } | { "cmd": "steer", parts: Array<Part>, } | { "cmd": "follow_up", parts: Array<Part>, } | { "cmd": "queue.edit", entry_id: QueueId, parts: Array<Part>, } | { "cmd": "queue.clear", entry_id?: QueueId, } | { "cmd": "queue.resend", entry_id: QueueId, } | { "cmd": "abort", } | { "cmd": "input_response", request_id: RequestId, answer: InputAnswer, } | { "cmd": "set_model", model: string, } | { "cmd": "set_thinking_level", level: string, } | { "cmd": "set_mode", mode: string, } | { "cmd": "compact", instructions?: string, } | { "cmd": "abort_retry", } | { "cmd": "set_title", title: string, } | { "cmd": "get_state", } | { "cmd": "get_messages", cursor?: string, limit?: number, } | { "cmd": "get_models", } | { "cmd": "get_commands", } | { "cmd": "get_stats", } | { "cmd": "harness.list", } | { "cmd": "harness.install", name: string, } | { "cmd": "workspace.list", } | { "cmd": "workspace.create", name: string, } | { "cmd": "workspace.inspect", 
 /**
  * Absolute path, or a name below the default root.
  */

@@ -2,6 +2,7 @@
 
 use lodge_proto::control::{
     Budget as ProtoBudget, CreateKeyRequest, CreateKeyResponse, ListUsageRequest, SetBudgetRequest, UsageRow,
+    VirtualKey,
 };
 use tonic::{Code, Status};
 
@@ -47,6 +48,8 @@ pub(super) async fn create_key(
         .iter()
         .map(|budget| Ok((window(&budget.window)?, limit(budget.limit)?)))
         .collect::<Result<Vec<_>, Status>>()?;
+    let may_be = gateway.people.check_key(&spec);
+    may_be.map_err(|error| super::users::status(&error))?;
     let made = gateway
         .keys
         .create(&gateway.hasher, spec, gateway.ledger.now())
@@ -62,9 +65,24 @@ pub(super) async fn create_key(
     }
     tracing::info!(key = spec.id, user = spec.user, "a key was made");
     Ok(CreateKeyResponse {
-        key: Some(spec.into()),
+        key: Some(shown(gateway, spec)),
         secret: secret.to_string(),
     })
+}
+
+/// A key with the team and organisation it counts for: those of its user, where that user is known.
+pub(super) fn shown(gateway: &Gateway, mut spec: KeySpec) -> VirtualKey {
+    if let Some(person) = gateway.people.named(&spec.user) {
+        for (own, known) in [
+            (&mut spec.team, &person.spec.team),
+            (&mut spec.org, &person.spec.org),
+        ] {
+            if !known.is_empty() {
+                own.clone_from(known);
+            }
+        }
+    }
+    spec.into()
 }
 
 /// Sets or removes a budget.

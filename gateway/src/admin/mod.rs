@@ -5,6 +5,7 @@ pub(crate) mod audited;
 mod ops;
 mod setup;
 mod upstream;
+mod users;
 
 use std::sync::Arc;
 
@@ -32,9 +33,9 @@ use crate::provider::{ProviderError, ProviderSpec};
 
 /// Largest message of the service, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
-
 /// The same where a provider comes with all its models, or a configuration file is to be checked.
 const MAX_SETUP: usize = 2 << 20;
+
 /// Serves administration until dropped. Peers of another uid are refused.
 pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), tonic::transport::Error> {
     let permitted = gateway.peer_uid;
@@ -48,15 +49,17 @@ pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) -> Result<(), 
     });
     let accounts = upstream::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
     let ops = ops::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
-    let service = GatewayAdminServer::new(Admin { gateway }).max_decoding_message_size(MAX_MESSAGE);
     let setup = setup::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_SETUP);
+    let users = users::service(Arc::clone(&gateway)).max_decoding_message_size(MAX_MESSAGE);
+    let service = GatewayAdminServer::new(Admin { gateway }).max_decoding_message_size(MAX_MESSAGE);
     tonic::transport::Server::builder()
         .add_service(service)
         .add_service(accounts)
         .add_service(ops)
+        .add_service(setup)
+        .add_service(users)
         .serve_with_incoming(connections)
         .await
-        .add_service(setup)
 }
 
 struct Admin {
@@ -215,7 +218,8 @@ impl GatewayAdmin for Admin {
         &self,
         _request: Request<ListKeysRequest>,
     ) -> Result<Response<ListKeysResponse>, Status> {
-        let keys = self.gateway.keys.list().into_iter().map(Into::into).collect();
+        let keys = self.gateway.keys.list().into_iter();
+        let keys = keys.map(|spec| accounts::shown(&self.gateway, spec)).collect();
         Ok(Response::new(ListKeysResponse { keys }))
     }
 
@@ -279,11 +283,11 @@ impl GatewayAdmin for Admin {
         Ok(Response::new(HealthResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             open_leases,
+            config_error: self.gateway.reloading.problem(),
             address: self
                 .gateway
                 .address
                 .map_or_else(String::new, |address| address.to_string()),
-            config_error: self.gateway.reloading.problem(),
         }))
     }
 }

@@ -92,6 +92,7 @@ pub(super) fn config(
     let listen = listen(&at, document.gateway.listen.as_deref(), options.embedded)?;
     let metrics = metrics(&at, document.gateway.metrics.as_deref())?;
     let routes = routes(&options.file, document.alias, document.model_policy)?;
+    let users = super::check_users::users(&options.file, document.user)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
     let mut demo = document.gateway.demo;
     for (index, entry) in document.provider.into_iter().enumerate() {
@@ -124,15 +125,16 @@ pub(super) fn config(
         listen,
         metrics,
         routes,
-        peer_uid: lodge_proto::sock::own_uid(),
+        users,
         watch: document.gateway.watch.unwrap_or(true),
+        peer_uid: lodge_proto::sock::own_uid(),
         source: std::sync::Arc::new(Source {
             options: options.clone(),
             environment: BTreeMap::new(),
         }),
+        stamp: None,
     })
 }
-        stamp: None,
 
 fn listen(at: &At<'_>, written: Option<&str>, embedded: bool) -> Result<Option<SocketAddr>, ConfigError> {
     let address: SocketAddr = match written {

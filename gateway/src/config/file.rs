@@ -10,7 +10,7 @@ use crate::price::Rates;
 use crate::provider::Kind;
 
 /// The top-level keys of `lodge.toml` that belong to the gateway.
-pub const SECTIONS: [&str; 5] = ["gateway", "egress", "provider", "alias", "model_policy"];
+pub const SECTIONS: [&str; 6] = ["gateway", "egress", "provider", "alias", "model_policy", "user"];
 
 /// The whole file, of which other parts read the rest.
 #[derive(Debug, Default, Deserialize)]
@@ -21,6 +21,7 @@ pub(super) struct Document {
     pub(super) provider: Vec<ProviderEntry>,
     pub(super) alias: Vec<AliasEntry>,
     pub(super) model_policy: Vec<ModelPolicyEntry>,
+    pub(super) user: Vec<UserEntry>,
 }
 
 /// `[gateway]`
@@ -40,9 +41,9 @@ pub struct Section {
     pub idle_timeout_seconds: Option<u64>,
     /// How long requests under way may go on after the gateway was told to stop, seconds. Default 5.
     pub drain_seconds: Option<u64>,
-    /// Of a request body, MiB. Default 32.
     /// Whether this file is read again by itself when it changes. Default: true.
     pub watch: Option<bool>,
+    /// Of a request body, MiB. Default 32.
     pub max_body_mib: Option<usize>,
 }
 
@@ -155,6 +156,33 @@ pub struct ModelPolicyEntry {
     /// Fields of the request body, as dotted paths, and the values they are set to.
     #[serde(default)]
     pub set: BTreeMap<String, serde_json::Value>,
+}
+
+/// `[[user]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserEntry {
+    /// For good: budgets and usage go by it. Letters, digits, `-`, `_`, `.` and `@`, not digits alone.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub title: String,
+    /// Whose sessions are this user's. Default: none; then the user has keys only.
+    pub uid: Option<u32>,
+    #[serde(default)]
+    pub team: String,
+    /// The organisation.
+    #[serde(default)]
+    pub org: String,
+    /// Requests a minute of all the user's sessions and keys together; 0 or absent: any number.
+    #[serde(default)]
+    pub rpm: u32,
+    /// Tokens a minute; 0 or absent: any number.
+    #[serde(default)]
+    pub tpm: u32,
+    /// Requests at a time; 0 or absent: any number.
+    #[serde(default)]
+    pub concurrency: u32,
 }
 
 /// `[[provider.models]]`

@@ -3,6 +3,7 @@
 mod again;
 mod check;
 mod check_provider;
+mod check_users;
 mod file;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,12 @@ use rustix::fs::Mode;
 use rustix::process::DumpableBehavior;
 use zeroize::Zeroizing;
 
-pub use check::ConfigError;
 pub use again::Stamp;
-pub use file::{
+pub use check::ConfigError;
 pub(crate) use check::{Wrong, alias, entered, entered_login, is_model, policy};
+pub use file::{
     AccountEntry, AliasEntry, EgressSection, ModelEntry, ModelPolicyEntry, OauthEntry, ProviderEntry,
-    SECTIONS, Section,
+    SECTIONS, Section, UserEntry,
 };
 
 use crate::environment;
@@ -123,17 +124,19 @@ pub struct Config {
     pub metrics: Option<std::net::SocketAddr>,
     /// What aliases stand for, and what is done to requests by model.
     pub routes: Routes,
-    /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     /// Whether the file is read again by itself when it changes.
     pub watch: bool,
+    /// The people, with the teams and organisations they belong to.
+    pub users: Vec<crate::people::UserSpec>,
+    /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,
     /// Where it came from, to be read again.
     source: Arc<Source>,
+    /// Which state of the file was read.
+    stamp: Option<Stamp>,
 }
 
 /// What a configuration is read from. Holds keys.
-    /// Which state of the file was read.
-    stamp: Option<Stamp>,
 #[derive(Clone)]
 struct Source {
     options: Options,
@@ -197,10 +200,10 @@ impl Config {
         text: &str,
         environment: &BTreeMap<String, Zeroizing<String>>,
     ) -> Result<Self, ConfigError> {
+        let stamp = again::stamp(&options.file);
         let config = check::config(options, file::parse(&options.file, text)?, environment)?;
         Ok(config.with_source(options, environment.clone(), stamp))
     }
-        let stamp = again::stamp(&options.file);
 }
 
 /// A key with where it came from.

@@ -299,7 +299,10 @@ impl Pump {
             .take(1)
             .collect();
         let quotes = prepare::quotes(&asking, &prepared)?;
-        let plan = Plan::new(&self.gateway, &self.caller, &self.route.operation, quotes)?;
+        // A socket lives long: its user may belong to another team by now.
+        let mut caller = self.caller.clone();
+        caller.look_up(&self.gateway.people);
+        let plan = Plan::new(&self.gateway, &caller, &self.route.operation, quotes)?;
         let first = prepared.into_iter().next();
         let first = first.ok_or_else(|| WireError::no_model("there is no such model here".to_owned()))?;
         let mut body = first.body;

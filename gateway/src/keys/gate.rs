@@ -37,9 +37,23 @@ impl Bucket {
     }
 }
 
-/// The limits of one key.
+/// Limits of a key, a session or a user; 0: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// As an error begins.
+    pub(crate) who: &'static str,
+    /// Requests a minute.
+    pub(crate) rpm: u32,
+    /// Tokens a minute.
+    pub(crate) tpm: u32,
+    /// Requests at a time.
+    pub(crate) concurrency: u32,
+}
+
+/// What counts how much of its limits is used.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
+    who: &'static str,
     buckets: Mutex<(Option<Bucket>, Option<Bucket>)>,
     places: Option<Arc<Semaphore>>,
 }
@@ -47,6 +61,7 @@ pub(super) struct Gate {
 /// Why a request has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
+    pub who: &'static str,
     pub what: &'static str,
     pub wait: Duration,
 }
@@ -58,19 +73,28 @@ pub struct Entry {
 }
 
 impl Gate {
-    pub(super) fn new(rpm: u32, tpm: u32, concurrency: u32, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+        let Limits {
+            who,
+            rpm,
+            tpm,
+            concurrency,
+        } = limits;
         let bucket = |limit: u32| (limit > 0).then(|| Bucket::new(limit, now));
         Self {
+            who,
             buckets: Mutex::new((bucket(rpm), bucket(tpm))),
             places: (concurrency > 0).then(|| Arc::new(Semaphore::new(concurrency as usize))),
         }
     }
 
     /// Lets a request in that may take that many tokens.
-    pub(super) fn enter(&self, tokens: u64, now: Instant) -> Result<Entry, Busy> {
+    pub(crate) fn enter(&self, tokens: u64, now: Instant) -> Result<Entry, Busy> {
+        let who = self.who;
         let place = match &self.places {
             None => None,
             Some(places) => Some(Arc::clone(places).try_acquire_owned().map_err(|_| Busy {
+                who,
                 what: "requests at a time",
                 wait: Duration::from_secs(1),
             })?),
@@ -85,7 +109,7 @@ impl Gate {
             let Some(bucket) = bucket else { continue };
             bucket.refill(now);
             if let Some(wait) = bucket.wait(wanted) {
-                return Err(Busy { what, wait });
+                return Err(Busy { who, what, wait });
             }
         }
         for (bucket, wanted) in [(requests, 1.0), (of_tokens, wanted)] {
@@ -97,7 +121,7 @@ impl Gate {
     }
 
     /// The request took `used` tokens instead of `expected`.
-    pub(super) fn correct(&self, expected: u64, used: u64) {
+    pub(crate) fn correct(&self, expected: u64, used: u64) {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = &mut buckets.1 {
             bucket.level = (bucket.level + count(expected) - count(used)).min(bucket.a_minute);
@@ -114,10 +138,20 @@ fn count(tokens: u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn gate(rpm: u32, tpm: u32, concurrency: u32, now: Instant) -> Gate {
+        let limits = Limits {
+            who: "this key",
+            rpm,
+            tpm,
+            concurrency,
+        };
+        Gate::new(limits, now)
+    }
+
     #[test]
     fn requests_and_tokens_a_minute() {
         let start = Instant::now();
-        let gate = Gate::new(2, 100, 0, start);
+        let gate = gate(2, 100, 0, start);
         let later = |seconds| start + Duration::from_secs(seconds);
         gate.enter(60, start).unwrap();
         let busy = gate.enter(60, start).unwrap_err();
@@ -138,7 +172,7 @@ mod tests {
     #[test]
     fn more_than_a_minutes_worth_passes_when_nothing_else_does() {
         let start = Instant::now();
-        let gate = Gate::new(0, 100, 0, start);
+        let gate = gate(0, 100, 0, start);
         gate.enter(1000, start).unwrap();
         assert!(gate.enter(1, start + Duration::from_mins(9)).is_err());
         gate.enter(1, start + Duration::from_mins(10)).unwrap();
@@ -147,7 +181,7 @@ mod tests {
     #[test]
     fn places_are_left_when_requests_end() {
         let now = Instant::now();
-        let gate = Gate::new(0, 0, 1, now);
+        let gate = gate(0, 0, 1, now);
         let entry = gate.enter(1, now).unwrap();
         assert_eq!(gate.enter(1, now).unwrap_err().what, "requests at a time");
         drop(entry);

@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 pub use gate::{Busy, Entry};
+pub(crate) use gate::{Gate, Limits};
 pub(crate) use listen::serve;
 pub use spec::{Access, BadSpec, KeySpec, Previous};
 
 use crate::key::{self, KeyHasher};
 use crate::seal::{SealError, random};
 use crate::store::{Store, StoreError, StoredKey};
-use gate::Gate;
 
 /// Longest time in which two texts of a key work, seconds.
 const MAX_OVERLAP: u64 = 30 * 86_400;
@@ -64,7 +64,13 @@ pub struct Key {
 
 impl Key {
     fn new(spec: KeySpec, hash: blake3::Hash) -> Arc<Self> {
-        let gate = Gate::new(spec.rpm, spec.tpm, spec.concurrency, Instant::now());
+        let limits = Limits {
+            who: "this key",
+            rpm: spec.rpm,
+            tpm: spec.tpm,
+            concurrency: spec.concurrency,
+        };
+        let gate = Gate::new(limits, Instant::now());
         Arc::new(Self {
             spec,
             hash,
@@ -85,14 +91,9 @@ impl Key {
         self.hash != *hash && now >= until
     }
 
-    /// Lets a request in that may take that many tokens.
-    pub fn enter(&self, tokens: u64) -> Result<Entry, Busy> {
-        self.gate.enter(tokens, Instant::now())
-    }
-
-    /// The request took `used` tokens instead of `expected`.
-    pub fn correct(&self, expected: u64, used: u64) {
-        self.gate.correct(expected, used);
+    /// How often it may be used.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a key may do.
 
+use lodge_proto::limits::matches;
 use serde::{Deserialize, Serialize};
 
 /// Patterns of one key.
@@ -101,6 +102,8 @@ pub enum BadSpec {
     Patterns,
     #[error("on_limit: `{0}` is none of refuse, queue, clamp")]
     OnLimit(String),
+    #[error("budget: must be below 9.2 billion dollars")]
+    Budget,
     #[error("expires must be later than not_before and now")]
     Expired,
     #[error("parent: there is no key `{0}` that could have children")]
@@ -155,24 +158,6 @@ fn check_text(field: &'static str, text: &str, least: usize) -> Result<(), BadSp
     } else {
         Err(BadSpec::Text { field, least })
     }
-}
-
-/// `*` stands for any number of characters; letters match in either case.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.to_ascii_lowercase(), text.to_ascii_lowercase());
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]

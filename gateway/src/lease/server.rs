@@ -44,13 +44,17 @@ enum ConnectionError {
     Decode(#[source] prost::DecodeError),
     #[error("descriptors were sent that no message asks for")]
     Descriptors,
+    #[error("the user of this uid was removed")]
+    Removed,
 }
 
-/// Serves runners until dropped. Peers of another uid are refused.
+/// Serves runners until dropped. Peers of another uid are refused, but for those of people who are known by name.
 pub async fn serve(gateway: Arc<Gateway>, listener: UnixListener) {
     loop {
         let stream = accept(&listener).await;
-        let Some(owner) = guest::permitted_peer(&stream, gateway.peer_uid) else {
+        let known = lodge_proto::sock::peer_uid(&stream).ok();
+        let permitted = known.filter(|uid| gateway.may_hold_leases(*uid));
+        let Some(owner) = guest::permitted_peer(&stream, permitted.unwrap_or(gateway.peer_uid)) else {
             continue;
         };
         let gateway = Arc::clone(&gateway);
@@ -115,6 +119,9 @@ async fn converse(
         let (id, reply) = tokio::select! {
             request = reader.next(&stream) => {
                 let Some(request) = request? else { return Ok(()) };
+                if !gateway.may_hold_leases(owner) {
+                    return Err(ConnectionError::Removed);
+                }
                 (request.id, reply(gateway, owner, request, &mut reader.descriptors, runner).await)
             }
             Some(notice) = notices.recv() => (0, Reply::Egress(notice)),
@@ -192,6 +199,9 @@ async fn answer(
 }
 
 fn granted(gateway: &Gateway, granted: Granted) -> Reply {
+    let mut models = models::usable(&gateway.providers.current());
+    // What it was narrowed to is all that its harness is to offer.
+    models.retain(|model| granted.lease.permits(&model.provider, &model.id));
     Reply::Granted(LeaseGranted {
         lease_id: granted.lease.id.clone(),
         virtual_key: granted.key.map_or_else(String::new, |key| key.to_string()),
@@ -199,9 +209,6 @@ fn granted(gateway: &Gateway, granted: Granted) -> Reply {
         models,
     })
 }
-    let mut models = models::usable(&gateway.providers.current());
-    // What it was narrowed to is all that its harness is to offer.
-    models.retain(|model| granted.lease.permits(&model.provider, &model.id));
 
 /// Reads messages and the descriptors that come with them.
 #[derive(Default)]

@@ -23,6 +23,7 @@ use crate::guest::Gateway;
 use crate::key;
 use crate::keys::BadSpec;
 use crate::ledger::{LedgerError, Window};
+use crate::people::People;
 use crate::seal::SealError;
 use crate::store::{Store, StoreError, StoredLease};
 
@@ -116,7 +117,7 @@ pub struct Lease {
     /// Cancelled when another listener takes the place of the one served.
     listener: Mutex<CancellationToken>,
     pub(super) connections: Arc<Semaphore>,
-    /// Who its requests are from.
+    /// Who its requests are from, but for what is known of its user.
     caller: Caller,
     /// What the guest may reach, and has reached.
     pub(crate) egress: Session,
@@ -134,12 +135,11 @@ impl Lease {
         let caller = Caller {
             id: stored.id.clone(),
             session: stored.session_id.clone(),
-            user: stored.owner.to_string(),
+            base: Arc::new(narrow.base(stored)),
+            user: String::new(),
             owner: session_scope(stored.owner, &stored.session_id),
-            scopes: vec![
-                session_scope(stored.owner, &stored.session_id).into(),
-                format!("user:{}", stored.owner).into(),
-            ],
+            scopes: Vec::new(),
+            gates: Vec::new(),
             line: Vec::new(),
             access: Some(Arc::new(narrow.access)),
             on_limit: narrow.on_limit,
@@ -170,9 +170,16 @@ impl Lease {
         self.key_hash == presented
     }
 
-    /// Who its requests are from.
-    pub(crate) fn caller(&self) -> Caller {
-        self.caller.clone()
+    /// Whether it was not narrowed to less than that model.
+    pub(super) fn permits(&self, provider: &str, model: &str) -> bool {
+        self.caller.permits(provider, model)
+    }
+
+    /// Who its requests are from, at this moment.
+    pub(crate) fn caller(&self, people: &People) -> Caller {
+        let mut caller = self.caller.clone();
+        caller.look_up(people);
+        caller
     }
 
     /// Stops serving the listener there is; the token says when the next one is replaced in its turn.
@@ -283,10 +290,7 @@ impl Leases {
         };
         if let Some(limit) = narrow.budget {
             let scope = session_scope(owner, &request.session_id);
-            gateway
-                .ledger
-                .set_budget(&scope, Window::Total, Some(limit))
-                .await?;
+            gateway.ledger.narrow_budget(&scope, Window::Total, limit).await?;
         }
         let row = stored.clone();
         self.blocking(move |store| store.put_lease(&row)).await?;
@@ -475,7 +479,7 @@ fn egress_policy(wanted: Option<&lodge_proto::control::EgressPolicy>) -> Result<
 }
 
 /// Whose budget a session's is. Its owner is in it: another user's session of that name is another session.
-fn session_scope(owner: u32, session: &str) -> String {
+pub(super) fn session_scope(owner: u32, session: &str) -> String {
     format!("session:{owner}/{session}")
 }
 

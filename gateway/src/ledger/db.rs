@@ -12,7 +12,7 @@ use super::state::{Budgets, Cell, Counter, State};
 use super::window::Window;
 use crate::money::Nanos;
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -55,6 +55,13 @@ CREATE INDEX request_at ON request (at);
 PRAGMA user_version = 1;
 ";
 
+/// From version 1 to 2: the team and organisation that the user belonged to at the time.
+const TO_2: &str = "
+ALTER TABLE request ADD COLUMN team TEXT NOT NULL DEFAULT '';
+ALTER TABLE request ADD COLUMN org TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 2;
+";
+
 /// How long the total of a session is remembered after its last request, seconds.
 const SESSION_MEMORY: u64 = 90 * 86_400;
 
@@ -82,6 +89,8 @@ fn query(doing: &'static str) -> impl Fn(rusqlite::Error) -> DbError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     User,
+    Team,
+    Org,
     Key,
     Model,
     Session,
@@ -89,8 +98,10 @@ pub enum Group {
 }
 
 impl Group {
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("user", Self::User),
+        ("team", Self::Team),
+        ("org", Self::Org),
         ("key", Self::Key),
         ("model", Self::Model),
         ("session", Self::Session),
@@ -99,6 +110,7 @@ impl Group {
 
     /// The group of that name.
     pub fn parse(name: &str) -> Option<Self> {
+        let name = if name == "organisation" { "org" } else { name };
         Self::ALL
             .into_iter()
             .find_map(|(known, group)| (known == name).then_some(group))
@@ -107,6 +119,8 @@ impl Group {
     fn column(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Team => "team",
+            Self::Org => "org",
             Self::Key => "key",
             Self::Model => "provider || '/' || model",
             Self::Session => "session",
@@ -172,13 +186,24 @@ impl Db {
         connection
             .busy_timeout(std::time::Duration::from_secs(5))
             .map_err(open)?;
-        let version = connection
+        let version: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(open)?;
         match version {
             0 => connection
-                .execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))
+                .execute_batch(&format!("BEGIN; {SCHEMA} {TO_2} COMMIT;"))
                 .map_err(open)?,
+            1 => {
+                // As it was, beside it: the older program can go on with that.
+                let backup = path.with_extension("db.v1");
+                let _earlier_try = std::fs::remove_file(&backup);
+                connection
+                    .execute("VACUUM INTO ?", [backup.to_string_lossy()])
+                    .map_err(open)?;
+                connection
+                    .execute_batch(&format!("BEGIN; {TO_2} COMMIT;"))
+                    .map_err(open)?;
+            }
             SCHEMA_VERSION => {}
             found => {
                 return Err(DbError::Version {

@@ -97,8 +97,8 @@ fn insert_request(transaction: &Transaction<'_>, reserve: &Reserve, settle: &Set
     transaction
         .prepare_cached(
             "INSERT INTO request (id, at, user, key, session, provider, model, price, reserved, cost, input, cache_read,
-                                  cache_write, cache_write_1h, output, reasoning, web_searches, how)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                  cache_write, cache_write_1h, output, reasoning, web_searches, how, team, org)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             number(settle.id),
@@ -118,9 +118,17 @@ fn insert_request(transaction: &Transaction<'_>, reserve: &Reserve, settle: &Set
             number(usage.output),
             number(usage.reasoning),
             number(usage.web_searches),
-            settle.how.as_str()
+            settle.how.as_str(),
+            holder(reserve, "team:"),
+            holder(reserve, "org:")
         ])
         .map(drop)
+}
+
+/// Whose budget of a kind it was reserved in; empty: nobody's.
+fn holder<'a>(reserve: &'a Reserve, kind: &str) -> &'a str {
+    let mut named = reserve.scopes.iter().filter_map(|scope| scope.strip_prefix(kind));
+    named.next().unwrap_or_default()
 }
 
 fn add(transaction: &Transaction<'_>, spent: &BTreeMap<Cell, (Nanos, u64)>) -> rusqlite::Result<()> {

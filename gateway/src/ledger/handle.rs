@@ -210,6 +210,19 @@ impl Ledger {
             .await?
     }
 
+    /// Sets the budget of a holder, unless there is a smaller one.
+    pub async fn narrow_budget(&self, scope: &str, window: Window, limit: Nanos) -> Result<(), LedgerError> {
+        let scope: Arc<str> = scope.into();
+        self.call(move |owner| {
+            let known = owner.budgets.get(&(Arc::clone(&scope), window));
+            if known.is_some_and(|known| *known <= limit) {
+                return Ok(());
+            }
+            owner.set_budget(scope, window, Some(limit))
+        })
+        .await?
+    }
+
     /// The budgets of a holder, or of all, with what is spent and reserved in the window of now.
     pub async fn budgets(&self, scope: Option<String>) -> Result<Vec<Budget>, LedgerError> {
         self.call(move |owner| owner.budgets(scope.as_deref())).await

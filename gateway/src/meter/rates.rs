@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::refusal;
 use crate::caller::Caller;
 use crate::dialect::WireError;
-use crate::keys::{Entry, Key};
+use crate::keys::{Entry, Gate};
 
 /// A request that was let in. Its place is free again when the last attempt at it is over.
 #[derive(Debug)]
@@ -14,20 +15,20 @@ pub(super) struct Rates {
     expected: u64,
     /// By all attempts so far; what is under way counts as expected.
     used: AtomicU64,
-    line: Vec<Arc<Key>>,
+    gates: Vec<Arc<Gate>>,
     _entries: Vec<Entry>,
 }
 
 impl Rates {
     pub(super) fn enter(caller: &Caller, expected: u64) -> Result<Self, WireError> {
-        let mut entries = Vec::new();
-        for key in &caller.line {
-            entries.push(key.enter(expected).map_err(refusal::busy)?);
+        let (mut entries, now) = (Vec::new(), Instant::now());
+        for gate in &caller.gates {
+            entries.push(gate.enter(expected, now).map_err(refusal::busy)?);
         }
         Ok(Self {
             expected,
             used: AtomicU64::new(0),
-            line: caller.line.clone(),
+            gates: caller.gates.clone(),
             _entries: entries,
         })
     }
@@ -46,8 +47,8 @@ impl Rates {
 
 impl Drop for Rates {
     fn drop(&mut self) {
-        for key in &self.line {
-            key.correct(self.expected, *self.used.get_mut());
+        for gate in &self.gates {
+            gate.correct(self.expected, *self.used.get_mut());
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn error(refused: &Refused, model: &str) -> WireError {
 /// 429 with the time to wait.
 pub(super) fn busy(busy: Busy) -> WireError {
     let seconds = busy.wait.as_secs_f64().ceil().max(1.0);
-    let mut error = WireError::rate(format!("this key has used up its {}", busy.what));
+    let mut error = WireError::rate(format!("{} has used up its {}", busy.who, busy.what));
     error.retry_after = Some(format!("{seconds:.0}"));
     error
 }

@@ -345,7 +345,7 @@ async fn a_child_and_a_session_are_only_narrower() {
             ..Access::default()
         }),
         budget: RESERVED - 1,
-        on_limit: String::new(),
+        ..LeaseNarrow::default()
     };
     let mut runner = Runner::connect(scene.data.path());
     let session = runner

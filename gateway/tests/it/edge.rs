@@ -14,17 +14,17 @@ use crate::common::Running;
 use crate::common::guest::{self, post};
 
 /// A provider that counts what it has been asked for and what it has said, in nano-dollars at its own prices.
-struct Counting {
-    port: u16,
+pub(crate) struct Counting {
+    pub(crate) port: u16,
     /// Requests whose body it has read.
-    asked: Arc<AtomicU64>,
-    billed: Arc<AtomicU64>,
+    pub(crate) asked: Arc<AtomicU64>,
+    pub(crate) billed: Arc<AtomicU64>,
     /// Answers that may be finished.
-    finish: Arc<Semaphore>,
+    pub(crate) finish: Arc<Semaphore>,
 }
 
 impl Counting {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let counting = Self {
             port: listener.local_addr().unwrap().port(),
@@ -100,7 +100,8 @@ async fn converse(
     }
 }
 
-const TURN: u64 = 30 * 2000 + 10 * 10_000;
+/// What a whole answer of it costs.
+pub(crate) const TURN: u64 = 30 * 2000 + 10 * 10_000;
 
 #[tokio::test]
 async fn two_hundred_at_once_at_the_edge_of_a_budget() {

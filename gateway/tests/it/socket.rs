@@ -1,7 +1,7 @@
 //! Responses over a WebSocket: the messages are the caller's and the provider's own, the checks are the gateway's.
 
 use futures_util::{SinkExt, StreamExt};
-use lodge_proto::control::EgressPolicy;
+use lodge_proto::control::{EgressPolicy, lease_reply::Reply};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -26,6 +26,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_ttl(0).await
+    }
+
+    /// With a lease that has to be renewed that often.
+    async fn with_ttl(seconds: u32) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, accepted) = mpsc::channel(8);
@@ -50,7 +55,7 @@ impl Scene {
         let gateway = Running::start(data.path(), &settings).await;
         let mut runner = Runner::connect(data.path());
         let nothing: Option<EgressPolicy> = None;
-        let session = runner.session_with(data.path(), "s1", 0, nothing).await;
+        let session = runner.session_with(data.path(), "s1", seconds, nothing).await;
         Self {
             _data: data,
             accepted,
@@ -193,6 +198,26 @@ async fn who_vanishes_takes_the_other_end_along() {
     assert!(matches!(end, None | Some(Err(_))), "{end:?}");
     let end = soon("and the provider", provider.next()).await;
     assert!(matches!(end, None | Some(Err(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_renewed_cuts_its_sockets() {
+    let mut scene = Scene::with_ttl(6).await;
+    let (mut client, _, mut provider) = scene.connect().await;
+    let key = scene.session.lease.virtual_key.clone();
+    // Nobody renews it.
+    let end = soon("the client is cut", client.next()).await;
+    assert!(matches!(end, None | Some(Err(_))), "{end:?}");
+    let end = soon("and the provider", provider.next()).await;
+    assert!(matches!(end, None | Some(Err(_))), "{end:?}");
+    let id = scene.session.lease.lease_id.as_str();
+    assert_eq!(scene.runner.renew(&[id]).await, [id]);
+    // The same key works again once its runner has come back.
+    assert!(matches!(
+        scene.runner.resume(&scene.session).await,
+        Reply::Granted(_)
+    ));
+    scene.try_connect(&key).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::strategies::{
     value,
 };
 use lodge_proto::command::{CommandBody, HarnessInfo, Installing, WorkspaceInfo};
+use lodge_proto::limits::SessionLimits;
 use lodge_proto::relay::{Actor, ClientFrame, Hello, Rights, ToClient, ToRelay, ToRunner, Verdict};
 use lodge_proto::session::{
     Capabilities, CommandInfo, MessageAnchor, ModeInfo, ModelInfo, QueueEntry, QueueState, RunningTool,
@@ -23,6 +24,17 @@ pub(crate) fn tier() -> BoxedStrategy<Tier> {
     select(vec![Tier::Process, Tier::Container, Tier::Microvm]).boxed()
 }
 
+fn limits() -> BoxedStrategy<SessionLimits> {
+    made!(SessionLimits {
+        budget_nanodollars: of(any::<u64>()),
+        models: small(text()),
+        providers: small(text()),
+        requests_per_minute: of(any::<u32>()),
+        tokens_per_minute: of(any::<u32>()),
+        concurrent_requests: of(any::<u32>()),
+    })
+}
+
 pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
     let head = (
         id(),
@@ -30,7 +42,7 @@ pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
         text(),
         of(text()),
         text(),
-        (tier(), of(text())),
+        (tier(), of(text()), of(limits())),
         status(),
         of(text()),
     );
@@ -38,7 +50,10 @@ pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
     let tail = (of(text()), of(id()), small(id()), any::<bool>(), n(), n(), n());
     (head, tail)
         .prop_map(
-            |((id, title, harness, harness_version, workspace, (tier, profile), status, model), tail)| {
+            |(
+                (id, title, harness, harness_version, workspace, (tier, profile, limits), status, model),
+                tail,
+            )| {
                 let (
                     thinking_level,
                     parent,
@@ -56,6 +71,7 @@ pub(crate) fn info() -> BoxedStrategy<SessionInfo> {
                     workspace,
                     tier,
                     profile,
+                    limits,
                     status,
                     model,
                     thinking_level,
@@ -230,6 +246,7 @@ fn session_commands() -> Vec<BoxedStrategy<CommandBody>> {
             title: of(text()),
             tier: of(tier()),
             profile: of(text()),
+            limits: of(limits()),
         }),
         made!(CommandBody::SessionResume {}),
         made!(CommandBody::SessionClose {}),

@@ -4,6 +4,7 @@ use super::approvals::Given;
 use lodge_proto::ErrorBody;
 use lodge_proto::command::CommandBody;
 use lodge_proto::ids::{QueueId, RequestId, SessionId, TurnId};
+use lodge_proto::limits::SessionLimits;
 use lodge_proto::message::{Message, Sender};
 use lodge_proto::session::{ModelInfo, Tier};
 use lodge_proto::trust::CodeChange;
@@ -179,11 +180,14 @@ pub struct Created {
     pub fork: Option<Fork>,
 }
 
-/// The sandbox that a session asked for.
+/// The sandbox and the bounds that a session asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
     pub tier: Option<Tier>,
     pub profile: Option<String>,
+    /// What it may use of models; a session of an earlier release has no bounds of its own.
+    #[serde(default)]
+    pub limits: Option<SessionLimits>,
 }
 
 /// A conversation that was taken over.

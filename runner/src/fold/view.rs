@@ -184,6 +184,7 @@ impl Core {
             profile: launch
                 .and_then(|launch| launch.profile.clone())
                 .or_else(|| created.and_then(|created| created.profile.clone())),
+            limits: created.and_then(|created| created.wish.limits.clone()),
             status: self.status,
             model: self.model.clone(),
             thinking_level: self.thinking_level.clone(),

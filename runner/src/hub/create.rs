@@ -1,6 +1,7 @@
 //! Making and deleting sessions and workspaces.
 
 use super::commands::finish;
+use super::usable::check_model;
 use super::{Entry, Hub, HubMessage};
 use crate::fold::{self, Fork, Note, Origin};
 use crate::history::stored;
@@ -11,7 +12,6 @@ use crate::session::{Answering, Request};
 use crate::shared::{Shared, random_u32, store_error};
 use crate::store::SessionRow;
 use lodge_proto::command::CommandBody;
-use lodge_proto::control::Model;
 use lodge_proto::history::{AppendTurnRequest, Session, Turn};
 use lodge_proto::ids::MessageId;
 use lodge_proto::message::{Message, Role};
@@ -134,6 +134,7 @@ async fn make(
         title,
         tier,
         profile,
+        limits,
     } = body
     else {
         return Err(ErrorBody::new(ErrorCode::Internal, "this is no session.create"));
@@ -143,9 +144,13 @@ async fn make(
         let message = format!("this version has no adapter for the harness `{harness}`");
         return Err(ErrorBody::new(ErrorCode::NotFound, message));
     }
-    check_model(shared, &harness, model.as_deref()).await?;
+    check_model(shared, &harness, model.as_deref(), limits.as_ref()).await?;
     let workspace = resolve_workspace(shared, &workspace).await?;
-    let wish = fold::Wish { tier, profile };
+    let wish = fold::Wish {
+        tier,
+        profile,
+        limits,
+    };
     let (tier, profile) = decide(shared, &workspace, &wish).await?;
     let created = fold::Created {
         session: id,
@@ -170,36 +175,6 @@ async fn make(
         },
     )
     .await
-}
-
-async fn check_model(shared: &Shared, harness: &str, wanted: Option<&str>) -> Result<()> {
-    let models = shared.leases.models().await?;
-    if models.is_empty() {
-        return Err(ErrorBody::new(
-            ErrorCode::NotFound,
-            "no model is configured: enter a provider's key in the settings, or set `demo = true` in lodge.toml",
-        ));
-    }
-    let Some(wanted) = wanted else { return Ok(()) };
-    let agent = shared.config.agents.get(harness);
-    let (usable, others): (Vec<_>, Vec<_>) = models
-        .into_iter()
-        .partition(|model| crate::harness::launch::can_use(harness, agent, model));
-    let ids =
-        |models: &[Model]| -> Vec<String> { models.iter().map(crate::harness::launch::model_id).collect() };
-    let known = ids(&usable);
-    if known.iter().any(|id| id == wanted) {
-        return Ok(());
-    }
-    let all = known.join(", ");
-    if ids(&others).iter().any(|id| id == wanted) {
-        let message = format!("{harness} does not speak to the model `{wanted}`; it can use: {all}");
-        return Err(ErrorBody::new(ErrorCode::UnsupportedByHarness, message));
-    }
-    Err(ErrorBody::new(
-        ErrorCode::NotFound,
-        format!("no model `{wanted}`; there are: {all}"),
-    ))
 }
 
 /// The real path of a workspace that a client named, if it may be used.
@@ -272,10 +247,11 @@ async fn make_fork(
         thinking_level: info.thinking_level.clone(),
         tier: info.tier,
         profile: info.profile.clone(),
-        // The fork is walled in no less than what it goes on from.
+        // The fork is walled in and bounded no less than what it goes on from.
         wish: fold::Wish {
             tier: Some(info.tier),
             profile: info.profile.clone(),
+            limits: info.limits.clone(),
         },
         fork: Some(Fork {
             parent: Some(info.id),
@@ -382,6 +358,7 @@ async fn store(shared: &Arc<Shared>, plan: Plan) -> Result<SessionRow> {
         workspace: plan.created.workspace.clone(),
         tier: plan.created.tier,
         profile: plan.created.profile.clone(),
+        limits: plan.created.wish.limits.clone(),
         status: SessionStatus::Stopped,
         model: plan.created.model.clone(),
         thinking_level: plan.created.thinking_level.clone(),

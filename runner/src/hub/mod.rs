@@ -12,6 +12,7 @@ mod inside;
 mod installs;
 pub mod router;
 mod trust;
+mod usable;
 
 use crate::conns::{ConnId, Outbox};
 use crate::session::{self, Report, Request, SessionHandle};

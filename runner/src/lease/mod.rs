@@ -8,9 +8,10 @@ mod keeper;
 
 use keeper::{Held, Job, Keeper};
 use lodge_proto::control::{
-    EgressAccess, EgressAnswer, EgressPolicy, EgressQuestion, LeaseOpen, LeaseResume, Model,
-    lease_reply::Reply, lease_request::Request,
+    Access, EgressAccess, EgressAnswer, EgressPolicy, EgressQuestion, LeaseNarrow, LeaseOpen, LeaseResume,
+    Model, lease_reply::Reply, lease_request::Request,
 };
+use lodge_proto::limits::SessionLimits;
 use lodge_proto::{ErrorBody, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -176,7 +177,7 @@ impl Leases {
         &self,
         session_dir: &Path,
         (session, harness): (SessionId, &str),
-        egress: Egress,
+        (egress, limits): (Egress, Option<&SessionLimits>),
         notices: Listener,
     ) -> Result<Lease, ErrorBody> {
         let dir = session_dir.join("gw");
@@ -187,19 +188,20 @@ impl Leases {
         let listener = lodge_proto::sock::bind(&dir.join(SOCKET)).map_err(|error| system(&error))?;
         let text = serde_json::to_vec(&egress).map_err(|error| system(&error))?;
         let lease = self
-            .open_on(listener.into(), (session, harness), egress, notices)
+            .open_on(listener.into(), (session, harness), (egress, limits), notices)
             .await?;
         std::fs::write(dir.join(EGRESS_FILE), text).map_err(|error| system(&error))?;
         std::fs::write(dir.join(LEASE_FILE), &lease.id).map_err(|error| system(&error))?;
         Ok(lease)
     }
 
-    /// Asks for a key for whoever connects to `listener`.
+    /// Asks for a key for whoever connects to `listener`. The gateway keeps the limits with the lease: whoever resumes it
+    /// has the same.
     pub async fn open_on(
         &self,
         listener: OwnedFd,
         (session, harness): (SessionId, &str),
-        egress: Egress,
+        (egress, limits): (Egress, Option<&SessionLimits>),
         notices: Listener,
     ) -> Result<Lease, ErrorBody> {
         let held = Held {
@@ -213,7 +215,7 @@ impl Leases {
             harness: harness.to_owned(),
             ttl_seconds: TTL_SECONDS,
             egress: Some((&held.egress).into()),
-            narrow: None,
+            narrow: limits.map(narrow),
         });
         self.granted(request, held).await
     }
@@ -279,6 +281,22 @@ impl Leases {
                 "the gateway answered something else",
             )),
         }
+    }
+}
+
+/// A session's bounds, as the gateway enforces them.
+fn narrow(limits: &SessionLimits) -> LeaseNarrow {
+    LeaseNarrow {
+        access: Some(Access {
+            models: limits.models.clone(),
+            providers: limits.providers.clone(),
+            ..Access::default()
+        }),
+        budget: limits.budget_nanodollars.unwrap_or(0),
+        on_limit: String::new(),
+        rpm: limits.requests_per_minute.unwrap_or(0),
+        tpm: limits.tokens_per_minute.unwrap_or(0),
+        concurrency: limits.concurrent_requests.unwrap_or(0),
     }
 }
 

@@ -59,7 +59,12 @@ impl Actor {
                 let dir = shared.session_dir(info.id);
                 let lease = shared
                     .leases
-                    .open(&dir, (info.id, &info.harness), egress, notices)
+                    .open(
+                        &dir,
+                        (info.id, &info.harness),
+                        (egress, wanted.wish.limits.as_ref()),
+                        notices,
+                    )
                     .await?;
                 let agent = shared.config.agents.get(&info.harness).cloned();
                 let wanted_model = info.model.as_deref();

@@ -241,6 +241,7 @@ async fn lost(actor: &mut Actor, why: &impl std::fmt::Display) -> Result<(), Err
         wish: Wish {
             tier: Some(info.tier),
             profile: info.profile.clone(),
+            limits: info.limits.clone(),
         },
         fork: Some(Fork {
             parent: info.parent,

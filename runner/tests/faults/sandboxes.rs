@@ -17,6 +17,7 @@ fn wanted(workspace: &str, tier: Option<Tier>, profile: Option<&str>) -> Command
         title: None,
         tier,
         profile: profile.map(str::to_owned),
+        limits: None,
     }
 }
 

@@ -27,6 +27,7 @@ async fn works(tier: Tier) {
         title: None,
         tier: Some(tier),
         profile: None,
+        limits: None,
     };
     let created = world.ok(None, body).await;
     assert_eq!(created["tier"], serde_json::json!(tier));

@@ -133,5 +133,6 @@ pub(crate) fn create_with(harness: &str, workspace: &str, model: Option<&str>) -
         title: None,
         tier: None,
         profile: None,
+        limits: None,
     }
 }

@@ -142,6 +142,7 @@ impl Run {
                 title: None,
                 tier: None,
                 profile: None,
+                limits: None,
             };
             work.asked.push(self.client.command(None, body).await);
         }

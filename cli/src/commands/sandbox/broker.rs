@@ -171,7 +171,12 @@ async fn check(
     std::fs::create_dir(&other_dir).map_err(|error| error.to_string())?;
     let deaf = Listener::new(|_| {});
     let foreign = leases
-        .open(&other_dir, (SessionId::new(), "check"), Egress::default(), deaf)
+        .open(
+            &other_dir,
+            (SessionId::new(), "check"),
+            (Egress::default(), None),
+            deaf,
+        )
         .await
         .map_err(|error| error.to_string())?;
     let keys = Keys {
@@ -211,7 +216,7 @@ async fn lease(leases: &Leases, request: BrokerRequest, log: &Log) -> Result<Lea
         .open_on(
             request.listener.into(),
             (SessionId::new(), "check"),
-            egress,
+            (egress, None),
             notices,
         )
         .await

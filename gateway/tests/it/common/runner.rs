@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,28 @@ pub(crate) struct Session {
 
 impl Runner {
     pub(crate) fn connect(data: &Path) -> Self {
-        let stream = lodge_proto::sock::connect(&data.join("run/gateway-lease.sock")).unwrap();
+        Self::over(lodge_proto::sock::connect(&data.join("run/gateway-lease.sock")).unwrap())
+    }
+
+    /// The runner of another Linux user. Where this process may not become one, there is none.
+    pub(crate) fn of_uid(data: &Path, uid: u32) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let socket = data.join("run/gateway-lease.sock");
+        for (path, mode) in [(data, 0o711), (&data.join("run"), 0o711), (&socket, 0o666)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        // The uid is that of this one thread, and the socket keeps who connected.
+        let connecting = std::thread::spawn(move || {
+            let uid = rustix::process::Uid::from_raw(uid);
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            std::os::unix::net::UnixStream::connect(&socket).unwrap()
+        });
+        Some(Self::over(connecting.join().unwrap()))
+    }
+
+    fn over(stream: std::os::unix::net::UnixStream) -> Self {
         stream.set_nonblocking(true).unwrap();
         Self {
             stream: UnixStream::from_std(stream).unwrap(),

@@ -61,6 +61,7 @@ impl Talk {
             title: None,
             tier,
             profile: None,
+            limits: None,
         };
         let created = talk.ask(None, body, "the session").await?;
         talk.session = serde_json::from_value::<SessionInfo>(created)?.id;
