@@ -18,6 +18,8 @@ pub enum Cut {
     Upstream(#[source] hyper::Error),
     #[error("the key's right to use models ended")]
     Revoked,
+    #[error("the request was ended by hand")]
+    Cancelled,
     #[error("the provider's stream ended before the answer did")]
     Short,
     #[error("the provider was silent for {0} s")]

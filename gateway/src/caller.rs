@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::dialect::WireError;
 use crate::keys::{Access, Gate, Key};
 use crate::ledger::OnLimit;
 use crate::people::People;
@@ -45,6 +46,8 @@ pub(crate) struct Caller {
     pub(crate) access: Option<Arc<Access>>,
     pub(crate) on_limit: OnLimit,
     /// Cancelled when its right ends: its streams are cut.
+    pub(crate) right: CancellationToken,
+    /// Cancelled with its right, or when this one request is ended by hand.
     pub(crate) ended: CancellationToken,
     /// Bytes of request bodies that may be in memory at a time.
     pub(crate) bodies: Arc<Semaphore>,
@@ -84,6 +87,7 @@ impl Caller {
             gates: Vec::new(),
             access: None,
             on_limit: OnLimit::parse(&spec.on_limit).unwrap_or_default(),
+            right: key.ended.clone(),
             ended: key.ended.clone(),
             bodies: Arc::clone(bodies),
             line,
@@ -117,6 +121,22 @@ impl Caller {
         for (own, known) in [(team, &person.spec.team), (org, &person.spec.org)] {
             self.scopes
                 .extend(own.iter().filter(|_| known.is_empty()).cloned());
+        }
+    }
+
+    /// The same for one request, which can be ended without the others.
+    #[must_use]
+    pub(crate) fn asking(mut self) -> Self {
+        self.ended = self.right.child_token();
+        self
+    }
+
+    /// Why [`Self::ended`] was cancelled.
+    pub(crate) fn why_ended(&self) -> WireError {
+        if self.right.is_cancelled() {
+            WireError::unauthenticated("this key was revoked")
+        } else {
+            WireError::cancelled()
         }
     }
 

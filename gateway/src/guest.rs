@@ -33,6 +33,7 @@ use crate::key::KeyHasher;
 use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
 use crate::ledger::Ledger;
+use crate::meter::Live;
 use crate::metrics::Metrics;
 use crate::people::People;
 use crate::provider::{Kind, ProviderSpec, Providers};
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub(crate) upstream: Upstream,
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
+    /// What can be ended by hand.
+    pub(crate) live: Arc<Live>,
     /// Keys that are being entered.
     pub(crate) exchanges: crate::exchange::Exchanges,
     pub(crate) routing: Routing,
@@ -257,7 +260,7 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
         Door::Session(lease) if lease.accepts(hash) && !gateway.may_hold_leases(lease.owner) => {
             Err(WireError::unauthenticated("the user of this session was removed"))
         }
-        Door::Session(lease) if lease.accepts(hash) => Ok(lease.caller(&gateway.people)),
+        Door::Session(lease) if lease.accepts(hash) => Ok(lease.caller(&gateway.people).asking()),
         Door::Session(lease) => {
             tracing::warn!(
                 session = lease.session_id,
@@ -273,6 +276,7 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
                 .find(hash, gateway.ledger.now())
                 .map_err(WireError::unauthenticated)?;
             Caller::of_key(line, &gateway.bodies, &gateway.people)
+                .map(Caller::asking)
                 .ok_or_else(|| WireError::unauthenticated("this key is not known here"))
         }
     }
@@ -316,7 +320,7 @@ async fn dispatch(
     // Dropped, it cancels the request at the provider, and what is reserved for it counts.
     let response = tokio::select! {
         response = answering => response,
-        () = caller.ended.cancelled() => Err(WireError::unauthenticated("this key was revoked")),
+        () = caller.ended.cancelled() => Err(caller.why_ended()),
     };
     drop(permit);
     if caller.logs_bodies() {

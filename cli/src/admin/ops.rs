@@ -3,11 +3,11 @@
 use super::{channel, moment, refused};
 use crate::table;
 use crate::terminal::{print_json, println};
-use clap::Args;
+use clap::{Args, Subcommand};
 use lodge_proto::control::gateway_ops_client::GatewayOpsClient;
 use lodge_proto::control::{
-    AuditEntry, EnableKeyRequest, ListAuditRequest, ListLiveRequest, ListPricesRequest, LiveRequest,
-    MetricsRequest, ModelPrice,
+    AuditEntry, CancelRequestRequest, EnableKeyRequest, ListAuditRequest, ListLiveRequest, ListPricesRequest,
+    LiveRequest, MetricsRequest, ModelPrice,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,19 +26,34 @@ pub(super) struct Audit {
     /// How many [default: 100; at most 1000].
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     limit: u32,
+    /// Only entries that have this text in who, action, what, detail or outcome.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    search: String,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Requests {
+    #[command(subcommand)]
+    command: Option<RequestCommand>,
     /// Go on until interrupted: a line for each request that begins, changes its cost, or ends.
     #[arg(long)]
     live: bool,
     /// Print JSON; with `--live`, an object a line.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum RequestCommand {
+    /// End a request: its client is told so and stops, and what came through is paid for.
+    Cancel {
+        /// As `lodgectl requests` lists it.
+        id: u64,
+    },
 }
 
 async fn connect(socket: &Path) -> anyhow::Result<GatewayOpsClient<Channel>> {
@@ -50,6 +65,7 @@ pub(super) async fn audit(socket: &Path, audit: &Audit) -> anyhow::Result<()> {
     let request = ListAuditRequest {
         before: audit.before,
         limit: audit.limit,
+        search: audit.search.clone(),
     };
     let answer = connect(socket).await?.list_audit(request).await;
     let entries = answer.map_err(|status| refused(&status))?.into_inner().entries;
@@ -89,6 +105,12 @@ fn entry_value(entry: &AuditEntry) -> Value {
 /// Shows what is under way; with `--live`, until interrupted.
 pub(super) async fn requests(socket: &Path, requests: &Requests) -> anyhow::Result<()> {
     let mut client = connect(socket).await?;
+    if let Some(RequestCommand::Cancel { id }) = requests.command {
+        let cancelled = client.cancel_request(CancelRequestRequest { id }).await;
+        cancelled.map_err(|status| refused(&status))?;
+        println(&format!("the request {id} is ended"));
+        return Ok(());
+    }
     let mut known: BTreeMap<u64, LiveRequest> = BTreeMap::new();
     loop {
         let answer = client.list_live(ListLiveRequest {}).await;

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use lodge_proto::control::gateway_ops_server::{GatewayOps, GatewayOpsServer};
 use lodge_proto::control::{
-    AuditEntry, EnableKeyRequest, EnableKeyResponse, ListAuditRequest, ListAuditResponse, ListLiveRequest,
-    ListLiveResponse, ListPricesRequest, ListPricesResponse, LiveRequest, MetricsRequest, MetricsResponse,
-    ModelPrice,
+    AuditEntry, CancelRequestRequest, CancelRequestResponse, EnableKeyRequest, EnableKeyResponse,
+    ListAuditRequest, ListAuditResponse, ListLiveRequest, ListLiveResponse, ListPricesRequest,
+    ListPricesResponse, LiveRequest, MetricsRequest, MetricsResponse, ModelPrice,
 };
 use serde_json::json;
 use tonic::{Request, Response, Status};
@@ -51,8 +51,13 @@ impl GatewayOps for Ops {
         &self,
         request: Request<ListAuditRequest>,
     ) -> Result<Response<ListAuditResponse>, Status> {
-        let ListAuditRequest { before, limit } = request.into_inner();
-        let listed = self.gateway.audit.list(before, limit).await.map_err(|error| {
+        let ListAuditRequest {
+            before,
+            limit,
+            search,
+        } = request.into_inner();
+        let listed = self.gateway.audit.list(before, limit, &search).await;
+        let listed = listed.map_err(|error| {
             tracing::error!(error = crate::causes(&error), "reading the audit");
             Status::internal("the gateway cannot read its audit")
         })?;
@@ -72,6 +77,27 @@ impl GatewayOps for Ops {
             .map_err(|error| failed(&error))?;
         let requests = live.iter().map(self::live).collect();
         Ok(Response::new(ListLiveResponse { requests }))
+    }
+
+    async fn cancel_request(
+        &self,
+        request: Request<CancelRequestRequest>,
+    ) -> Result<Response<CancelRequestResponse>, Status> {
+        let actor = Actor::of(&request);
+        let id = request.into_inner().id;
+        let found = self.gateway.ledger.find(id).await;
+        let found = found.map_err(|error| failed(&error))?;
+        let detail = found.map_or_else(|| json!({}), |found| whose(&found));
+        let change = audited::change(actor, "request.cancel", format!("request:{id}"), detail);
+        let cancelling = async {
+            let cancelled = self.gateway.live.cancel(id);
+            tracing::info!(request = id, cancelled, "a request is ended by hand");
+            cancelled
+                .then_some(())
+                .ok_or_else(|| Status::not_found(format!("no request {id} is under way: it may have ended")))
+        };
+        audited::around(&self.gateway, change, cancelling, |()| String::new()).await?;
+        Ok(Response::new(CancelRequestResponse {}))
     }
 
     async fn list_prices(
@@ -153,6 +179,15 @@ fn live(live: &Live) -> LiveRequest {
         reserved: reserve.amount.0,
         cost: live.cost.0,
     }
+}
+
+/// What of a request that was ended is noted.
+fn whose(live: &Live) -> serde_json::Value {
+    let reserve = &live.reserve;
+    json!({
+        "key": reserve.key, "session": reserve.session, "user": reserve.user, "provider": reserve.provider,
+        "model": reserve.model,
+    })
 }
 
 /// Of all listed models, or of those that are meant; one that is not listed has a price too, where its provider is named.

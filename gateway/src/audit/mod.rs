@@ -174,19 +174,23 @@ impl Audit {
         })
     }
 
-    /// At most `limit` entries (0: 100) from before a serial (0: from the end), the latest first.
-    pub async fn list(&self, before: u64, limit: u32) -> Result<Vec<Entry>, AuditError> {
+    /// At most `limit` entries (0: 100) from before a serial (0: from the end), the latest first; those that have `search`
+    /// in a text of theirs, whatever its case.
+    pub async fn list(&self, before: u64, limit: u32, search: &str) -> Result<Vec<Entry>, AuditError> {
         let before = i64::try_from(before)
             .ok()
             .filter(|before| *before > 0)
             .unwrap_or(i64::MAX);
+        let search = shortened(search);
         let limit = if limit == 0 { 100 } else { limit.min(MAX_LISTED) };
         let select = move |connection: &Connection| {
             let mut statement = connection.prepare(
                 "SELECT change.serial, change.at, uid, pid, actor, action, target, detail, outcome, result \
-                 FROM change LEFT JOIN outcome USING (serial) WHERE change.serial < ? ORDER BY change.serial DESC LIMIT ?",
+                 FROM change LEFT JOIN outcome USING (serial) WHERE change.serial < ?1 AND (?3 = '' \
+                 OR instr(lower(concat_ws(char(10), actor, 'uid ' || uid, action, target, detail, outcome, result)), lower(?3))) \
+                 ORDER BY change.serial DESC LIMIT ?2",
             )?;
-            let rows = statement.query_map(params![before, limit], |row| {
+            let rows = statement.query_map(params![before, limit, search], |row| {
                 Ok(Entry {
                     serial: row.get(0)?,
                     at: row.get(1)?,

@@ -28,7 +28,7 @@ async fn entries_come_latest_first_over_restarts_with_what_became_of_them() {
     let _killed_in_the_middle = audit.begin(change("c")).await.unwrap();
     drop(audit);
     let audit = Audit::open(&path).unwrap();
-    let all = audit.list(0, 0).await.unwrap();
+    let all = audit.list(0, 0, "").await.unwrap();
     let shown: Vec<_> = all
         .iter()
         .map(|entry| (entry.serial, entry.target.as_str(), entry.outcome.as_deref()))
@@ -50,7 +50,7 @@ async fn entries_come_latest_first_over_restarts_with_what_became_of_them() {
         ),
         (1000, 42, "ann", r#"{"window":"day"}"#)
     );
-    let page = audit.list(3, 1).await.unwrap();
+    let page = audit.list(3, 1, "").await.unwrap();
     assert_eq!(page.iter().map(|entry| entry.serial).collect::<Vec<_>>(), [2]);
 }
 
@@ -70,7 +70,7 @@ async fn nothing_is_changed_or_removed_whoever_asks() {
         let error = other.execute(sql, []).unwrap_err().to_string();
         assert!(error.contains("append-only"), "{sql}: {error}");
     }
-    assert_eq!(audit.list(0, 0).await.unwrap().len(), 1);
+    assert_eq!(audit.list(0, 0, "").await.unwrap().len(), 1);
 }
 
 #[test]

@@ -58,6 +58,16 @@ impl WireError {
         }
     }
 
+    /// 400: ended by hand. A status at which no client tries again, which would undo it.
+    pub fn cancelled() -> Self {
+        let message = "this request was ended by hand, in Lodge's list of requests under way; \
+                       send it again if that was a mistake";
+        Self {
+            code: Some("request_cancelled"),
+            ..Self::new(400, "invalid_request_error", message.to_owned())
+        }
+    }
+
     /// 429: too many for now.
     pub fn rate(message: String) -> Self {
         Self {
@@ -128,6 +138,23 @@ impl WireError {
         Self::new(408, "timeout_error", message)
     }
 
+    /// The same as an event in a stream of that dialect, which ends with it.
+    pub fn event(&self, dialect: Dialect) -> String {
+        let body = self.body(dialect);
+        match dialect {
+            Dialect::Messages => format!("event: error\ndata: {body}\n\n"),
+            // Its clients take no other event for the end. Of its codes, this is one that they do not try again at.
+            Dialect::Responses => {
+                let error = json!({ "code": "invalid_prompt", "message": self.message });
+                let response =
+                    json!({ "object": "response", "status": "failed", "error": error, "output": [] });
+                let failed = json!({ "type": "response.failed", "response": response });
+                format!("event: response.failed\ndata: {failed}\n\n")
+            }
+            Dialect::Chat | Dialect::Gemini => format!("data: {body}\n\n"),
+        }
+    }
+
     /// The body of the HTTP answer.
     pub fn body(&self, dialect: Dialect) -> Value {
         let Self {
@@ -162,5 +189,30 @@ fn google_status(status: u16) -> &'static str {
         429 => "RESOURCE_EXHAUSTED",
         502 | 503 | 529 => "UNAVAILABLE",
         _ => "INTERNAL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_a_stream_is_one_event_with_its_message() {
+        for (dialect, place) in [
+            (Dialect::Chat, "/error/message"),
+            (Dialect::Responses, "/response/error/message"),
+            (Dialect::Messages, "/error/message"),
+            (Dialect::Gemini, "/error/message"),
+        ] {
+            let event = WireError::cancelled().event(dialect);
+            let (head, data) = event.split_once("data: ").unwrap();
+            assert!(
+                head.is_empty() || head.starts_with("event: ") && head.ends_with('\n'),
+                "{event}"
+            );
+            let data: Value = serde_json::from_str(data.strip_suffix("\n\n").unwrap()).unwrap();
+            let message = data.pointer(place).and_then(Value::as_str).unwrap();
+            assert!(message.contains("ended by hand"), "{event}");
+        }
     }
 }

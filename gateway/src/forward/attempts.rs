@@ -110,7 +110,7 @@ pub(super) async fn pass_on(
     let passed = gateway.upstream.pass_on(provider, account, answer, tap).await;
     // The usage is read as the provider states it, before anything is translated.
     let passed = match (passed, meter) {
-        (Ok(passed), Some(meter)) => meter.watch(passed, &caller.ended),
+        (Ok(passed), Some(meter)) => meter.watch(passed, caller),
         (Ok(passed), None) => passed,
         (Err(error), meter) => {
             if let Some(meter) = meter {

@@ -210,5 +210,5 @@ pub(crate) async fn demo(
     let mut meter = plan.reserve(0, DEFAULT_ACCOUNT, &mut body).await?;
     meter.mark_sent();
     let response = gateway.demo.handle(&caller.id, route, &body).await;
-    Ok(meter.watch(response, &caller.ended))
+    Ok(meter.watch(response, caller))
 }

@@ -135,7 +135,7 @@ pub(super) async fn open(
         under_way: Mutex::default(),
         _place: place,
     };
-    let (ended, stopping) = (caller.ended.clone(), gateway.stopping.clone());
+    let (ended, stopping) = (caller.right.clone(), gateway.stopping.clone());
     gateway.connections.spawn(async move {
         let run = async {
             if let (Ok(client), Ok(provider)) = (client.await, hyper::upgrade::on(answer).await) {
@@ -267,6 +267,14 @@ impl Pump {
                 Some(refusal) = refusals.recv() => {
                     to.send(Message::text(refusal)).await?;
                     continue;
+                }
+                // Its one request was ended by hand: the provider stops at the end of the connection only.
+                () = self.caller.ended.cancelled() => {
+                    if self.caller.right.is_cancelled() {
+                        return Ok(());
+                    }
+                    to.send(Message::text(event(&self.caller.why_ended()))).await?;
+                    return to.send(Message::Close(None)).await;
                 }
             };
             match message.transpose()? {

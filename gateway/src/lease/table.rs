@@ -143,6 +143,7 @@ impl Lease {
             line: Vec::new(),
             access: Some(Arc::new(narrow.access)),
             on_limit: narrow.on_limit,
+            right: ended.clone(),
             ended: ended.clone(),
             bodies: Arc::new(Semaphore::new(body_budget)),
         };

@@ -116,6 +116,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Its number, which no other has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// What is reserved.
     pub fn amount(&self) -> Nanos {
         self.amount

@@ -88,6 +88,19 @@ impl Ledger {
         .await
     }
 
+    /// A request that has not settled.
+    pub async fn find(&self, id: u64) -> Result<Option<Live>, LedgerError> {
+        self.call(move |owner| {
+            let open = owner.state.open.get(&id);
+            open.map(|open| Live {
+                id,
+                reserve: Arc::clone(&open.reserve),
+                cost: open.progress,
+            })
+        })
+        .await
+    }
+
     /// Returns when everything before it is in the database.
     pub async fn flush(&self) -> Result<(), LedgerError> {
         Ok(self.call(super::task::Owner::fold).await??)

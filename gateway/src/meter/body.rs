@@ -11,16 +11,14 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Meter;
-use crate::body::{Cut, GuestBody};
+use crate::body::{self, Cut, GuestBody};
+use crate::caller::Caller;
+use crate::dialect::WireError;
 use crate::usage::{Stated, Tap};
 
 impl Meter {
     /// Watches an answer until it ends. An error of the provider costs nothing.
-    pub(crate) fn watch(
-        self,
-        response: Response<GuestBody>,
-        ended: &CancellationToken,
-    ) -> Response<GuestBody> {
+    pub(crate) fn watch(self, response: Response<GuestBody>, caller: &Caller) -> Response<GuestBody> {
         if !response.status().is_success() {
             self.void();
             return response;
@@ -33,14 +31,16 @@ impl Meter {
                 .unwrap_or_default()
         };
         let is_plain = matches!(text(CONTENT_ENCODING), "" | "identity");
+        let is_events = text(CONTENT_TYPE).to_ascii_lowercase().contains("event-stream");
         let tap = if !is_plain {
             Tap::blind(self.dialect)
-        } else if text(CONTENT_TYPE).to_ascii_lowercase().contains("event-stream") {
+        } else if is_events {
             Tap::events(self.dialect)
         } else {
             Tap::whole(self.dialect)
         };
-        let ended = Box::pin(ended.clone().cancelled_owned());
+        let ended = Box::pin(caller.ended.clone().cancelled_owned());
+        let right = caller.right.clone();
         response.map(|inner| {
             Metered {
                 inner,
@@ -48,6 +48,9 @@ impl Meter {
                 meter: Some(self),
                 progressed: false,
                 ended,
+                right,
+                between_events: is_plain && is_events,
+                is_events: is_plain && is_events,
             }
             .boxed_unsync()
         })
@@ -61,10 +64,18 @@ struct Metered {
     meter: Option<Meter>,
     progressed: bool,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Cancelled too where not only this request has ended.
+    right: CancellationToken,
+    is_events: bool,
+    /// An event of our own would not fall into one of the provider's.
+    between_events: bool,
 }
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Metered {
     fn saw(&mut self, data: &[u8]) {
+        self.between_events = self.is_events && (data.ends_with(b"\n\n") || data.ends_with(b"\r\n\r\n"));
         self.tap.push(data);
         // The first statement is most of what a long prompt costs; the last follows soon.
         if !self.progressed && self.tap.seen().stated > Stated::Nothing {
@@ -72,6 +83,25 @@ impl Metered {
             if let Some(meter) = &self.meter {
                 meter.progress(self.tap.seen());
             }
+        }
+    }
+
+    /// The end before its time: with the reason, where the client can still be told.
+    fn cut(&mut self) -> Result<Frame<Bytes>, BodyError> {
+        let dialect = self.meter.as_ref().map(Meter::dialect);
+        self.settle(false);
+        if self.right.is_cancelled() {
+            return Err(Cut::Revoked.into());
+        }
+        // What has a length cannot get longer.
+        let can_tell = self.between_events && self.inner.size_hint().exact().is_none();
+        match dialect.filter(|_| can_tell) {
+            Some(dialect) => {
+                // Lets go of the provider, too.
+                self.inner = body::full(Bytes::new());
+                Ok(Frame::data(WireError::cancelled().event(dialect).into()))
+            }
+            None => Err(Cut::Cancelled.into()),
         }
     }
 
@@ -85,15 +115,15 @@ impl Metered {
 
 impl Body for Metered {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.ended.as_mut().poll(context).is_ready() {
-            self.settle(false);
-            return Poll::Ready(Some(Err(Cut::Revoked.into())));
+        // What is settled has nothing left to be ended.
+        if self.meter.is_some() && self.ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(self.cut()));
         }
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         match &polled {

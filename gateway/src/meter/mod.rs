@@ -3,10 +3,11 @@
 //! - here: what is under way, and what it is settled at
 //! - [`quote`]: what a request may cost at each of the models it may go to; [`plan`]: reserving for one of them
 //! - [`body`]: the answer as it passes; [`refusal`]: why not, in words; [`clamp`]: as much output as fits
-//! - [`rates`]: limits by the minute; [`span`]: each attempt as a span
+//! - [`rates`]: limits by the minute; [`span`]: each attempt as a span; [`live`]: ending one by hand
 
 mod body;
 mod clamp;
+mod live;
 mod plan;
 mod quote;
 mod rates;
@@ -20,6 +21,7 @@ use crate::ledger::{How, Ticket};
 use crate::money::Nanos;
 use crate::price::{Asked, Bound, Pricing};
 use crate::usage::{Seen, Stated, Usage};
+pub(crate) use live::Live;
 pub(crate) use plan::Plan;
 pub(crate) use quote::{Quote, Wanted};
 use rates::Rates;
@@ -61,6 +63,7 @@ pub(crate) struct Meter {
     span: tracing::Span,
     /// What the request counts as for [`Rates`] until it has settled.
     expected: u64,
+    _place: live::Place,
 }
 
 impl Meter {

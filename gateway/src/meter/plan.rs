@@ -86,6 +86,7 @@ impl<'a> Plan<'a> {
         let expected = quote.asked.bytes / 4;
         self.rates.begin(expected);
         Meter {
+            _place: self.gateway.live.enter(ticket.id(), &self.caller.ended),
             ticket,
             pricing: quote.pricing.clone(),
             bound: quote.bound,

@@ -3,6 +3,7 @@
 
 mod admin;
 pub(crate) mod budget;
+mod cancel;
 mod common;
 mod demo;
 mod edge;

@@ -1,7 +1,7 @@
 //! Responses over a WebSocket: the messages are the caller's and the provider's own, the checks are the gateway's.
 
 use futures_util::{SinkExt, StreamExt};
-use lodge_proto::control::{EgressPolicy, lease_reply::Reply};
+use lodge_proto::control::{CancelRequestRequest, EgressPolicy, ListLiveRequest, lease_reply::Reply};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ type Provider = WebSocketStream<TcpStream>;
 type Client = WebSocketStream<UnixStream>;
 
 struct Scene {
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
     accepted: mpsc::Receiver<(http::HeaderMap, Provider)>,
     runner: Runner,
     session: Session,
@@ -57,7 +57,7 @@ impl Scene {
         let nothing: Option<EgressPolicy> = None;
         let session = runner.session_with(data.path(), "s1", seconds, nothing).await;
         Self {
-            _data: data,
+            data,
             accepted,
             runner,
             session,
@@ -218,6 +218,29 @@ async fn a_lease_that_is_not_renewed_cuts_its_sockets() {
         Reply::Granted(_)
     ));
     scene.try_connect(&key).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_is_ended_by_hand_says_so_and_closes_the_socket() {
+    let mut scene = Scene::new().await;
+    let (mut client, _, mut provider) = scene.connect().await;
+    let asked = r#"{"type":"response.create","model":"m","max_output_tokens":5,"input":[]}"#;
+    client.send(Message::text(asked)).await.unwrap();
+    assert_eq!(text(&mut provider).await, asked);
+    let mut ops = crate::cancel::ops(scene.data.path()).await;
+    let live = ops.list_live(ListLiveRequest {}).await.unwrap().into_inner();
+    let id = live.requests[0].id;
+    let cancelled = ops.cancel_request(CancelRequestRequest { id }).await;
+    cancelled.unwrap();
+    let error: Value = serde_json::from_str(&text(&mut client).await).unwrap();
+    assert_eq!(error["error"]["code"], "request_cancelled", "{error}");
+    let end = soon("the client's socket is closed", client.next()).await;
+    assert!(matches!(end, Some(Ok(Message::Close(_)))), "{end:?}");
+    let end = soon("and the provider's", provider.next()).await;
+    assert!(
+        matches!(end, None | Some(Err(_) | Ok(Message::Close(_)))),
+        "{end:?}"
+    );
 }
 
 #[tokio::test]
