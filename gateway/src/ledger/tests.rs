@@ -86,7 +86,7 @@ proptest! {
                     if state.check(&budgets, &asked.scopes, asked.amount, now).is_err() {
                         continue;
                     }
-                    Record::Reserve(asked)
+                    Record::Reserve(Arc::new(asked))
                 }
                 Step::End { which, percent } if !open.is_empty() => {
                     let id = open[which % open.len()];
@@ -129,7 +129,7 @@ proptest! {
 fn a_request_stays_in_the_window_it_was_sent_in() {
     let day = 86_400;
     let mut state = State::default();
-    state.apply(1, &Record::Reserve(reserve(&["user:u"], 50, 10 * day)));
+    state.apply(1, &Record::Reserve(Arc::new(reserve(&["user:u"], 50, 10 * day))));
     state.apply(2, &settle(1, 40));
     state.apply(3, &settle(1, 40));
     state.apply(4, &Record::Void { id: 77 });
