@@ -238,7 +238,7 @@ fn drains() -> WireError {
     error
 }
 
-fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller, WireError> {
+fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Arc<Caller>, WireError> {
     let key = proxy::presented_key(&parts.headers, parts.uri.query())
         .ok_or_else(|| WireError::unauthenticated("the request carries no key"))?;
     let hash = gateway.hasher.hash(&key);
@@ -259,6 +259,7 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
                 .find(hash, gateway.ledger.now())
                 .map_err(WireError::unauthenticated)?;
             Caller::of_key(line, &gateway.bodies)
+                .map(Arc::new)
                 .ok_or_else(|| WireError::unauthenticated("this key is not known here"))
         }
     }

@@ -42,6 +42,8 @@ pub struct Section {
     pub drain_seconds: Option<u64>,
     /// Of a request body, MiB. Default 32.
     pub max_body_mib: Option<usize>,
+    /// Connections of people's clients at a time. Default 4096.
+    pub max_connections: Option<usize>,
 }
 
 /// `[egress]`: bounds for every session, and what no session's policy can say by itself.

@@ -117,7 +117,7 @@ pub struct Lease {
     listener: Mutex<CancellationToken>,
     pub(super) connections: Arc<Semaphore>,
     /// Who its requests are from.
-    caller: Caller,
+    caller: Arc<Caller>,
     /// What the guest may reach, and has reached.
     pub(crate) egress: Session,
     notices: Arc<Notices>,
@@ -157,7 +157,7 @@ impl Lease {
             listener: Mutex::new(ended.child_token()),
             ended,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            caller,
+            caller: Arc::new(caller),
             egress: Session::new(settings, policy, decisions),
             notices,
         };
@@ -171,8 +171,8 @@ impl Lease {
     }
 
     /// Who its requests are from.
-    pub(crate) fn caller(&self) -> Caller {
-        self.caller.clone()
+    pub(crate) fn caller(&self) -> Arc<Caller> {
+        Arc::clone(&self.caller)
     }
 
     /// Stops serving the listener there is; the token says when the next one is replaced in its turn.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clock::Anchor;
 use super::db::Entry;
-use super::journal::{Journal, JournalError};
+use super::journal::{Journal, JournalError, Old};
 use super::record::{Record, Reserve};
 use super::state::{Budgets, State};
 use super::tally::Tally;
@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// What the thread has to be told after something was written, if it was not told already.
-    pub(super) fn to_tell(&mut self) -> Told {
+    pub(super) fn news(&mut self) -> Told {
         let wanted = match self.unfolded.len() {
             0 => Told::Nothing,
             1..=UNFOLDED => Told::Soon,
@@ -146,10 +146,17 @@ impl Core {
         wanted
     }
 
-    /// What is in the journal and not in the database: the thread's from now on.
-    pub(super) fn take_unfolded(&mut self) -> Vec<Entry> {
+    /// The oldest of what is in the journal and not in the database: the thread's from now on.
+    pub(super) fn take_unfolded(&mut self, most: usize) -> Vec<Entry> {
         self.told = Told::Nothing;
-        self.unfolded.drain(..).collect()
+        let count = self.unfolded.len().min(most);
+        self.unfolded.drain(..count).collect()
+    }
+
+    /// Whether every record before this one is in the database.
+    pub(super) fn is_folded_to(&self, number: u64) -> bool {
+        let unfolded = self.unfolded.front().or(self.pending.first());
+        unfolded.is_none_or(|entry| entry.number >= number)
     }
 
     /// It could not be folded, and waits on.
@@ -157,6 +164,11 @@ impl Core {
         for entry in entries.into_iter().rev() {
             self.unfolded.push_front(entry);
         }
+    }
+
+    /// Segments of which every record is in the database.
+    pub(super) fn old_segments(&self) -> Option<Old> {
+        self.journal.old().filter(|old| self.is_folded_to(old.before))
     }
 
     /// The file that everything written so far is in, where there is none before it.

@@ -134,7 +134,7 @@ impl Shared {
         let mut core = core::lock(&self.core);
         core.record(record);
         let _logged = core.write();
-        let (told, is_awaited) = (core.to_tell(), core.waiting > 0);
+        let (told, is_awaited) = (core.news(), core.waiting > 0);
         drop(core);
         if is_awaited {
             let _stopping = self.sender.send(Message::Room);
@@ -235,22 +235,23 @@ impl Ledger {
     /// Reserves; the answer comes when the reservation is as durable as its budgets ask for: on the disk where one
     /// applies, else in the journal, which survives this process.
     pub async fn reserve(&self, ask: Ask) -> Result<Ticket, Refused> {
-        match self.reserve_here(ask) {
-            Ok(reserved) => reserved,
-            Err(ask) => self.reserve_by_thread(ask).await,
+        let mut ask = ask;
+        match self.reserve_here(&mut ask) {
+            Some(reserved) => reserved,
+            None => self.reserve_by_thread(ask).await,
         }
     }
 
-    /// Without the thread; where that must decide, the request comes back.
-    fn reserve_here(&self, ask: Ask) -> Result<Result<Ticket, Refused>, Ask> {
+    /// Without the thread; none where that must decide.
+    fn reserve_here(&self, ask: &mut Ask) -> Option<Result<Ticket, Refused>> {
         let mut core = core::lock(&self.shared.core);
         if core.is_for_thread(&ask.reserve) {
-            return Err(ask);
+            return None;
         }
         let amount = ask.reserve.amount;
-        let id = core.reserve(ask.reserve);
+        let id = core.reserve(std::mem::take(&mut ask.reserve));
         let written = core.write();
-        let told = core.to_tell();
+        let told = core.news();
         drop(core);
         self.shared.tell(told);
         let ticket = || Ticket {
@@ -259,7 +260,7 @@ impl Ledger {
             sent: false,
             shared: Some(Arc::clone(&self.shared)),
         };
-        Ok(written.map(|()| ticket()).map_err(|_logged| Refused::Unavailable))
+        Some(written.map(|()| ticket()).map_err(|_logged| Refused::Unavailable))
     }
 
     async fn reserve_by_thread(&self, ask: Ask) -> Result<Ticket, Refused> {

@@ -46,7 +46,8 @@ pub(super) struct Journal {
 #[derive(Debug)]
 pub(super) struct Old {
     directory: PathBuf,
-    before: u64,
+    /// Number of the first record that is in none of them.
+    pub(super) before: u64,
 }
 
 impl Old {

@@ -25,6 +25,8 @@ use crate::usage::Usage;
 
 /// Requests that are taken in together.
 const BATCH: usize = 256;
+/// Records that are folded together: reservations wait no longer than that takes.
+const TOGETHER: usize = 1024;
 /// Requests that may wait for room in a budget.
 const WAITING: usize = 1024;
 /// How long an earlier gateway may take to let go of the ledger.
@@ -238,7 +240,7 @@ impl Owner {
     /// Has what was written folded in a while.
     fn tell(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            let told = self.core().to_tell();
+            let told = self.core().news();
             shared.tell(told);
         }
     }
@@ -261,9 +263,7 @@ impl Owner {
             return;
         }
         let (amount, now) = (ask.reserve.amount, core.now());
-        let checked = core
-            .state
-            .check(&core.budgets, &ask.reserve.scopes, amount, now);
+        let checked = core.state.check(&core.budgets, &ask.reserve.scopes, amount, now);
         match checked {
             Ok(()) => {
                 *sync |= is_bounded;
@@ -279,11 +279,18 @@ impl Owner {
         }
     }
 
-    /// Folds what is written. The journal grows on meanwhile.
+    /// Folds everything that is written by now.
     pub(super) fn fold(&mut self) -> Result<(), DbError> {
-        let entries = self.core().take_unfolded();
+        let written = self.core().journal.next();
+        while !self.core().is_folded_to(written) && self.fold_some()? {}
+        Ok(())
+    }
+
+    /// Folds what was written first; whether there was any. The journal grows on meanwhile.
+    fn fold_some(&mut self) -> Result<bool, DbError> {
+        let entries = self.core().take_unfolded(TOGETHER);
         if entries.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if let Err(error) = self.db.fold(&entries) {
             self.core().give_back(entries);
@@ -294,20 +301,22 @@ impl Owner {
             self.day = Window::Day.index(now);
             self.core().state.forget_past(now);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn fold_and_rotate(&mut self) {
         let done = self
             .rotate()
             .map_err(LedgerError::from)
-            .and_then(|()| Ok(self.fold()?))
-            .and_then(|()| self.forget_segments());
-        if let Err(error) = done {
-            tracing::error!(
+            .and_then(|()| Ok(self.fold_some()?))
+            .and_then(|_any| self.forget_segments());
+        match done {
+            // Reservations that came meanwhile go before the rest.
+            Ok(()) => self.tell(),
+            Err(error) => tracing::error!(
                 error = crate::causes(&error),
                 "the journal is not folded; it is kept"
-            );
+            ),
         }
     }
 
@@ -325,7 +334,7 @@ impl Owner {
 
     /// Removes segments of which everything is on the disk elsewhere.
     fn forget_segments(&mut self) -> Result<(), LedgerError> {
-        let Some(old) = self.core().journal.old() else {
+        let Some(old) = self.core().old_segments() else {
             return Ok(());
         };
         self.db.checkpoint()?;

@@ -34,13 +34,13 @@ pub(super) fn text(dialect: Dialect, event: &[u8]) -> Option<Peeked<'_>> {
             (chunk.choices.visible, chunk.service_tier)
         }
         Dialect::Messages => {
-            let delta: Delta<'_> = serde_json::from_str(event).ok()?;
-            (delta.kind == "content_block_delta").then(|| (shown(delta.delta), None))?
+            let piece: Piece<'_> = serde_json::from_str(event).ok()?;
+            (piece.kind == "content_block_delta").then(|| (shown(piece.delta), None))?
         }
         Dialect::Responses => {
-            let delta: Delta<'_> = serde_json::from_str(event).ok()?;
-            let is_text = delta.response.is_none() && delta.kind.rsplit('.').next() == Some("delta");
-            is_text.then(|| (shown(delta.delta), None))?
+            let piece: Piece<'_> = serde_json::from_str(event).ok()?;
+            let is_text = piece.response.is_none() && piece.kind.rsplit('.').next() == Some("delta");
+            is_text.then(|| (shown(piece.delta), None))?
         }
         // Figures are in each of its events.
         Dialect::Gemini => return None,
@@ -65,7 +65,7 @@ struct Chunk<'a> {
 
 /// Of Messages and Responses.
 #[derive(Deserialize)]
-struct Delta<'a> {
+struct Piece<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     delta: Option<Text>,

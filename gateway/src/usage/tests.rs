@@ -242,7 +242,8 @@ fn json_text() -> impl Strategy<Value = String> {
     let quoted = |text: String| serde_json::to_string(&text).unwrap();
     let escaped = |text: String| {
         let units = text.encode_utf16();
-        format!("\"{}\"", units.map(|unit| format!("\\u{unit:04x}")).collect::<String>())
+        let units: Vec<String> = units.map(|unit| format!("\\u{unit:04x}")).collect();
+        format!("\"{}\"", units.concat())
     };
     prop_oneof![
         4 => ".{0,40}".prop_map(quoted),
@@ -302,16 +303,20 @@ fn stream() -> impl Strategy<Value = (Dialect, Vec<u8>)> {
     let dialects = vec![Dialect::Chat, Dialect::Messages, Dialect::Responses];
     prop::sample::select(dialects).prop_flat_map(|dialect| {
         let ends = prop::sample::select(vec!["\n\n", "\r\n\r\n"]);
-        (prop::collection::vec(event_of(dialect), 0..12), ends, any::<bool>()).prop_map(
-            move |(events, end, done)| {
-                let mut text: String = events.iter().map(|event| format!("data: {event}{end}")).collect();
+        (
+            prop::collection::vec(event_of(dialect), 0..12),
+            ends,
+            any::<bool>(),
+        )
+            .prop_map(move |(events, end, done)| {
+                let events: Vec<String> = events.iter().map(|event| format!("data: {event}{end}")).collect();
+                let mut text = events.concat();
                 if done {
                     text += "data: [DONE]";
                     text += end;
                 }
                 (dialect, text.into_bytes())
-            },
-        )
+            })
     })
 }
 

@@ -34,7 +34,13 @@ fn without_prose(provider: &mut Map<String, Value>) -> Vec<Value> {
     let mut models = provider.remove("models").unwrap().as_array().unwrap().clone();
     for model in &mut models {
         let model = model.as_object_mut().unwrap();
-        for field in ["description", "name", "price_comments", "price_discrepancies", "prices_checked"] {
+        for field in [
+            "description",
+            "name",
+            "price_comments",
+            "price_discrepancies",
+            "prices_checked",
+        ] {
             model.remove(field);
         }
     }
@@ -119,12 +125,24 @@ fn same_prices(provider: ProviderInfo<'_>) {
             .map(|model| (model.id().to_owned(), model.context_window()))
             .collect()
     };
-    assert_eq!(shape(listed), shape(provider), "{id}; LODGE_UPDATE=1 writes it anew");
+    assert_eq!(
+        shape(listed),
+        shape(provider),
+        "{id}; LODGE_UPDATE=1 writes it anew"
+    );
     for model in provider.models() {
-        let names = [model.id().to_owned(), format!("{}-20260101", model.id()), model.id().to_uppercase()];
+        let names = [
+            model.id().to_owned(),
+            format!("{}-20260101", model.id()),
+            model.id().to_uppercase(),
+        ];
         for name in names {
             let crates = told(Calculator::bundled(), id, &name);
-            assert_eq!(told(&own, id, &name), crates, "{id} {name}; LODGE_UPDATE=1 writes it anew");
+            assert_eq!(
+                told(&own, id, &name),
+                crates,
+                "{id} {name}; LODGE_UPDATE=1 writes it anew"
+            );
         }
     }
 }
@@ -135,12 +153,23 @@ fn it_says_what_the_crates_own_says() {
         return write_anew();
     }
     let lines = PROVIDERS.lines().count();
-    assert_eq!((entries().count(), Calculator::bundled().providers().count()), (lines, lines));
+    assert_eq!(
+        (entries().count(), Calculator::bundled().providers().count()),
+        (lines, lines)
+    );
     Calculator::bundled().providers().for_each(same_prices);
     // Models that stand in for a provider's own.
-    for (id, model) in [("azure", "claude-sonnet-4-5"), ("google", "claude-sonnet-4-5"), ("azure", "gpt-5")] {
+    for (id, model) in [
+        ("azure", "claude-sonnet-4-5"),
+        ("google", "claude-sonnet-4-5"),
+        ("azure", "gpt-5"),
+    ] {
         let own = prices(id).unwrap();
-        assert_eq!(told(&own, id, model), told(Calculator::bundled(), id, model), "{id} {model}");
+        assert_eq!(
+            told(&own, id, model),
+            told(Calculator::bundled(), id, model),
+            "{id} {model}"
+        );
     }
 }
 
