@@ -105,14 +105,14 @@ pub(super) enum Message {
 /// The way to the ledger. It ends when the last handle and the last ticket are gone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     anchor: Anchor,
 }
 
 /// The ledger itself, and the way to its thread.
 #[derive(Debug)]
 pub(super) struct Shared {
-    core: Arc<Mutex<Core>>,
+    pub(super) core: Arc<Mutex<Core>>,
     sender: mpsc::UnboundedSender<Message>,
     ticker: Ticker,
 }

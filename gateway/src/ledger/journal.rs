@@ -180,6 +180,12 @@ impl Journal {
         })
     }
 
+    /// Writes elsewhere from now on.
+    #[cfg(test)]
+    pub(super) fn redirect(&mut self, file: File) {
+        self.file = Arc::new(file);
+    }
+
     /// Nothing is written any more: after a failed sync nobody knows what is on the disk.
     pub(super) fn give_up(&mut self) {
         self.broken = true;

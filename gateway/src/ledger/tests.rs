@@ -294,6 +294,28 @@ async fn dropped_before_it_was_sent_it_costs_nothing_and_after_that_all() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_made_durable_is_not_granted_and_nothing_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = bounded(directory.path(), 1000).await;
+    let unbounded = || Ask {
+        reserve: reserve(&["user:v"], 1, 0),
+        ..ask(1)
+    };
+    drop(ledger.reserve(unbounded()).await.unwrap());
+    // A pipe takes what is written to it, and cannot be synced.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let writer = std::os::fd::OwnedFd::from(writer);
+    super::core::lock(&ledger.shared.core)
+        .journal
+        .redirect(writer.into());
+    drop(ledger.reserve(unbounded()).await.unwrap());
+    for ask in [ask(10), unbounded()] {
+        assert_eq!(ledger.reserve(ask).await.unwrap_err(), Refused::Unavailable);
+    }
+    assert_eq!(spent(&ledger).await, (Nanos(0), Nanos(0)));
+}
+
+#[tokio::test]
 async fn only_one_gateway_has_the_ledger() {
     let directory = tempfile::tempdir().unwrap();
     let first = Ledger::open(directory.path()).unwrap();
