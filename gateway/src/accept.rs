@@ -41,8 +41,8 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// How many connections all guests together may have; each may need another one to a provider.
-pub(crate) fn guest_connections() -> usize {
+/// How many connections all guests together may have, and all clients of people; each may need another one to a provider.
+pub(crate) fn connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(ENOUGH).min(ENOUGH);
     let half = limit.saturating_sub(RESERVED.min(limit / 2)) / 2;
     usize::try_from(half).unwrap_or(usize::MAX).max(1)

@@ -1,5 +1,7 @@
 //! Secrets in memory.
 
+use std::sync::Arc;
+
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
@@ -17,9 +19,9 @@ pub enum BadKey {
     Character,
 }
 
-/// A provider key: never printed, wiped when dropped.
+/// A provider key: never printed, wiped when the last one that has it is dropped.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes a key, without the white space and line end that come with pasted text.
@@ -34,7 +36,7 @@ impl Secret {
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(BadKey::Character);
         }
-        Ok(Self(Zeroizing::new(key.to_owned())))
+        Ok(Self(Arc::new(Zeroizing::new(key.to_owned()))))
     }
 
     /// The key itself.

@@ -171,7 +171,7 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         stopping: CancellationToken::new(),
         cut: CancellationToken::new(),
         connections: TaskTracker::new(),
-        guest_connections: Arc::new(Semaphore::new(accept::guest_connections())),
+        guest_connections: Arc::new(Semaphore::new(accept::connections())),
     }))
 }
 

@@ -1,6 +1,6 @@
 //! The table.
 
-use super::{Ask, Column, Run};
+use super::{Ask, Column, Idle, Run};
 use crate::proc;
 use crate::report::{as_f64, count, kib, nanos};
 use std::fmt::Write as _;
@@ -40,14 +40,19 @@ impl Column {
 }
 
 pub(super) fn markdown(
-    quick: bool,
+    (quick, first): (bool, bool),
     load_before: &str,
     columns: &[Column],
     versions: &[(String, String)],
     took: Duration,
 ) -> String {
     let mut out = String::from("# Gateways: what passing a request on costs\n\n");
-    let flag = if quick { " --quick" } else { "" };
+    let flag = match (quick, first) {
+        (false, false) => "",
+        (true, false) => " --quick",
+        (false, true) => " --first",
+        (true, true) => " --quick --first",
+    };
     // Writing to a string cannot fail.
     let _ = writeln!(
         out,
@@ -94,11 +99,17 @@ fn table(out: &mut String, columns: &[Column]) {
     row("requests a second, 500 kB, 8 connections", &|column| {
         Some(whole(column.rate(Ask::Large)?))
     });
-    row("CPU a request, 200 B", &|column| {
-        gateway(column)?;
-        let cpu = |run: &Run| run.cpu.as_secs_f64() * 1e9 / as_f64(run.seen.all.max(1));
-        Some(time(column.median(Ask::Small, cpu)?))
-    });
+    for (ask, name) in [
+        (Ask::Small, "CPU a request, 200 B"),
+        (Ask::Medium, "CPU a request, 100 kB"),
+        (Ask::Large, "CPU a request, 500 kB"),
+    ] {
+        row(name, &|column| {
+            gateway(column)?;
+            let cpu = |run: &Run| run.cpu.as_secs_f64() * 1e9 / as_f64(run.seen.all.max(1));
+            Some(time(column.median(ask, cpu)?))
+        });
+    }
     row("one request alone, 200 B: p50 / p99", &|column| {
         Some(pair(column.p50(Ask::Alone)?, column.p99(Ask::Alone)?))
     });
@@ -134,9 +145,10 @@ fn table(out: &mut String, columns: &[Column]) {
             Some(format!("{:.0} %", column.median(ask, share)?))
         });
     }
-    row("resident, idle", &|column| {
+    row("resident, idle: all / of no file", &|column| {
         gateway(column)?;
-        Some(kib(column.idle_rss)).filter(|_| column.idle_rss > 0)
+        let Idle { all, own } = column.idle;
+        Some(format!("{} / {}", kib(all), kib(own))).filter(|_| all > 0)
     });
     for (ask, name) in [
         (Ask::Streams100, "resident at 100 streams"),
@@ -167,12 +179,13 @@ fn aims(out: &mut String, columns: &[Column]) {
     let added = |column: Option<&Column>| column.and_then(|c| c.added(direct, Ask::Alone, Column::p50));
     let first = |column: Option<&Column>| column.and_then(|c| c.p50(Ask::FirstChunk));
     let resident = |column: Option<&Column>| column.and_then(|c| c.rss(Ask::Streams100));
+    let idle = |column: Option<&Column>| column.map(|c| as_f64(c.idle.all)).filter(|all| *all > 0.0);
     let least = |found: Option<f64>, wanted: f64| found.map(|found| (found, found >= wanted));
     let most = |found: Option<f64>, wanted: f64| found.map(|found| (found, found <= wanted));
     let p99 = lodge
         .and_then(|l| l.p99(Ask::Streams1000))
         .map(|nanos| nanos / 1e6);
-    let all: [Aim; 6] = [
+    let all: [Aim; 7] = [
         (
             "requests a second at 200 B against LiteLLM",
             "≥ 200 ×".into(),
@@ -202,6 +215,12 @@ fn aims(out: &mut String, columns: &[Column]) {
             "< 2 ms".into(),
             p99.map(|found| (found, found < 2.0)),
             " ms",
+        ),
+        (
+            "memory when idle against LiteLLM",
+            "≤ 1/25".into(),
+            most(ratio(idle(lodge), idle(find("LiteLLM"))), 0.04),
+            " ×",
         ),
         (
             "memory at 100 streams against LiteLLM",

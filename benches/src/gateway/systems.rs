@@ -3,8 +3,11 @@
 use super::load::{Address, Target};
 use crate::proc::Server;
 use anyhow::{Context, ensure};
+use lodge_gateway::ledger::{Ledger, Window};
+use lodge_gateway::money::Nanos;
 use lodge_proto::SessionId;
 use lodge_runner::lease::{Egress, Lease, Leases, Listener};
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,29 +26,36 @@ pub(super) struct Scene {
     pub(super) model: SocketAddr,
     /// Programs are bound to these cores, where there are two.
     pub(super) cores: Option<(&'static str, &'static str)>,
+    /// Programs go before everything else on their core.
+    pub(super) first: bool,
 }
 
 impl Scene {
     /// A program that runs on the gateways' core.
     fn command(&self, program: &Path) -> Command {
-        on_core(self.cores.map(|cores| cores.0), program)
+        self.on_core(self.cores.map(|cores| cores.0), program)
     }
 
     /// A part of this program, on the core of clients and model.
     pub(super) fn part(&self, args: &[&str]) -> anyhow::Result<Command> {
-        let mut command = on_core(self.cores.map(|cores| cores.1), &std::env::current_exe()?);
+        let mut command = self.on_core(self.cores.map(|cores| cores.1), &std::env::current_exe()?);
         command.arg("gateway-part").args(args);
         Ok(command)
     }
-}
 
-fn on_core(core: Option<&str>, program: &Path) -> Command {
-    let Some(core) = core else {
-        return Command::new(program);
-    };
-    let mut command = Command::new("taskset");
-    command.args(["-c", core]).arg(program);
-    command
+    fn on_core(&self, core: Option<&str>, program: &Path) -> Command {
+        let mut words: Vec<&OsStr> = Vec::new();
+        if self.first {
+            words.extend(["nice", "-n", "-20"].map(OsStr::new));
+        }
+        if let Some(core) = core {
+            words.extend(["taskset", "-c", core].map(OsStr::new));
+        }
+        words.push(program.as_os_str());
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+    }
 }
 
 /// A gateway that serves.
@@ -122,12 +132,18 @@ struct Sessions {
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Lodge's gateway, as the runner uses it: leases, and a socket and a key for each session.
-pub(super) fn lodge(scene: &Scene) -> anyhow::Result<System> {
-    let data = scene.dir.join("lodge");
+/// Lodge's gateway, as the runner uses it: leases, and a socket and a key for each session. With a budget, in
+/// nano-dollars, every reservation is on the disk before its request is sent.
+pub(super) fn lodge(scene: &Scene, budget: Option<u64>) -> anyhow::Result<System> {
+    let name = if budget.is_some() { "bounded" } else { "lodge" };
+    let data = scene.dir.join(name);
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    private(&data.join("config"))?;
-    private(&data.join("run"))?;
+    for part in ["config", "run", "gateway"] {
+        private(&data.join(part))?;
+    }
+    if let Some(nanos) = budget {
+        limit(&data.join("gateway/ledger"), nanos)?;
+    }
     let key = data.join("provider-key");
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -144,7 +160,7 @@ pub(super) fn lodge(scene: &Scene) -> anyhow::Result<System> {
     fs::write(data.join("config/lodge.toml"), configuration)?;
     let mut command = scene.command(&std::env::current_exe()?);
     command.args(["role", "gateway", "--data"]).arg(&data);
-    command.stderr(fs::File::create(scene.dir.join("lodge.log"))?);
+    command.stderr(fs::File::create(scene.dir.join(format!("{name}.log")))?);
     let server = Server::start_ready(&mut command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -161,6 +177,15 @@ pub(super) fn lodge(scene: &Scene) -> anyhow::Result<System> {
             _runtime: runtime,
         }),
     })
+}
+
+/// Sets a budget for the user that the sessions are of, before the gateway has the ledger.
+fn limit(ledger: &Path, nanos: u64) -> anyhow::Result<()> {
+    let user = format!("user:{}", lodge_proto::sock::own_uid());
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let ledger = Ledger::open(ledger)?;
+    runtime.block_on(ledger.set_budget(&user, Window::Total, Some(Nanos(nanos))))?;
+    Ok(())
 }
 
 async fn sessions(data: &Path) -> anyhow::Result<(Vec<Lease>, Vec<Target>)> {

@@ -21,7 +21,14 @@ pub fn order(session: &str, candidates: &[Candidate<'_>], now: u64) -> Result<Ve
     let mut ranked: Vec<_> = candidates
         .iter()
         .enumerate()
-        .filter_map(|(index, candidate)| Some((rank(session, candidate, now)?, index)))
+        .filter_map(|(index, candidate)| {
+            // Of one, no order has to be computed.
+            let score = match candidates.len() {
+                1 => 0,
+                _ => u64::MAX - score(session, candidate.provider, candidate.account),
+            };
+            Some((rank(candidate, score, now)?, index))
+        })
         .collect();
     ranked.sort_unstable();
     if ranked.is_empty() {
@@ -36,9 +43,8 @@ pub fn order(session: &str, candidates: &[Candidate<'_>], now: u64) -> Result<Ve
 /// Less is better: whether it is paused, its step, whether it is on trial, how soon it is back, the session's own order.
 type Rank = (bool, usize, bool, u64, u64);
 
-fn rank(session: &str, candidate: &Candidate<'_>, now: u64) -> Option<Rank> {
+fn rank(candidate: &Candidate<'_>, score: u64, now: u64) -> Option<Rank> {
     let Candidate { step, health, .. } = *candidate;
-    let score = u64::MAX - score(session, candidate.provider, candidate.account);
     match health.pause(now) {
         None => Some((false, step, !health.is_well(now), 0, score)),
         Some(pause) if pause.dictated => None,

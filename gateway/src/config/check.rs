@@ -21,6 +21,8 @@ use crate::routes::{Alias, ModelPolicy, Routes, Target};
 
 /// Largest body limit that may be configured, MiB.
 const MAX_BODY_MIB: usize = 256;
+/// Each has a descriptor, and one more to a provider.
+const MAX_CONNECTIONS: usize = 30_000;
 /// Longest timeout that may be configured, seconds.
 const MAX_TIMEOUT: u64 = 3600;
 /// Most connections of a session to other hosts: the rest of what it may have is kept for models.
@@ -191,6 +193,14 @@ fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {
         None => {}
         Some(mib @ 1..=MAX_BODY_MIB) => limits.max_body = mib << 20,
         Some(_) => return Err(at.error("max_body_mib", format!("must be between 1 and {MAX_BODY_MIB}"))),
+    }
+    match section.max_connections {
+        None => {}
+        Some(count @ 1..=MAX_CONNECTIONS) => limits.connections = count,
+        Some(_) => {
+            let between = format!("must be between 1 and {MAX_CONNECTIONS}");
+            return Err(at.error("max_connections", between));
+        }
     }
     Ok(limits)
 }

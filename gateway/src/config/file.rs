@@ -45,6 +45,8 @@ pub struct Section {
     pub watch: Option<bool>,
     /// Of a request body, MiB. Default 32.
     pub max_body_mib: Option<usize>,
+    /// Connections of people's clients at a time. Default 4096.
+    pub max_connections: Option<usize>,
 }
 
 /// `[egress]`: bounds for every session, and what no session's policy can say by itself.

@@ -87,6 +87,8 @@ pub enum DemoWhen {
 pub struct Limits {
     /// Bytes of a request body.
     pub max_body: usize,
+    /// Of people's clients, at a time.
+    pub connections: usize,
     /// Until the connection to the provider stands.
     pub connect: Duration,
     /// Until the provider's headers are there.
@@ -101,6 +103,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body: 32 << 20,
+            connections: 4096,
             connect: Duration::from_secs(10),
             headers: Duration::from_mins(2),
             idle: Duration::from_mins(10),

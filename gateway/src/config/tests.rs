@@ -82,6 +82,10 @@ fn errors_name_file_and_key() {
     assert!(error("[gateway]\ndemos = true").contains("unknown field `demos`"));
     assert!(error("[[provider]]\nname = 'a'\nkind = 'bard'").contains("unknown variant `bard`"));
     assert!(error("[gateway]\nmax_body_mib = 0").contains("gateway.max_body_mib: must be between"));
+    assert!(
+        error("[gateway]\nmax_connections = 0")
+            .contains("gateway.max_connections: must be between 1 and 30000")
+    );
     for (settings, key) in [
         ("kind = 'openai_compatible'", "base_url: is needed"),
         ("kind = 'openai'\nbase_url = 'http://example.com/v1'", "base_url"),

@@ -10,18 +10,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::accept;
 use crate::guest::{self, Door, Gateway};
 
 /// A connection without a request is closed after this.
 const IDLE: Duration = Duration::from_mins(2);
-/// At a time.
-const MAX_CONNECTIONS: usize = 512;
 /// Pause where the process has run out of descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until dropped.
+/// Serves until dropped. As many connections as the configuration says, and as there are descriptors for; others wait.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let most = gateway.limits.connections.min(accept::connections());
+    let places = Arc::new(Semaphore::new(most));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;

@@ -314,7 +314,7 @@ impl Db {
                 doing,
                 what: error.to_string(),
             })?;
-            state.apply(id, &Record::Reserve(reserve));
+            state.apply(id, &Record::Reserve(Arc::new(reserve)));
             state.apply(
                 id,
                 &Record::Progress {

@@ -72,7 +72,7 @@ fn fold_entry(transaction: &Transaction<'_>, entry: &Entry, together: &Together)
             .prepare_cached("INSERT INTO open (id, reserve, progress) VALUES (?, ?, 0)")?
             .execute(params![
                 entry.number.cast_signed(),
-                serde_json::to_string(reserve).unwrap_or_default()
+                serde_json::to_string(&**reserve).unwrap_or_default()
             ])
             .map(drop),
         Record::Progress { id, .. } if has_passed(id) => Ok(()),
@@ -158,13 +158,13 @@ mod tests {
 
     fn records() -> Vec<Record> {
         let reserve = |user: &str, at| {
-            Record::Reserve(Reserve {
+            Record::Reserve(std::sync::Arc::new(Reserve {
                 at,
                 scopes: vec![format!("user:{user}").into(), "account:a".into()],
                 amount: Nanos(100),
                 user: user.into(),
                 ..Reserve::default()
-            })
+            }))
         };
         let settle = |id, cost| {
             Record::Settle(Settle {

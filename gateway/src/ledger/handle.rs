@@ -1,16 +1,18 @@
 //! The way to the ledger, and what one gets from it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Anchor;
+use super::core::{self, Core, Told};
 use super::db::{DbError, Group, Totals};
 use super::journal::JournalError;
 use super::record::{How, Record, Reserve, Settle};
 use super::state::{Counter, Exceeded};
 use super::task::Owner;
+use super::ticker::Ticker;
 use super::window::Window;
 use crate::lease::clock;
 use crate::money::Nanos;
@@ -91,18 +93,54 @@ pub enum Refused {
 pub(super) type Job = Box<dyn FnOnce(&mut Owner) + Send>;
 
 pub(super) enum Message {
+    /// What a budget bounds.
     Reserve(Box<Ask>, oneshot::Sender<Result<Ticket, Refused>>),
-    Record(Record),
     Job(Job),
+    /// Something is over that others may wait for.
+    Room,
     /// Time to fold what came meanwhile.
-    Tick,
+    Fold,
 }
 
-/// The way to the ledger.
+/// The way to the ledger. It ends when the last handle and the last ticket are gone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    sender: mpsc::UnboundedSender<Message>,
+    pub(super) shared: Arc<Shared>,
     anchor: Anchor,
+}
+
+/// The ledger itself, and the way to its thread.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) core: Arc<Mutex<Core>>,
+    sender: mpsc::UnboundedSender<Message>,
+    ticker: Ticker,
+}
+
+impl Shared {
+    /// Has the thread know.
+    pub(super) fn tell(&self, told: Told) {
+        match told {
+            Told::Nothing => {}
+            Told::Soon => self.ticker.wake(),
+            Told::Now => {
+                let _stopping = self.sender.send(Message::Fold);
+            }
+        }
+    }
+
+    /// Enters what is known of a request that is under way. What cannot be written now is written with what comes next.
+    fn record(&self, record: Record) {
+        let mut core = core::lock(&self.core);
+        core.record(record);
+        let _logged = core.write();
+        let (told, is_awaited) = (core.news(), core.waiting > 0);
+        drop(core);
+        if is_awaited {
+            let _stopping = self.sender.send(Message::Room);
+        }
+        self.tell(told);
+    }
 }
 
 /// A reservation. Dropped before it is marked as sent, it is void; after that, it counts in full.
@@ -112,7 +150,7 @@ pub struct Ticket {
     pub(super) amount: Nanos,
     pub(super) sent: bool,
     /// None when it is closed.
-    pub(super) sender: Option<mpsc::UnboundedSender<Message>>,
+    pub(super) shared: Option<Arc<Shared>>,
 }
 
 impl Ticket {
@@ -133,8 +171,8 @@ impl Ticket {
 
     /// What it has certainly cost by now.
     pub fn progress(&self, cost: Nanos) {
-        if let Some(sender) = &self.sender {
-            let _stopping = sender.send(Message::Record(Record::Progress { id: self.id, cost }));
+        if let Some(shared) = &self.shared {
+            shared.record(Record::Progress { id: self.id, cost });
         }
     }
 
@@ -151,9 +189,8 @@ impl Ticket {
     }
 
     fn close(&mut self, record: Record) {
-        if let Some(sender) = self.sender.take() {
-            // A ledger that has stopped settles what is open at its next start.
-            let _stopped = sender.send(Message::Record(record));
+        if let Some(shared) = self.shared.take() {
+            shared.record(record);
         }
     }
 }
@@ -179,15 +216,20 @@ impl Ledger {
     /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
     pub fn open(directory: &Path) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let weak = sender.downgrade();
-        let mut owner = Owner::open(directory, weak)?;
+        let mut owner = Owner::open(directory)?;
         owner.settle_crashed()?;
-        let anchor = owner.anchor.clone();
+        let anchor = owner.core().anchor.clone();
+        let shared = Arc::new(Shared {
+            core: owner.share(),
+            ticker: Ticker::start(sender.downgrade()).map_err(LedgerError::Thread)?,
+            sender,
+        });
+        let weak = Arc::downgrade(&shared);
         std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || owner.run(receiver))
+            .spawn(move || owner.run(weak, receiver))
             .map_err(LedgerError::Thread)?;
-        Ok(Self { sender, anchor })
+        Ok(Self { shared, anchor })
     }
 
     /// The ledger's time, seconds since 1970: it never goes back, and a clock that is set ahead does not move it.
@@ -195,11 +237,42 @@ impl Ledger {
         self.anchor.now(clock::since_boot())
     }
 
-    /// Reserves; the answer comes when the reservation is as durable as its budgets ask for.
+    /// Reserves; the answer comes when the reservation is as durable as its budgets ask for: on the disk where one
+    /// applies, else in the journal, which survives this process.
     pub async fn reserve(&self, ask: Ask) -> Result<Ticket, Refused> {
+        let mut ask = ask;
+        match self.reserve_here(&mut ask) {
+            Some(reserved) => reserved,
+            None => self.reserve_by_thread(ask).await,
+        }
+    }
+
+    /// Without the thread; none where that must decide.
+    fn reserve_here(&self, ask: &mut Ask) -> Option<Result<Ticket, Refused>> {
+        let mut core = core::lock(&self.shared.core);
+        if core.is_for_thread(&ask.reserve) {
+            return None;
+        }
+        let amount = ask.reserve.amount;
+        let id = core.reserve(std::mem::take(&mut ask.reserve));
+        let written = core.write();
+        let told = core.news();
+        drop(core);
+        self.shared.tell(told);
+        let ticket = || Ticket {
+            id,
+            amount,
+            sent: false,
+            shared: Some(Arc::clone(&self.shared)),
+        };
+        Some(written.map(|()| ticket()).map_err(|_logged| Refused::Unavailable))
+    }
+
+    async fn reserve_by_thread(&self, ask: Ask) -> Result<Ticket, Refused> {
         let (reply, answer) = oneshot::channel();
         let message = Message::Reserve(Box::new(ask), reply);
-        self.sender.send(message).map_err(|_| Refused::Unavailable)?;
+        let sent = self.shared.sender.send(message);
+        sent.map_err(|_| Refused::Unavailable)?;
         answer.await.unwrap_or(Err(Refused::Unavailable))
     }
 
@@ -235,8 +308,11 @@ impl Ledger {
 
     /// What is left in the tightest budget of these holders.
     pub async fn room(&self, scopes: Vec<Arc<str>>) -> Result<Option<Nanos>, LedgerError> {
-        self.call(move |owner| owner.state.room(&owner.budgets, &scopes, owner.now()))
-            .await
+        self.call(move |owner| {
+            let core = owner.core();
+            core.state.room(&core.budgets, &scopes, core.now())
+        })
+        .await
     }
 
     /// Usage since a moment (seconds since 1970), everything that has settled by now included; of these users, or of all.
@@ -261,9 +337,8 @@ impl Ledger {
         let job: Job = Box::new(move |owner| {
             let _nobody_waits = reply.send(job(owner));
         });
-        self.sender
-            .send(Message::Job(job))
-            .map_err(|_| LedgerError::Stopped)?;
+        let sent = self.shared.sender.send(Message::Job(job));
+        sent.map_err(|_| LedgerError::Stopped)?;
         answer.await.map_err(|_| LedgerError::Stopped)
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::record::Record;
 
@@ -30,13 +31,34 @@ pub enum JournalError {
 pub(super) struct Journal {
     directory: PathBuf,
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     /// Bytes that are whole records.
     length: u64,
     /// Number of the next record.
     next: u64,
+    /// Number of the first record of this segment, where there are segments before it.
+    old: Option<u64>,
     /// A write failed and its remains could not be taken back.
     broken: bool,
+}
+
+/// Segments before the one that is written to.
+#[derive(Debug)]
+pub(super) struct Old {
+    directory: PathBuf,
+    /// Number of the first record that is in none of them.
+    pub(super) before: u64,
+}
+
+impl Old {
+    /// Everything in them must be on the disk elsewhere.
+    pub(super) fn remove(&self) -> Result<(), JournalError> {
+        let old = segments(&self.directory)?;
+        for (_, path) in old.into_iter().filter(|(first, _)| *first < self.before) {
+            std::fs::remove_file(&path).map_err(|source| JournalError::Io { path, source })?;
+        }
+        Ok(())
+    }
 }
 
 /// Records of a journal, with their numbers.
@@ -59,6 +81,7 @@ impl Journal {
             });
         }
         let mut last = None;
+        let old = (segments.len() > 1).then(|| segments.last().map(|(first, _)| *first));
         for (first, path) in segments {
             if first != next {
                 return Err(JournalError::Gap {
@@ -97,12 +120,13 @@ impl Journal {
         let journal = Self {
             directory: directory.to_owned(),
             path,
-            file,
+            file: Arc::new(file),
             length,
             next,
+            old: old.flatten(),
             broken: false,
         };
-        journal.sync_directory()?;
+        sync_directory(&journal.directory)?;
         Ok((journal, found))
     }
 
@@ -111,11 +135,10 @@ impl Journal {
         self.next
     }
 
-    /// Appends records, all or none; with `sync`, they are on the disk when this returns.
+    /// Appends records, all or none. They survive this process; the machine, after a sync of the file.
     pub(super) fn append<'a>(
         &mut self,
         records: impl ExactSizeIterator<Item = &'a Record>,
-        sync: bool,
     ) -> Result<(), JournalError> {
         let count = records.len() as u64;
         let mut bytes = Vec::with_capacity(records.len() * 256);
@@ -125,12 +148,9 @@ impl Journal {
         let written = if self.broken {
             Err(std::io::Error::other("an earlier write failed"))
         } else {
-            self.file
-                .write_all(&bytes)
-                .and_then(|()| if sync { self.file.sync_data() } else { Ok(()) })
+            (&*self.file).write_all(&bytes)
         };
         if let Err(source) = written {
-            // After a failed sync nobody knows what is on the disk: only a new start can tell.
             self.broken = self.file.set_len(self.length).is_err() || self.file.sync_data().is_err();
             return Err(JournalError::Io {
                 path: self.path.clone(),
@@ -147,33 +167,70 @@ impl Journal {
         self.length >= SEGMENT
     }
 
-    /// Begins a new segment and removes the old ones. Everything in them must be on the disk elsewhere.
-    pub(super) fn rotate(&mut self) -> Result<(), JournalError> {
-        let old = segments(&self.directory)?;
-        let path = segment_path(&self.directory, self.next);
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| JournalError::Io { path, source }
-        };
-        let mut options = OpenOptions::new();
-        let options = options.append(true).create_new(true).mode(0o600);
-        self.file = options.open(&path).map_err(io(&path))?;
-        self.path = path;
-        self.length = 0;
-        self.sync_directory()?;
-        for (_, path) in old {
-            std::fs::remove_file(&path).map_err(io(&path))?;
-        }
-        Ok(())
+    /// The segment's file. All before it is on the disk.
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
-    fn sync_directory(&self) -> Result<(), JournalError> {
-        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| JournalError::Io {
-            path: self.directory.clone(),
+    /// Returns when all of it is on the disk.
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
+        self.file.sync_data().map_err(|source| JournalError::Io {
+            path: self.path.clone(),
             source,
         })
     }
+
+    /// Writes elsewhere from now on.
+    #[cfg(test)]
+    pub(super) fn redirect(&mut self, file: File) {
+        self.file = Arc::new(file);
+    }
+
+    /// Nothing is written any more: after a failed sync nobody knows what is on the disk.
+    pub(super) fn give_up(&mut self) {
+        self.broken = true;
+    }
+
+    /// Begins a new segment; its directory is to be synced before anything in it counts as durable. The old segments
+    /// stay until they are removed.
+    pub(super) fn rotate(&mut self) -> Result<PathBuf, JournalError> {
+        // What a power cut tears must be the end of the journal: nothing whole may come after it.
+        self.sync()?;
+        let path = segment_path(&self.directory, self.next);
+        let mut options = OpenOptions::new();
+        let options = options.append(true).create_new(true).mode(0o600);
+        let file = options.open(&path).map_err(|source| JournalError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        self.file = Arc::new(file);
+        self.path = path;
+        self.length = 0;
+        self.old = Some(self.next);
+        Ok(self.directory.clone())
+    }
+
+    /// The segments before this one, if there are any.
+    pub(super) fn old(&self) -> Option<Old> {
+        Some(Old {
+            directory: self.directory.clone(),
+            before: self.old?,
+        })
+    }
+
+    /// These are gone.
+    pub(super) fn forgot(&mut self, old: &Old) {
+        self.old = self.old.filter(|first| *first != old.before);
+    }
+}
+
+/// Makes files that were created or removed in it so on the disk too.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), JournalError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| JournalError::Io {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 fn segment_path(directory: &Path, first: u64) -> PathBuf {
@@ -266,7 +323,7 @@ mod tests {
         let (mut journal, found) = Journal::open(directory.path(), 0).unwrap();
         assert!(found.is_empty());
         for id in 0..records {
-            journal.append([&void(id)].into_iter(), id % 2 == 0).unwrap();
+            journal.append([&void(id)].into_iter()).unwrap();
         }
         let path = segment_path(directory.path(), 1);
         let bytes = std::fs::read(&path).unwrap();
@@ -282,7 +339,7 @@ mod tests {
             let (mut journal, found) = Journal::open(directory.path(), 0).unwrap();
             assert!(found.len() as u64 >= whole, "{length}");
             whole = found.len() as u64;
-            journal.append([&void(77)].into_iter(), false).unwrap();
+            journal.append([&void(77)].into_iter()).unwrap();
             let (_, again) = Journal::open(directory.path(), 0).unwrap();
             assert_eq!(again.last(), Some(&(whole + 1, void(77))), "{length}");
         }
@@ -307,7 +364,14 @@ mod tests {
         let (directory, ..) = written(3);
         let (mut journal, _) = Journal::open(directory.path(), 3).unwrap();
         journal.rotate().unwrap();
-        journal.append([&void(9)].into_iter(), true).unwrap();
+        // Both are there until the first is in the database.
+        let (_, found) = Journal::open(directory.path(), 2).unwrap();
+        assert_eq!(found, [(3, void(2))]);
+        let old = journal.old().unwrap();
+        old.remove().unwrap();
+        journal.forgot(&old);
+        assert!(journal.old().is_none());
+        journal.append([&void(9)].into_iter()).unwrap();
         let (journal, found) = Journal::open(directory.path(), 3).unwrap();
         assert_eq!((found, journal.next()), (vec![(4, void(9))], 5));
         assert!(matches!(

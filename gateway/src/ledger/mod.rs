@@ -7,9 +7,11 @@
 //! - [`state`]: records → counters, and whether one more reservation fits (pure)
 //! - [`window`]: days, weeks and months; [`clock`]: a time that never goes back
 //! - [`db`]: the counters, the requests and the budgets at rest; [`fold`], [`ticker`]: how and when the journal goes there
-//! - [`task`]: the one thread that owns all of it; [`handle`]: the way to it
+//! - [`core`]: counters and journal, behind one lock; [`handle`]: the way to them
+//! - [`task`]: the one thread that waits for the disk: for reservations that a budget bounds, and for the database
 
 mod clock;
+mod core;
 mod db;
 mod fold;
 mod handle;

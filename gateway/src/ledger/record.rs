@@ -11,7 +11,7 @@ use crate::usage::Usage;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum Record {
-    Reserve(Reserve),
+    Reserve(Arc<Reserve>),
     /// What an open request has certainly cost by now.
     Progress {
         id: u64,

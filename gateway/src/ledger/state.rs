@@ -78,7 +78,7 @@ impl State {
                     counter.reserved = counter.reserved.plus(reserve.amount);
                 });
                 let open = Open {
-                    reserve: Arc::new(reserve.clone()),
+                    reserve: Arc::clone(reserve),
                     progress: Nanos::ZERO,
                 };
                 self.open.insert(number, open);

@@ -63,12 +63,13 @@ impl Ledger {
     /// The sums as they are.
     pub async fn tally(&self) -> Result<Tally, LedgerError> {
         self.call(|owner| {
-            let open = owner.state.open.values();
+            let core = owner.core();
+            let open = core.state.open.values();
             let reserved = open.fold(Nanos::ZERO, |sum, open| sum.plus(open.reserve.amount));
             Tally {
-                open: owner.state.open.len() as u64,
+                open: core.state.open.len() as u64,
                 reserved,
-                ..owner.tally.clone()
+                ..core.tally.clone()
             }
         })
         .await
@@ -77,7 +78,8 @@ impl Ledger {
     /// At most `limit` requests that have not settled, the oldest first.
     pub async fn live(&self, limit: usize) -> Result<Vec<Live>, LedgerError> {
         self.call(move |owner| {
-            let open = owner.state.open.iter().take(limit);
+            let core = owner.core();
+            let open = core.state.open.iter().take(limit);
             let live = open.map(|(&id, open)| Live {
                 id,
                 reserve: Arc::clone(&open.reserve),

@@ -1,23 +1,23 @@
-//! The thread that owns the ledger. Everybody else sends it requests.
+//! The thread that has the database, and waits for the disk where a budget asks for it.
 //!
-//! What waits is taken in together, written together and made durable together; then it is answered.
+//! Reservations that no budget bounds are written where they are asked for. The others come here: what waits is taken
+//! in together, written together and made durable together; then it is answered.
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Anchor;
-use super::db::{Db, DbError, Entry};
-use super::handle::{Ask, Budget, LedgerError, Message, Refused, Ticket};
-use super::journal::{Journal, JournalError};
+use super::core::{self, Core};
+use super::db::{Db, DbError};
+use super::handle::{Ask, Budget, LedgerError, Message, Refused, Shared, Ticket};
+use super::journal::{self, Journal, JournalError};
 use super::record::{How, Record, Settle};
-use super::state::{Budgets, State};
-use super::tally::Tally;
-use super::ticker::{PACE, Ticker};
+use super::state::State;
 use super::window::Window;
 use crate::lease::clock;
 use crate::money::Nanos;
@@ -25,8 +25,8 @@ use crate::usage::Usage;
 
 /// Requests that are taken in together.
 const BATCH: usize = 256;
-/// Records that may wait for the database while requests come without a pause.
-const UNFOLDED: usize = 4096;
+/// Records that are folded together: reservations wait no longer than that takes.
+const TOGETHER: usize = 1024;
 /// Requests that may wait for room in a budget.
 const WAITING: usize = 1024;
 /// How long an earlier gateway may take to let go of the ledger.
@@ -34,35 +34,26 @@ const TAKE_OVER: Duration = Duration::from_secs(10);
 
 type Reply = oneshot::Sender<Result<Ticket, Refused>>;
 
+/// A reservation that was entered and is not answered yet.
+struct Granted {
+    id: u64,
+    amount: Nanos,
+    reply: Reply,
+}
+
 /// The thread's own.
 pub(super) struct Owner {
-    pub(super) state: State,
-    pub(super) budgets: Budgets,
-    /// Since the start.
-    pub(super) tally: Tally,
-    journal: Journal,
+    core: Arc<Mutex<Core>>,
     pub(super) db: Db,
-    /// In the journal and not in the database yet.
-    unfolded: Vec<Entry>,
-    /// Not in the journal yet.
-    pending: Vec<Entry>,
     waiting: VecDeque<(Box<Ask>, Reply)>,
-    pub(super) anchor: Anchor,
-    /// Says to what is closed while the process ends that there is nobody left.
-    sender: mpsc::WeakUnboundedSender<Message>,
+    /// None while the process ends: there is nobody left to grant anything to.
+    shared: Weak<Shared>,
     day: u64,
-    ticker: Ticker,
-    /// A tick is on its way.
-    ticking: bool,
-    folded: Instant,
     _lock: std::fs::File,
 }
 
 impl Owner {
-    pub(super) fn open(
-        directory: &Path,
-        sender: mpsc::WeakUnboundedSender<Message>,
-    ) -> Result<Self, LedgerError> {
+    pub(super) fn open(directory: &Path) -> Result<Self, LedgerError> {
         let at = |source| LedgerError::Directory {
             path: directory.to_owned(),
             source,
@@ -84,33 +75,33 @@ impl Owner {
         let last = last.fold(kept.last, u64::max);
         let anchor = Anchor::new(kept.anchor.take(), &boot_id, clock::since_boot(), wall, last);
         db.set_anchor(&anchor)?;
-        let mut state = kept.state;
-        let unfolded = records
-            .into_iter()
-            .map(|(number, record)| enter(&mut state, number, record))
-            .collect();
+        let mut core = Core::new(kept.state, kept.budgets, journal, anchor);
+        for (number, record) in records {
+            core.replay(number, record);
+        }
         Ok(Self {
-            state,
-            budgets: kept.budgets,
-            tally: Tally::default(),
-            journal,
+            core: Arc::new(Mutex::new(core)),
             db,
-            unfolded,
-            pending: Vec::new(),
             waiting: VecDeque::new(),
-            anchor,
-            ticker: Ticker::start(sender.clone()).map_err(LedgerError::Thread)?,
-            ticking: false,
-            folded: Instant::now(),
-            sender,
+            shared: Weak::new(),
             day: 0,
             _lock: lock,
         })
     }
 
+    /// What requests share with this thread.
+    pub(super) fn share(&self) -> Arc<Mutex<Core>> {
+        Arc::clone(&self.core)
+    }
+
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
+        core::lock(&self.core)
+    }
+
     /// What was under way when the process ended may have been billed in full.
     pub(super) fn settle_crashed(&mut self) -> Result<(), LedgerError> {
-        let crashed: Vec<Record> = self
+        let mut core = self.core();
+        let crashed: Vec<Record> = core
             .state
             .open
             .iter()
@@ -129,15 +120,20 @@ impl Owner {
                 "settling what an earlier gateway left open"
             );
         }
-        for record in crashed {
-            self.record(record);
+        if !crashed.is_empty() {
+            for record in crashed {
+                core.record(record);
+            }
+            core.write()?;
+            core.journal.sync()?;
         }
-        self.write(true)?;
+        drop(core);
         self.fold()?;
         Ok(())
     }
 
-    pub(super) fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Message>) {
+    pub(super) fn run(mut self, shared: Weak<Shared>, mut receiver: mpsc::UnboundedReceiver<Message>) {
+        self.shared = shared;
         while let Some(first) = receiver.blocking_recv() {
             let mut batch = vec![first];
             while batch.len() < BATCH
@@ -146,92 +142,133 @@ impl Owner {
                 batch.push(message);
             }
             self.work(batch);
-            self.fold_if_due();
         }
         // The last one is gone: nothing is open, or it is settled at the next start.
-        if let Err(error) = self
-            .write(true)
-            .map_err(LedgerError::from)
-            .and_then(|()| Ok(self.fold()?))
-        {
+        if let Err(error) = self.close() {
             tracing::error!(error = crate::causes(&error), "closing the ledger");
         }
     }
 
-    /// Folds what is written, not more often than need be: a transaction takes longer than a request.
-    fn fold_if_due(&mut self) {
-        if self.unfolded.len() <= UNFOLDED && self.folded.elapsed() < PACE {
-            if !self.unfolded.is_empty() && !self.ticking {
-                self.ticking = true;
-                self.ticker.wake();
-            }
-            return;
-        }
-        self.folded = Instant::now();
-        let folded = self.fold().map_err(LedgerError::from);
-        if let Err(error) = folded.and_then(|()| self.rotate()) {
-            tracing::error!(
-                error = crate::causes(&error),
-                "the journal is not folded; it is kept"
-            );
-        }
+    fn close(&mut self) -> Result<(), LedgerError> {
+        let mut core = self.core();
+        core.write()?;
+        core.journal.sync()?;
+        drop(core);
+        Ok(self.fold()?)
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.anchor.now(clock::since_boot())
+        self.core().now()
     }
 
     fn work(&mut self, batch: Vec<Message>) {
-        let mut granted = Vec::new();
-        let mut sync = false;
-        let mut jobs = Vec::new();
-        // Who waited comes before who comes now, and what is over makes room first.
+        // Who waited comes before who comes now.
         let mut asks = std::mem::take(&mut self.waiting);
+        let (mut jobs, mut folds) = (Vec::new(), false);
         for message in batch {
             match message {
                 Message::Reserve(ask, reply) => asks.push_back((ask, reply)),
-                Message::Record(record) => self.record(record),
                 Message::Job(job) => jobs.push(job),
-                Message::Tick => self.ticking = false,
+                Message::Fold => folds = true,
+                Message::Room => {}
             }
         }
-        for (ask, reply) in asks {
-            self.ask(ask, reply, &mut granted, &mut sync);
+        if !asks.is_empty() {
+            self.decide(asks);
         }
-        self.commit(granted, sync);
         for job in jobs {
             job(self);
+        }
+        if folds {
+            self.fold_and_rotate();
+        }
+    }
+
+    /// Decides on reservations, makes those that are granted durable, and answers.
+    fn decide(&mut self, asks: VecDeque<(Box<Ask>, Reply)>) {
+        let (mut granted, mut sync) = (Vec::new(), false);
+        let shared = self.share();
+        let mut core = core::lock(&shared);
+        for (ask, reply) in asks {
+            self.ask(&mut core, ask, reply, &mut granted, &mut sync);
+        }
+        core.waiting = self.waiting.len();
+        let written = core.write();
+        let file = core.file();
+        drop(core);
+        // Requests that no budget bounds go on meanwhile.
+        let durable = match written {
+            Ok(()) if sync => self.sync(&file, &granted),
+            written => written.is_ok(),
+        };
+        for Granted { id, amount, reply } in granted {
+            let ticket = || Ticket {
+                id,
+                amount,
+                sent: false,
+                shared: self.shared.upgrade(),
+            };
+            let answer = if durable {
+                Ok(ticket())
+            } else {
+                Err(Refused::Unavailable)
+            };
+            // Nobody there any more: the ticket comes back and is void when it drops.
+            let _gone = reply.send(answer);
+        }
+        self.tell();
+    }
+
+    /// Whether what was written is on the disk; else it is void. Nobody knows then what of the file is on the disk, and
+    /// nothing more is granted until a new start can tell.
+    fn sync(&self, file: &std::fs::File, granted: &[Granted]) -> bool {
+        let Err(error) = file.sync_data() else {
+            return true;
+        };
+        tracing::error!(
+            %error,
+            "the ledger's journal cannot be made durable; requests are refused until the gateway is started again"
+        );
+        let mut core = self.core();
+        core.journal.give_up();
+        for Granted { id, .. } in granted {
+            core.record(Record::Void { id: *id });
+        }
+        false
+    }
+
+    /// Has what was written folded in a while.
+    fn tell(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            let told = self.core().news();
+            shared.tell(told);
         }
     }
 
     /// Decides on a reservation; what is granted is answered when it is written.
     fn ask(
         &mut self,
+        core: &mut Core,
         mut ask: Box<Ask>,
         reply: Reply,
-        granted: &mut Vec<(u64, Nanos, Reply)>,
+        granted: &mut Vec<Granted>,
         sync: &mut bool,
     ) {
         if reply.is_closed() {
             return;
         }
-        let now = self.now();
-        let reserve = &mut ask.reserve;
-        reserve.at = now;
-        let is_bounded = State::is_bounded(&self.budgets, &reserve.scopes);
+        let is_bounded = State::is_bounded(&core.budgets, &ask.reserve.scopes);
         if let (true, Some(why)) = (is_bounded, ask.boundless) {
             let _gone = reply.send(Err(Refused::Boundless(why)));
             return;
         }
-        let checked = self
-            .state
-            .check(&self.budgets, &reserve.scopes, reserve.amount, now);
+        let (amount, now) = (ask.reserve.amount, core.now());
+        let checked = core.state.check(&core.budgets, &ask.reserve.scopes, amount, now);
         match checked {
             Ok(()) => {
                 *sync |= is_bounded;
-                let (id, amount) = (self.next_number(), reserve.amount);
-                self.record(Record::Reserve(std::mem::take(reserve)));
-                granted.push((id, amount, reply));
+                let id = core.reserve(std::mem::take(&mut ask.reserve));
+                granted.push(Granted { id, amount, reply });
             }
             Err(exceeded) if ask.queue && exceeded.may_fit_later && self.waiting.len() < WAITING => {
                 self.waiting.push_back((ask, reply));
@@ -242,86 +279,67 @@ impl Owner {
         }
     }
 
-    fn next_number(&self) -> u64 {
-        self.journal.next() + self.pending.len() as u64
-    }
-
-    fn record(&mut self, record: Record) {
-        let number = self.next_number();
-        let entry = enter(&mut self.state, number, record);
-        self.tally.note(&entry);
-        self.pending.push(entry);
-    }
-
-    /// Writes what is pending, then answers. What cannot be written was never granted.
-    fn commit(&mut self, granted: Vec<(u64, Nanos, Reply)>, sync: bool) {
-        let written = self.write(sync);
-        if let Err(error) = &written {
-            tracing::error!(
-                error = crate::causes(error),
-                "the ledger cannot be written; requests are refused"
-            );
-            self.take_back();
-        }
-        for (id, amount, reply) in granted {
-            let ticket = || Ticket {
-                id,
-                amount,
-                sent: false,
-                sender: self.sender.upgrade(),
-            };
-            let answer = match &written {
-                Ok(()) => Ok(ticket()),
-                Err(_) => Err(Refused::Unavailable),
-            };
-            // Nobody there any more: the ticket comes back and is void when it drops.
-            let _gone = reply.send(answer);
-        }
-    }
-
-    fn write(&mut self, sync: bool) -> Result<(), JournalError> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let records = self.pending.iter().map(|entry| &entry.record);
-        self.journal.append(records, sync)?;
-        self.unfolded.append(&mut self.pending);
+    /// Folds everything that is written by now.
+    pub(super) fn fold(&mut self) -> Result<(), DbError> {
+        let written = self.core().journal.next();
+        while !self.core().is_folded_to(written) && self.fold_some()? {}
         Ok(())
     }
 
-    /// Forgets reservations that could not be written; settlements wait for the next write.
-    fn take_back(&mut self) {
-        let (state, mut number) = (&mut self.state, self.journal.next());
-        self.pending.retain_mut(|entry| {
-            if let Record::Reserve(_) = entry.record {
-                state.apply(entry.number, &Record::Void { id: entry.number });
-                return false;
-            }
-            entry.number = number;
-            number += 1;
-            true
-        });
-    }
-
-    pub(super) fn fold(&mut self) -> Result<(), DbError> {
-        if self.unfolded.is_empty() {
-            return Ok(());
+    /// Folds what was written first; whether there was any. The journal grows on meanwhile.
+    fn fold_some(&mut self) -> Result<bool, DbError> {
+        let entries = self.core().take_unfolded(TOGETHER);
+        if entries.is_empty() {
+            return Ok(false);
         }
-        self.db.fold(&self.unfolded)?;
-        self.unfolded.clear();
+        if let Err(error) = self.db.fold(&entries) {
+            self.core().give_back(entries);
+            return Err(error);
+        }
         let now = self.now();
         if Window::Day.index(now) > self.day {
             self.day = Window::Day.index(now);
-            self.state.forget_past(now);
+            self.core().state.forget_past(now);
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn rotate(&mut self) -> Result<(), LedgerError> {
-        if self.journal.is_full() && self.unfolded.is_empty() && self.pending.is_empty() {
-            self.db.checkpoint()?;
-            self.journal.rotate()?;
+    fn fold_and_rotate(&mut self) {
+        let done = self
+            .rotate()
+            .map_err(LedgerError::from)
+            .and_then(|()| Ok(self.fold_some()?))
+            .and_then(|_any| self.forget_segments());
+        match done {
+            // Reservations that came meanwhile go before the rest.
+            Ok(()) => self.tell(),
+            Err(error) => tracing::error!(
+                error = crate::causes(&error),
+                "the journal is not folded; it is kept"
+            ),
         }
+    }
+
+    /// Goes on in a new segment where this one is full.
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        if !self.core().journal.is_full() {
+            return Ok(());
+        }
+        // Most of it, before anybody has to wait for the rest.
+        let synced = self.core().file();
+        let _again_below = synced.sync_data();
+        let directory = self.core().journal.rotate()?;
+        journal::sync_directory(&directory)
+    }
+
+    /// Removes segments of which everything is on the disk elsewhere.
+    fn forget_segments(&mut self) -> Result<(), LedgerError> {
+        let Some(old) = self.core().old_segments() else {
+            return Ok(());
+        };
+        self.db.checkpoint()?;
+        old.remove()?;
+        self.core().journal.forgot(&old);
         Ok(())
     }
 
@@ -332,36 +350,28 @@ impl Owner {
         limit: Option<Nanos>,
     ) -> Result<(), LedgerError> {
         self.db.set_budget(&scope, window, limit)?;
+        let mut core = self.core();
         match limit {
-            Some(limit) => self.budgets.insert((scope, window), limit),
-            None => self.budgets.remove(&(scope, window)),
+            Some(limit) => core.budgets.insert((scope, window), limit),
+            None => core.budgets.remove(&(scope, window)),
         };
         Ok(())
     }
 
     pub(super) fn budgets(&self, scope: Option<&str>) -> Vec<Budget> {
-        let now = self.now();
-        self.budgets
+        let core = self.core();
+        let now = core.now();
+        core.budgets
             .iter()
             .filter(|((holder, _), _)| scope.is_none_or(|scope| **holder == *scope))
             .map(|((holder, window), limit)| Budget {
                 scope: Arc::clone(holder),
                 window: *window,
                 limit: *limit,
-                counter: self.state.counter(holder, *window, now),
+                counter: core.state.counter(holder, *window, now),
                 resets_at: window.resets_at(now),
             })
             .collect()
-    }
-}
-
-fn enter(state: &mut State, number: u64, record: Record) -> Entry {
-    let closes = state.closed_by(&record);
-    state.apply(number, &record);
-    Entry {
-        number,
-        record,
-        closes,
     }
 }
 

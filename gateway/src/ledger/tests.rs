@@ -86,7 +86,7 @@ proptest! {
                     if state.check(&budgets, &asked.scopes, asked.amount, now).is_err() {
                         continue;
                     }
-                    Record::Reserve(asked)
+                    Record::Reserve(Arc::new(asked))
                 }
                 Step::End { which, percent } if !open.is_empty() => {
                     let id = open[which % open.len()];
@@ -129,7 +129,7 @@ proptest! {
 fn a_request_stays_in_the_window_it_was_sent_in() {
     let day = 86_400;
     let mut state = State::default();
-    state.apply(1, &Record::Reserve(reserve(&["user:u"], 50, 10 * day)));
+    state.apply(1, &Record::Reserve(Arc::new(reserve(&["user:u"], 50, 10 * day))));
     state.apply(2, &settle(1, 40));
     state.apply(3, &settle(1, 40));
     state.apply(4, &Record::Void { id: 77 });
@@ -291,6 +291,28 @@ async fn dropped_before_it_was_sent_it_costs_nothing_and_after_that_all() {
     let closed = ledger.reserve(ask(100));
     drop(closed);
     assert_eq!(spent(&ledger).await, (Nanos(100), Nanos(0)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_durable_is_not_granted_and_nothing_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = bounded(directory.path(), 1000).await;
+    let unbounded = || Ask {
+        reserve: reserve(&["user:v"], 1, 0),
+        ..ask(1)
+    };
+    drop(ledger.reserve(unbounded()).await.unwrap());
+    // A pipe takes what is written to it, and cannot be synced.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let writer = std::os::fd::OwnedFd::from(writer);
+    super::core::lock(&ledger.shared.core)
+        .journal
+        .redirect(writer.into());
+    drop(ledger.reserve(unbounded()).await.unwrap());
+    for ask in [ask(10), unbounded()] {
+        assert_eq!(ledger.reserve(ask).await.unwrap_err(), Refused::Unavailable);
+    }
+    assert_eq!(spent(&ledger).await, (Nanos(0), Nanos(0)));
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ impl Ticker {
                 std::thread::park();
                 std::thread::sleep(PACE);
                 let Some(sender) = sender.upgrade() else { return };
-                let _stopping = sender.send(Message::Tick);
+                let _stopping = sender.send(Message::Fold);
             }
         };
         let handle = std::thread::Builder::new()

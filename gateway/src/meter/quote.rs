@@ -107,7 +107,7 @@ fn tools(provider: &ProviderSpec, asks: &asked::Asked, asked: &Asked, body: &[u8
         .tools
         .iter()
         .filter_map(|tool| provider.provider_tools.price(tool));
-    let addresses = memchr::memmem::find_iter(body, b"://").count() as u64;
+    let addresses = || memchr::memmem::find_iter(body, b"://").count() as u64;
     let fetch = provider.provider_tools.price(FETCH).unwrap_or(0);
     ToolBill {
         per_call: prices.max().unwrap_or(0),
@@ -117,7 +117,7 @@ fn tools(provider: &ProviderSpec, asks: &asked::Asked, asked: &Asked, body: &[u8
             asked.calls.unwrap_or(CALLS).saturating_mul(asked.answers)
         },
         flat: if asks.fetches {
-            addresses.max(1).saturating_mul(fetch)
+            addresses().max(1).saturating_mul(fetch)
         } else {
             0
         },

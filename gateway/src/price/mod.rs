@@ -3,10 +3,11 @@
 mod bound;
 mod line;
 mod rates;
+mod table;
 
 use std::time::SystemTime;
 
-use genai_prices::{Calculator, PriceRequest, UsageKey};
+use genai_prices::{PriceRequest, UsageKey};
 
 pub use bound::{Asked, Bound, ToolBill};
 pub use rates::{MAX_RATE, Rates, Stated};
@@ -18,13 +19,10 @@ use crate::usage::Usage;
 /// The table prices come from, as each request records it.
 const TABLE: &str = "genai-prices 0.2.1";
 
-/// Reads the table beside everything else, where one of the providers needs it: it takes a moment, which the first request
-/// would wait for, and some 20 MiB, which a machine with models of its own need not have.
+/// Reads what the table says of these providers, which the first request to each would wait for: some milliseconds.
 pub(crate) fn warm_for(providers: &Registry) {
-    if providers.iter().any(|provider| !provider.is_free()) {
-        tokio::task::spawn_blocking(|| {
-            let _table = Calculator::bundled();
-        });
+    for provider in providers.iter().filter(|provider| !provider.is_free()) {
+        let _unknown = table::find(&selector(provider));
     }
 }
 
@@ -65,14 +63,8 @@ impl Pricing {
         if let Some(rates) = provider.prices.get(model) {
             return Some(Self::Entered(*rates));
         }
-        let selector = match provider.kind {
-            Kind::Anthropic => Selector::Id("anthropic"),
-            Kind::Openai => Selector::Id("openai"),
-            Kind::Gemini => Selector::Id("google"),
-            Kind::OpenaiCompatible | Kind::Demo => Selector::Url(provider.base.to_string()),
-        };
         let pricing = Self::Table {
-            provider: selector,
+            provider: selector(provider),
             model: model.to_owned(),
             at,
         };
@@ -116,6 +108,15 @@ impl Pricing {
     }
 }
 
+fn selector(provider: &ProviderSpec) -> Selector {
+    match provider.kind {
+        Kind::Anthropic => Selector::Id("anthropic"),
+        Kind::Openai => Selector::Id("openai"),
+        Kind::Gemini => Selector::Id("google"),
+        Kind::OpenaiCompatible | Kind::Demo => Selector::Url(provider.base.to_string()),
+    }
+}
+
 /// In dollars, by the table itself.
 fn by_table(
     provider: &Selector,
@@ -125,15 +126,14 @@ fn by_table(
     usage: &Usage,
 ) -> Option<f64> {
     let counted = counted(usage);
-    let mut request = PriceRequest::new(model, &counted).with_timestamp(at);
-    request = match provider {
-        Selector::Id(id) => request.with_provider_id(id),
-        Selector::Url(url) => request.with_provider_api_url(url),
-    };
+    let (id, prices) = table::find(provider)?;
+    let mut request = PriceRequest::new(model, &counted)
+        .with_timestamp(at)
+        .with_provider_id(id);
     if let Some(tier) = tier {
         request = request.with_price_context("service_tier", tier);
     }
-    let price = Calculator::bundled().calculate(&request).ok()?;
+    let price = prices.calculate(&request).ok()?;
     Some(price.total_price)
 }
 
@@ -157,21 +157,13 @@ fn counted(usage: &Usage) -> genai_prices::Usage {
 
 /// How many tokens the table says a model takes in; none where it does not know.
 pub fn context_window(provider: &ProviderSpec, model: &str) -> Option<u64> {
-    let id = match provider.kind {
-        Kind::Anthropic => "anthropic",
-        Kind::Openai => "openai",
-        Kind::Gemini => "google",
-        Kind::OpenaiCompatible | Kind::Demo => return None,
-    };
-    let found = Calculator::bundled().find_provider(Some(id), None).ok()??;
-    found
-        .models()
-        .find(|known| known.id() == model)
-        .and_then(genai_prices_window)
-}
-
-fn genai_prices_window(model: genai_prices::ModelInfo<'_>) -> Option<u64> {
-    model.context_window()
+    let selector = selector(provider);
+    if !matches!(selector, Selector::Id(_)) {
+        return None;
+    }
+    let (id, prices) = table::find(&selector)?;
+    let found = prices.find_provider(Some(id), None).ok()??;
+    found.models().find(|known| known.id() == model)?.context_window()
 }
 
 #[cfg(test)]

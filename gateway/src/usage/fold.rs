@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{MAX_TOKENS, Seen, Stated, Usage};
+use super::{MAX_TOKENS, Seen, Stated, Usage, peek};
 use crate::dialect::Dialect;
 
 /// An event of a stream.
@@ -18,9 +18,22 @@ pub(super) fn event(dialect: Dialect, seen: &mut Seen, data: &[u8]) {
         }
         return;
     }
-    let Ok(value) = serde_json::from_slice::<Value>(trimmed) else {
+    match peek::text(dialect, trimmed) {
+        Some(peeked) => {
+            seen.visible = seen.visible.saturating_add(peeked.visible);
+            if let Some(tier) = peeked.tier {
+                served_by(seen, &tier);
+            }
+        }
+        None => parsed(dialect, seen, trimmed),
+    }
+}
+
+/// An event of any kind, parsed whole.
+pub(super) fn parsed(dialect: Dialect, seen: &mut Seen, event: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<Value>(event) else {
         seen.lost = true;
-        seen.visible = seen.visible.saturating_add(trimmed.len() as u64);
+        seen.visible = seen.visible.saturating_add(event.len() as u64);
         return;
     };
     match dialect {
@@ -84,7 +97,13 @@ fn state(seen: &mut Seen, figures: bool) {
 }
 
 fn tier(seen: &mut Seen, value: &Value) {
-    if let Some(tier) = value["service_tier"].as_str().filter(|tier| tier.len() <= 32) {
+    if let Some(tier) = value["service_tier"].as_str() {
+        served_by(seen, tier);
+    }
+}
+
+fn served_by(seen: &mut Seen, tier: &str) {
+    if tier.len() <= 32 && seen.tier.as_deref() != Some(tier) {
         seen.tier = Some(tier.to_owned());
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! - [`Tap`]: bytes in pieces of any size → [`Seen`]
 //! - [`sse`]: pieces → events, over lines and characters that are split anywhere
-//! - [`fold`]: one event or body of a dialect → [`Seen`]
+//! - [`fold`]: one event or body of a dialect → [`Seen`]; [`peek`]: events that are only text, without building anything
 
 mod fold;
+mod peek;
 mod sse;
 mod tap;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Seen, Stated, Tap, Usage};
+use super::{Seen, Stated, Tap, Usage, fold, sse};
 use crate::dialect::Dialect;
 
 fn read(mut tap: Tap, pieces: &[&[u8]]) -> Seen {
@@ -220,6 +220,117 @@ proptest! {
         let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
         let joined = pieces.concat();
         prop_assert_eq!(read(Tap::events(dialect), &pieces), read(Tap::events(dialect), &[&joined]));
+    }
+}
+
+/// What is seen where every event is parsed whole.
+fn parsed(dialect: Dialect, text: &[u8]) -> Seen {
+    let mut seen = Seen::default();
+    let mut each = |data: Option<&[u8]>| match data.map(<[u8]>::trim_ascii) {
+        Some(event) if event.is_empty() || event == b"[DONE]" => fold::event(dialect, &mut seen, event),
+        Some(event) => fold::parsed(dialect, &mut seen, event),
+        None => seen.lost = true,
+    };
+    let mut events = sse::Events::default();
+    events.push(text, &mut each);
+    events.finish(&mut each);
+    seen
+}
+
+/// Text as a provider may send it: some escape what others do not.
+fn json_text() -> impl Strategy<Value = String> {
+    let quoted = |text: String| serde_json::to_string(&text).unwrap();
+    let escaped = |text: String| {
+        let units = text.encode_utf16();
+        let units: Vec<String> = units.map(|unit| format!("\\u{unit:04x}")).collect();
+        format!("\"{}\"", units.concat())
+    };
+    prop_oneof![
+        4 => ".{0,40}".prop_map(quoted),
+        1 => ".{0,8}".prop_map(escaped),
+        1 => Just("\"\"".to_owned()),
+        1 => Just("\"\\\"usage\\\":{\\\"prompt_tokens\\\":7}\"".to_owned()),
+        1 => Just("null".to_owned()),
+    ]
+}
+
+/// An event of that dialect; most say nothing but text.
+fn event_of(dialect: Dialect) -> impl Strategy<Value = String> {
+    let forms: &[&str] = match dialect {
+        Dialect::Chat => &[
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":$},"finish_reason":null}],"usage":null}"#,
+            r#"{"choices":[{"delta":{"content":$,"reasoning":$}},{"delta":{"content":$}}],"service_tier":"flex"}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":$}}],"n":[1,2.5,true]}}]}"#,
+            r#"{"choices":[{"delta":{"content":$},"finish_reason":"stop"}],"service_tier":$}"#,
+            r#"{"choices":[{"delta":{}}],"us\u0061ge":{"prompt_tokens":5,"completion_tokens":2}}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#,
+            r#"{"choices":[{"text":$}],"x":$}"#,
+            r#"{"choices":null}"#,
+            r#"{"choices":[{"delta":{"content":$}"#,
+        ],
+        Dialect::Messages => &[
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":$}}"#,
+            r#"{"delta":{"type":"input_json_delta","partial_json":$},"type":"content_block_delta"}"#,
+            r#"{"type":"content_block_start","content_block":{"type":"text","text":$}}"#,
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":5,"output_tokens":1}}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}"#,
+            r#"{"type":$,"delta":$}"#,
+            r#"{"type":"ping"}"#,
+        ],
+        _ => &[
+            r#"{"type":"response.output_text.delta","delta":$}"#,
+            r#"{"type":"response.reasoning_text.delta","delta":{"text":$}}"#,
+            r#"{"type":"response.x.delta","delta":$,"response":{"usage":{"input_tokens":4,"output_tokens":1}}}"#,
+            r#"{"type":"response.output_item.done","item":{"encrypted_content":$}}"#,
+            r#"{"type":"response.completed","response":{"usage":{"input_tokens":4,"output_tokens":2}}}"#,
+            r#"{"delta":$}"#,
+        ],
+    };
+    let texts = prop::collection::vec(json_text(), 3);
+    (prop::sample::select(forms), texts).prop_map(|(form, texts)| {
+        let mut texts = texts.into_iter();
+        let parts: Vec<&str> = form.split('$').collect();
+        let mut event = parts[0].to_owned();
+        for part in &parts[1..] {
+            event += &texts.next().unwrap_or_else(|| "1".to_owned());
+            event += part;
+        }
+        event
+    })
+}
+
+fn stream() -> impl Strategy<Value = (Dialect, Vec<u8>)> {
+    let dialects = vec![Dialect::Chat, Dialect::Messages, Dialect::Responses];
+    prop::sample::select(dialects).prop_flat_map(|dialect| {
+        let ends = prop::sample::select(vec!["\n\n", "\r\n\r\n"]);
+        (
+            prop::collection::vec(event_of(dialect), 0..12),
+            ends,
+            any::<bool>(),
+        )
+            .prop_map(move |(events, end, done)| {
+                let events: Vec<String> = events.iter().map(|event| format!("data: {event}{end}")).collect();
+                let mut text = events.concat();
+                if done {
+                    text += "data: [DONE]";
+                    text += end;
+                }
+                (dialect, text.into_bytes())
+            })
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_only_text_counts_as_if_it_were_parsed(
+        (dialect, text) in stream(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+        prop_assert_eq!(read(Tap::events(dialect), &pieces), parsed(dialect, &text));
     }
 }
 
