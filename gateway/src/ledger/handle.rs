@@ -292,8 +292,8 @@ impl Ledger {
     pub async fn narrow_budget(&self, scope: &str, window: Window, limit: Nanos) -> Result<(), LedgerError> {
         let scope: Arc<str> = scope.into();
         self.call(move |owner| {
-            let known = owner.budgets.get(&(Arc::clone(&scope), window));
-            if known.is_some_and(|known| *known <= limit) {
+            let known = owner.core().budgets.get(&(Arc::clone(&scope), window)).copied();
+            if known.is_some_and(|known| known <= limit) {
                 return Ok(());
             }
             owner.set_budget(scope, window, Some(limit))

@@ -93,7 +93,8 @@ impl Ledger {
     /// A request that has not settled.
     pub async fn find(&self, id: u64) -> Result<Option<Live>, LedgerError> {
         self.call(move |owner| {
-            let open = owner.state.open.get(&id);
+            let core = owner.core();
+            let open = core.state.open.get(&id);
             open.map(|open| Live {
                 id,
                 reserve: Arc::clone(&open.reserve),
