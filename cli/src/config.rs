@@ -45,7 +45,17 @@ impl Config {
             Ok(_) => {}
         }
         let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e.to_string()))?;
-        let config = Self::parse(&path, &text)?;
+        Self::of(&path, &text)
+    }
+
+    /// Every key of a text, as that file would have it; whether its agents can be started here too.
+    pub fn check(data: &DataDir, path: &Path, text: &str) -> Result<(), Failure> {
+        let config = Self::of(path, text)?;
+        config.check_agents(data, &config.workspaces)
+    }
+
+    fn of(path: &Path, text: &str) -> Result<Self, Failure> {
+        let config = Self::parse(path, text)?;
         for (at, workspace) in config.workspaces.iter().enumerate() {
             if !workspace.is_absolute() {
                 let what = format!(

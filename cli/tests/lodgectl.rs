@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Lodge, stderr, stdout};
+use common::{Lodge, eventually, stderr, stdout};
 use serde_json::Value;
 
 fn ctl(lodge: &Lodge, args: &[&str]) -> String {
@@ -85,4 +85,224 @@ fn prices_requests_and_counters_are_shown() {
     let counters = ctl(&lodge, &["metrics"]);
     assert!(counters.contains("lodge_gateway_open_requests 0"), "{counters}");
     assert!(counters.ends_with("# EOF\n"), "{counters}");
+}
+
+const OWN_KEY: &str = "sk-of-lodgectl-OWN-0123456789";
+
+#[test]
+fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_restart() {
+    let lodge = Lodge::new();
+    let up = lodge.up(&[]);
+    let add = [
+        "provider",
+        "add",
+        "mine",
+        "--kind",
+        "anthropic",
+        "--base-url",
+        "http://127.0.0.1:9",
+    ];
+    let added = lodge.ctl(
+        &[&add[..], &["--model", "m:1000:20", "--model", "n"]].concat(),
+        OWN_KEY,
+    );
+    assert!(added.status.success(), "{}", stderr(&added));
+    let key = lodge.folder("keys").join("key");
+    std::fs::write(&key, "sk-of-lodgectl-TEAM-0123456789\n").unwrap();
+    ctl(
+        &lodge,
+        &[
+            "account",
+            "add",
+            "mine",
+            "team",
+            "--key-file",
+            key.to_str().unwrap(),
+        ],
+    );
+    ctl(&lodge, &["account", "disable", "mine", "team"]);
+    let login = [
+        "account",
+        "add",
+        "mine",
+        "login",
+        "--client-id",
+        "c",
+        "--token-url",
+        "https://login.example/token",
+    ];
+    ctl(
+        &lodge,
+        &[&login[..], &["--device-url", "https://login.example/device"]].concat(),
+    );
+    ctl(&lodge, &["alias", "set", "fast", "mine/m", "mine/n"]);
+    ctl(
+        &lodge,
+        &[
+            "policy",
+            "set",
+            "gpt-*",
+            "--deny=not for us",
+            "--set-field",
+            "metadata.team=\"blue\"",
+        ],
+    );
+    ctl(
+        &lodge,
+        &["price", "set", "mine/m", "--input", "2", "--output", "10usd"],
+    );
+    drop(up);
+    let _up = lodge.up(&[]);
+
+    let accounts = json(&lodge, &["account", "list", "mine", "--json"]);
+    let shown = accounts.as_array().unwrap().iter().map(|account| {
+        (
+            account["account"].as_str().unwrap(),
+            account["key"].as_str().unwrap(),
+            account["disabled"].as_bool().unwrap(),
+        )
+    });
+    let shown: Vec<_> = shown.collect();
+    assert_eq!(
+        shown,
+        [
+            ("default", "sealed", false),
+            ("login", "login", false),
+            ("team", "sealed", true)
+        ]
+    );
+    let aliases = json(&lodge, &["alias", "list", "--json"]);
+    assert_eq!(
+        (
+            &aliases[0]["provider"],
+            &aliases[0]["targets"],
+            &aliases[0]["origin"]
+        ),
+        (
+            &"mine".into(),
+            &serde_json::json!(["mine/m", "mine/n"]),
+            &"api".into()
+        )
+    );
+    let policies = json(&lodge, &["policy", "list", "--json"]);
+    assert_eq!(
+        (&policies[0]["deny"], &policies[0]["set"]["metadata.team"]),
+        (&"not for us".into(), &"blue".into())
+    );
+    let prices = json(&lodge, &["price", "mine/m", "--json"]);
+    assert_eq!(
+        (
+            &prices[0]["source"],
+            &prices[0]["nano_usd_per_million_tokens"]["input"]
+        ),
+        (&"administrator".into(), &2_000_000_000_u64.into())
+    );
+    for args in [
+        ["account", "list"],
+        ["alias", "list"],
+        ["policy", "list"],
+        ["provider", "list"],
+    ] {
+        assert!(
+            ctl(&lodge, &args).contains("mine") || args[0] == "policy",
+            "{args:?}"
+        );
+    }
+    // What is in the way of a removal is named, with the command that clears it.
+    let refused = lodge.ctl(&["provider", "remove", "mine"], "");
+    assert!(
+        stderr(&refused).contains("lodgectl alias remove fast"),
+        "{}",
+        stderr(&refused)
+    );
+    ctl(&lodge, &["alias", "remove", "fast"]);
+    ctl(&lodge, &["policy", "remove", "gpt-*"]);
+    ctl(&lodge, &["price", "remove", "mine/m"]);
+    ctl(&lodge, &["account", "remove", "mine", "team", "--json"]);
+    ctl(&lodge, &["provider", "remove", "mine"]);
+    for (args, why) in [
+        (vec!["account", "disable", "mine", "team"], "there is no account"),
+        (
+            vec!["alias", "set", "x", "nobody/m"],
+            "there is no provider `nobody`",
+        ),
+        (vec!["alias", "set", "x", "m"], "provider/model"),
+        (vec!["policy", "set", "x"], "--deny"),
+        (
+            vec!["policy", "set", "x", "--set-field", "a=blue"],
+            "needs quotes",
+        ),
+        (
+            vec!["price", "set", "m", "--input", "1", "--output", "1"],
+            "PROVIDER/MODEL",
+        ),
+    ] {
+        let refused = lodge.ctl(&args, "");
+        assert!(
+            !refused.status.success() && stderr(&refused).contains(why),
+            "{args:?}: {}",
+            stderr(&refused)
+        );
+    }
+    let audit = ctl(&lodge, &["audit", "--json"]);
+    assert!(
+        audit.contains("account.disable") && !audit.contains("sk-of-lodgectl"),
+        "{audit}"
+    );
+}
+
+#[test]
+fn a_configuration_is_checked_with_and_without_a_gateway_and_read_again_when_it_changes() {
+    let lodge = Lodge::new();
+    let file = lodge.data().join("config/lodge.toml");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let bad = lodge.folder("other").join("bad.toml");
+    std::fs::write(
+        &bad,
+        "workspaces = []\n[[provider]]\nname = 'x'\nkind = 'openai'\nkey_env = 'NOT_SET_HERE'\n",
+    )
+    .unwrap();
+    let misspelt = bad.with_file_name("misspelt.toml");
+    std::fs::write(&misspelt, "[gatway]\ndemo = true\n").unwrap();
+    std::fs::write(&file, "").unwrap();
+    let without = ctl(&lodge, &["gateway", "check"]);
+    assert!(
+        without.contains("is valid") && without.contains("no gateway runs"),
+        "{without}"
+    );
+    let check = || {
+        for (path, why) in [(&bad, "NOT_SET_HERE"), (&misspelt, "line 1")] {
+            let refused = lodge.ctl(&["gateway", "check", path.to_str().unwrap()], "");
+            let text = stderr(&refused);
+            assert!(!refused.status.success() && text.contains(why), "{text}");
+            assert!(text.contains(path.to_str().unwrap()), "{text}");
+        }
+    };
+    check();
+    let _up = lodge.up(&[]);
+    check();
+    assert_eq!(
+        json(&lodge, &["gateway", "check", "--json"])["gateway_runs"],
+        true
+    );
+    std::fs::write(&file, "[[provider]]\nname = 'x'\n").unwrap();
+    eventually("the error is told", || {
+        ctl(&lodge, &["gateway", "health"])
+            .contains("lodge.toml, line")
+            .then_some(())
+    });
+    let status = stdout(&lodge.run(&["status"]));
+    assert!(
+        status.contains("is not what is in force") && status.contains("lodge.toml, line"),
+        "{status}"
+    );
+    std::fs::write(
+        &file,
+        "[[provider]]\nname = 'ours'\nkind = 'openai_compatible'\nbase_url = 'http://127.0.0.1:9/v1'\n",
+    )
+    .unwrap();
+    eventually("the file is read", || {
+        ctl(&lodge, &["provider", "list"]).contains("ours").then_some(())
+    });
+    assert_eq!(json(&lodge, &["gateway", "health", "--json"])["config_error"], "");
 }

@@ -128,9 +128,12 @@ pub(super) enum BudgetCommand {
     },
 }
 
+/// What usage is listed by.
+const GROUPS: [&str; 8] = ["user", "team", "org", "organisation", "key", "model", "session", "day"];
+
 #[derive(Debug, Args)]
 pub(super) struct Usage {
-    #[arg(long, value_parser = ["user", "key", "model", "session", "day"], default_value = "user")]
+    #[arg(long, value_parser = GROUPS, default_value = "user")]
     by: String,
     /// From when on: `2026-11-01`, or so long ago: `7d` [default: from the beginning].
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
@@ -338,7 +341,7 @@ pub(super) async fn budget(socket: &Path, command: &BudgetCommand) -> anyhow::Re
     }
 }
 
-fn print_budgets(budgets: &[Budget]) {
+pub(super) fn print_budgets(budgets: &[Budget]) {
     let row = |budget: &Budget| {
         [
             budget.scope.clone(),
@@ -356,7 +359,7 @@ fn print_budgets(budgets: &[Budget]) {
     );
 }
 
-fn budget_value(budget: &Budget) -> Value {
+pub(super) fn budget_value(budget: &Budget) -> Value {
     json!({
         "scope": budget.scope, "window": budget.window, "limit_nano_usd": budget.limit,
         "spent_nano_usd": budget.spent, "reserved_nano_usd": budget.reserved, "resets_at": budget.resets_at,
@@ -464,7 +467,7 @@ fn span(text: &str) -> Result<u64, String> {
 }
 
 /// Nano-dollars of `5usd`, `$5` or `0.25`.
-fn amount(text: &str) -> Result<u64, String> {
+pub(super) fn amount(text: &str) -> Result<u64, String> {
     lodge_gateway::money::Nanos::parse(text)
         .map(|nanos| nanos.0)
         .map_err(|error| error.to_string())

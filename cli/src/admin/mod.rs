@@ -4,7 +4,9 @@ mod accounts;
 mod moment;
 mod ops;
 mod preset;
+mod setup;
 mod upstream;
+mod users;
 
 use crate::commands::wait;
 use crate::data::DataDir;
@@ -15,11 +17,10 @@ use clap::{Parser, Subcommand};
 use hyper_util::rt::TokioIo;
 use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
 use lodge_proto::control::{
-    HealthRequest, ListProvidersRequest, Provider, RemoveProviderKeyRequest, SetProviderKeyRequest,
+    HealthRequest, ListProvidersRequest, Provider, RemoveProviderKeyRequest,
 };
 use lodge_proto::{ErrorBody, ErrorCode, sock};
 use serde_json::json;
-use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -28,11 +29,12 @@ const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provide
     lodgectl provider add ollama\n  \
     lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:9000/v1 < key-file\n  \
     lodgectl provider test anthropic\n  lodgectl provider remove anthropic\n  lodgectl quota\n  \
-    lodgectl gateway reload\n  lodgectl key create --user ann --budget 5usd --window month\n  \
+    lodgectl gateway check\n  lodgectl account add anthropic team < key-file\n  \
+    lodgectl alias set fast anthropic/claude-haiku-5-5 openai/gpt-5.6-luna\n  \
+    lodgectl policy set 'gpt-*' --deny='not for us'\n  lodgectl price set mine/m --input 2 --output 10\n  \
+    lodgectl key create --user ann --budget 5usd --window month\n  \
+    lodgectl user add ann --uid 1001 --team compilers --org acme\n  \
     lodgectl budget set user:ann 20usd --window month\n  lodgectl usage --by model --since 7d";
-
-/// Longest key, bytes.
-const MAX_KEY: u64 = 16 * 1024;
 
 /// Administer a running Lodge.
 #[derive(Debug, Parser)]
@@ -53,6 +55,18 @@ enum Command {
     /// Providers of models and their keys.
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// The people, and the teams and organisations they belong to.
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Several keys or logins of one provider.
+    #[command(subcommand)]
+    Account(setup::AccountCommand),
+    /// Names that stand for models.
+    #[command(subcommand)]
+    Alias(setup::AliasCommand),
+    /// What is done to requests by model: refused, sent elsewhere, fields set.
+    #[command(subcommand)]
+    Policy(setup::PolicyCommand),
     /// Keys of people, for clients outside of Lodge's sessions.
     #[command(subcommand)]
     Key(accounts::KeyCommand),
@@ -65,14 +79,8 @@ enum Command {
     Audit(ops::Audit),
     /// Requests that are under way.
     Requests(ops::Requests),
-    /// What models cost, and where their prices come from.
-    Price {
-        /// A model's id or `PROVIDER/MODEL` [default: every model that is listed].
-        model: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// What models cost, and where their prices come from; prices of one's own.
+    Price(setup::Price),
     /// Counters, as Prometheus reads them.
     Metrics,
     /// How each account of the providers fares, and what is left of its quotas.
@@ -98,7 +106,19 @@ enum Gateway {
         json: bool,
     },
     /// Reads the configuration again: providers, accounts, aliases and policies. An error changes nothing.
-    Reload,
+    Reload {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks a configuration file without taking it over: every error with its line and key.
+    Check {
+        /// [default: the one in the data directory].
+        file: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,22 +133,8 @@ enum ProviderCommand {
     ///
     /// `anthropic`, `openai`, `gemini` and `openrouter` need no more than a key; `ollama`, `vllm` and `llama-cpp` on this
     /// machine need nothing at all.
-    Add {
-        name: String,
-        /// `anthropic`, `openai`, `openai_compatible` or `gemini` [default: as the name says].
-        #[arg(long)]
-        kind: Option<String>,
-        /// Needed for `openai_compatible`, but for the names above.
-        #[arg(long)]
-        base_url: Option<String>,
-        /// The server asks for no key (`openai_compatible` only).
-        #[arg(long, conflicts_with = "key")]
-        no_key: bool,
-        /// Read a key although servers of this name ask for none.
-        #[arg(long)]
-        key: bool,
-    },
-    /// Forget a stored key.
+    Add(setup::Add),
+    /// Forget a stored key, and with it a provider that is not in lodge.toml, its accounts and its prices.
     Remove { name: String },
     /// Ask a provider for its list of models with each of its accounts; free of charge.
     Test {
@@ -152,34 +158,21 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let data = DataDir::resolve(cli.data.as_deref())?;
     let socket = data.admin_socket();
     match &cli.command {
+        Command::User(command) => wait(users::user(&socket, command)),
         Command::Key(command) => wait(accounts::key(&socket, command)),
         Command::Budget(command) => wait(accounts::budget(&socket, command)),
         Command::Audit(audit) => wait(ops::audit(&socket, audit)),
         Command::Requests(requests) => wait(ops::requests(&socket, requests)),
-        Command::Price { model, json } => wait(ops::price(&socket, model.as_deref(), *json)),
+        Command::Price(price) => wait(setup::price(&socket, price)),
+        Command::Account(command) => wait(setup::account(&socket, command)),
+        Command::Alias(command) => wait(setup::alias(&socket, command)),
+        Command::Policy(command) => wait(setup::policy(&socket, command)),
         Command::Metrics => wait(ops::metrics(&socket)),
         Command::Usage(usage) => wait(accounts::usage(&socket, usage)),
         Command::Gateway(Gateway::Address { json }) => wait(address(&socket, *json)),
         Command::Gateway(Gateway::Health { json }) => wait(health(&socket, *json)),
         Command::Provider(ProviderCommand::List { json }) => wait(list(&socket, *json)),
-        Command::Provider(ProviderCommand::Add {
-            name,
-            kind,
-            base_url,
-            no_key,
-            key,
-        }) => {
-            let preset = preset::of(name);
-            let needs_key = *key || !*no_key && !preset.is_local;
-            let request = SetProviderKeyRequest {
-                name: name.clone(),
-                kind: kind.clone().unwrap_or_else(|| preset.kind.to_owned()),
-                key: if needs_key { read_key()? } else { String::new() },
-                base_url: base_url.clone().unwrap_or_else(|| preset.base_url.to_owned()),
-                sealed: None,
-            };
-            wait(add(&socket, request))
-        }
+        Command::Provider(ProviderCommand::Add(add)) => wait(setup::add(&socket, add)),
         Command::Provider(ProviderCommand::Remove { name }) => wait(remove(&socket, name)),
         Command::Provider(ProviderCommand::Test { name, json }) => wait(upstream::test(&socket, name, *json)),
         Command::Provider(ProviderCommand::Login {
@@ -187,12 +180,13 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             account,
             device,
         }) => wait(upstream::login(&socket, name, account, *device)),
-        Command::Gateway(Gateway::Reload) => wait(upstream::reload(&socket)),
+        Command::Gateway(Gateway::Reload { json }) => wait(upstream::reload(&socket, *json)),
+        Command::Gateway(Gateway::Check { file, json }) => wait(setup::check(&data, file.as_deref(), *json)),
         Command::Quota { json } => wait(upstream::quota(&socket, *json)),
     }
 }
 
-async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
+pub(crate) async fn connect(socket: &Path) -> anyhow::Result<GatewayAdminClient<Channel>> {
     Ok(GatewayAdminClient::new(channel(socket).await?))
 }
 
@@ -252,12 +246,20 @@ async fn health(socket: &Path, as_json: bool) -> anyhow::Result<()> {
         .map_err(|status| refused(&status))?
         .into_inner();
     if as_json {
-        return print_json(&json!({ "version": answer.version, "open_leases": answer.open_leases }));
+        return print_json(&json!({
+            "version": answer.version, "open_leases": answer.open_leases, "config_error": answer.config_error,
+        }));
     }
     println(&format!(
         "gateway {} serves {} sessions",
         answer.version, answer.open_leases
     ));
+    if !answer.config_error.is_empty() {
+        println(&format!(
+            "the configuration file is not what is in force: {}",
+            answer.config_error
+        ));
+    }
     Ok(())
 }
 
@@ -297,21 +299,6 @@ fn as_value(provider: &Provider) -> serde_json::Value {
     })
 }
 
-async fn add(socket: &Path, request: SetProviderKeyRequest) -> anyhow::Result<()> {
-    let (name, has_key) = (request.name.clone(), !request.key.is_empty());
-    connect(socket)
-        .await?
-        .set_provider_key(request)
-        .await
-        .map_err(|status| refused(&status))?;
-    if has_key {
-        println(&format!("the key of {name} is stored, sealed"));
-    } else {
-        println(&format!("{name} is added, without a key"));
-    }
-    Ok(())
-}
-
 async fn remove(socket: &Path, name: &str) -> anyhow::Result<()> {
     let request = RemoveProviderKeyRequest {
         name: name.to_owned(),
@@ -323,22 +310,4 @@ async fn remove(socket: &Path, name: &str) -> anyhow::Result<()> {
         .map_err(|status| refused(&status))?;
     println(&format!("the key of {name} is forgotten"));
     Ok(())
-}
-
-fn read_key() -> anyhow::Result<String> {
-    let input = std::io::stdin();
-    if input.is_terminal() {
-        eprintln!("Type the key, then Ctrl-D:");
-    }
-    let mut key = String::new();
-    input.lock().take(MAX_KEY).read_to_string(&mut key)?;
-    let key = key.trim();
-    if key.is_empty() {
-        return Err(
-            Failure::new(ErrorCode::InvalidArgument, "no key was given on standard input")
-                .mend("lodgectl provider add NAME < FILE")
-                .into(),
-        );
-    }
-    Ok(key.to_owned())
 }

@@ -127,9 +127,12 @@ fn in_time(at: u64, now: u64) -> String {
 }
 
 /// Has the configuration read again.
-pub(crate) async fn reload(socket: &Path) -> anyhow::Result<()> {
+pub(crate) async fn reload(socket: &Path, as_json: bool) -> anyhow::Result<()> {
     let answer = connect(socket).await?.reload(ReloadRequest {}).await;
     let answer = answer.map_err(|status| refused(&status))?.into_inner();
+    if as_json {
+        return print_json(&json!({ "needs_restart": answer.needs_restart }));
+    }
     println("the configuration is read again");
     for section in answer.needs_restart {
         println(&format!("[{section}] changed and needs a restart"));

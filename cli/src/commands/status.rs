@@ -1,10 +1,12 @@
 //! `lodge status`
 
+use crate::admin;
 use crate::data::DataDir;
 use crate::supervise::lock;
 use crate::supervise::state::{Health, State};
 use crate::terminal::{print_json, println};
 use crate::{http, table};
+use lodge_proto::control::HealthRequest;
 use serde_json::json;
 use std::time::Duration;
 
@@ -37,19 +39,37 @@ pub async fn run(data: &DataDir, args: &Args) -> anyhow::Result<u8> {
     };
     let state = State::read(&data.state());
     let ready = is_ready(state.as_ref()).await;
+    let config_error = config_error(data).await;
     if args.json {
         let mut value = serde_json::to_value(&state)?;
         if !value.is_object() {
             value = json!({ "pid": pid });
         }
         value["running"] = true.into();
+        value["config_error"] = config_error.into();
         value["ready"] = ready.into();
         value["data"] = data.path().display().to_string().into();
         print_json(&value)?;
     } else {
         show(data, pid, state.as_ref(), ready);
+        if !config_error.is_empty() {
+            println(&format!(
+                "The configuration file is not what is in force: {config_error}"
+            ));
+        }
     }
     Ok(u8::from(!ready))
+}
+
+/// Why the configuration file is not what is in force; empty: it is, or the gateway does not say.
+async fn config_error(data: &DataDir) -> String {
+    let asking = async {
+        let mut gateway = admin::connect(&data.admin_socket()).await.ok()?;
+        let health = gateway.health(HealthRequest {}).await.ok()?;
+        Some(health.into_inner().config_error)
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(5), asking).await;
+    asked.ok().flatten().unwrap_or_default()
 }
 
 /// Every role serves, and the backend says so too.

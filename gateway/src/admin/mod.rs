@@ -100,7 +100,7 @@ impl Admin {
             .providers
             .set_key(name, &kind, &base_url, &key)
             .await
-            .map_err(|error| status(&error))?;
+            .map_err(|error| setup::status(&error))?;
         tracing::info!(provider = provider.name, "a provider key was set");
         self.gateway.providers_changed.notify_one();
         crate::price::warm_for(&self.gateway.providers.current());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
+use lodge_proto::control::ProviderSetup;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -221,32 +222,50 @@ impl Providers {
         kind: &str,
         base_url: &str,
         key: &Zeroizing<String>,
-    ) -> Result<Arc<ProviderSpec>, ProviderError> {
+    ) -> Result<Arc<ProviderSpec>, SetupError> {
+        if let Some(setup) = self.settings(&name, kind, base_url) {
+            if key.trim().is_empty() && setup.kind != Kind::OpenaiCompatible.as_str() {
+                return Err(ProviderError::from(BadKey::Empty).into());
+            }
+            let key = key.clone();
+            self.set_up(move |view| setup::put_provider(view, setup, &key))
+                .await?;
+        } else {
+            self.set_plain(&name, kind, base_url, key).await?;
+        }
+        let provider = self.current().get(&name).cloned();
+        Ok(provider.ok_or(ProviderError::Unknown(name))?)
+    }
+
+    async fn set_plain(
+        self: &Arc<Self>,
+        name: &str,
+        kind: &str,
+        base_url: &str,
+        key: &Zeroizing<String>,
+    ) -> Result<(), ProviderError> {
         let _changing = self.changing.lock().await;
-        let defined = self.defined(&name);
-        let (kind, base) = match &defined {
-            Some(defined) => same_as_configured(defined, kind, base_url)?,
-            None => self.entered(&name, kind, base_url)?,
+        let configured = self.configured.load_full();
+        let (kind, base) = match configured.find(name) {
+            Some(configured) => same_as_configured(configured, kind, base_url)?,
+            None => self.entered(name, kind, base_url)?,
         };
-        let sealed = if key.trim().is_empty() && kind == Kind::OpenaiCompatible && defined.is_none() {
+        let is_configured = configured.find(name).is_some();
+        let sealed = if key.trim().is_empty() && kind == Kind::OpenaiCompatible && !is_configured {
             Vec::new()
         } else {
             let key = Secret::parse(key)?;
-            let provider = overlay::plain(&name, kind, base.clone());
+            let provider = overlay::plain(name, kind, base.clone());
             overlay::seal_key(&self.seal, &provider, &key)?
         };
         let row = StoredProvider {
-            name: name.clone(),
+            name: name.to_owned(),
             kind: kind.as_str().to_owned(),
             base_url: base.to_string(),
             sealed,
         };
-        self.unlearn(&name);
-        self.change(vec![Edit::PutKey(row)]).await?;
-        self.current()
-            .get(&name)
-            .cloned()
-            .ok_or(ProviderError::Unknown(name))
+        self.unlearn(name);
+        self.change(vec![Edit::PutKey(row)]).await
     }
 
     /// Forgets a stored key, and the provider with it where it is not configured.
@@ -259,10 +278,19 @@ impl Providers {
         self.set_up(move |view| setup::remove_provider(view, &name)).await
     }
 
-    /// A provider as the file has it, or as it was set up.
-    fn defined(&self, name: &str) -> Option<ProviderSpec> {
-        let configured = self.configured.load().find(name).cloned();
-        configured.or_else(|| setup::provider(self.current().entered().providers.get(name)?).ok())
+    /// The settings of a provider that was set up with more than a key, with another kind or address where one is named.
+    fn settings(&self, name: &str, kind: &str, base_url: &str) -> Option<ProviderSetup> {
+        if self.configured.load().find(name).is_some() {
+            return None;
+        }
+        let mut setup = self.current().entered().providers.get(name)?.clone();
+        if !kind.is_empty() {
+            kind.clone_into(&mut setup.kind);
+        }
+        if !base_url.is_empty() {
+            base_url.clone_into(&mut setup.base_url);
+        }
+        Some(setup)
     }
 
     /// What a provider that is not in the configuration is made of.

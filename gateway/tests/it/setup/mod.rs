@@ -11,7 +11,7 @@ use lodge_proto::control::{
     AccountSetup, AliasSetup, EnableAccountRequest, ListPricesRequest, ModelSetup, OauthSetup, PolicySetup,
     PriceSetup, ProviderSetup, PutAccountRequest, PutAliasRequest, PutPolicyRequest, PutPriceRequest,
     PutProviderRequest, RemoveAccountRequest, RemoveAliasRequest, RemovePolicyRequest, RemovePriceRequest,
-    RemoveProviderKeyRequest, ShowSetupRequest, ShowSetupResponse,
+    RemoveProviderKeyRequest, SetProviderKeyRequest, ShowSetupRequest, ShowSetupResponse,
 };
 use tonic::Code;
 use tonic::transport::Channel;
@@ -234,8 +234,24 @@ async fn all_of_it_is_used_at_once_kept_over_a_kill_and_taken_back() {
         .await
         .unwrap_err();
     assert!(error.message().contains("needed again"), "{}", error.message());
-    // A provider that an alias leads to stays.
+    // A key alone changes nothing else of it, and an address comes with its key.
     let mut admin = admin(scene.data.path()).await;
+    let mut key = SetProviderKeyRequest {
+        name: "mine".into(),
+        key: OTHER_KEY.into(),
+        ..SetProviderKeyRequest::default()
+    };
+    admin.set_provider_key(key.clone()).await.unwrap();
+    assert_eq!(scene.arrives(MESSAGES, "{}").await.0, OTHER_KEY);
+    key.base_url = format!("http://127.0.0.1:{port}/elsewhere");
+    let moved = admin.set_provider_key(key).await.unwrap().into_inner();
+    let moved = moved.provider.unwrap();
+    assert!(
+        moved.has_key && moved.base_url.ends_with("/elsewhere"),
+        "{moved:?}"
+    );
+    assert_eq!(moved.models[0].context_window, 1000);
+    // A provider that an alias leads to stays.
     let remove = RemoveProviderKeyRequest { name: "mine".into() };
     let error = admin.remove_provider_key(remove.clone()).await.unwrap_err();
     assert!(
