@@ -34,7 +34,8 @@ use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::provider::{Kind, ProviderSpec, Providers};
+use crate::models;
+use crate::provider::{self, Kind, ProviderSpec, Providers};
 use crate::proxy::{self, Upstream};
 
 /// A connection without a request is closed after this.
@@ -66,6 +67,10 @@ pub struct Gateway {
     /// Keys that are being entered.
     pub(crate) exchanges: crate::exchange::Exchanges,
     pub(crate) routing: Routing,
+    /// The way of spans to a collector.
+    pub(crate) telemetry: crate::telemetry::Telemetry,
+    /// What there is to be used, for whoever asks.
+    pub(crate) catalog: models::Catalog,
     /// As it was last read.
     pub(crate) config: ArcSwap<Config>,
     pub(crate) demo: Demo,
@@ -192,6 +197,9 @@ pub(crate) async fn handle(
             Method::HEAD => None,
             _ => Some(authenticate(gateway, door, &parts)?),
         };
+        if let (provider::OWN, Some(caller)) = (name, &caller) {
+            return models::answer(gateway, caller, &parts, native).await;
+        }
         let provider = provider.ok_or_else(|| no_provider(name))?;
         let route = found
             .transpose()

@@ -24,6 +24,7 @@
 //! - [`admin`]: providers and their keys over gRPC
 //! - [`exchange`]: keys sealed in the browser
 //! - [`audit`]: who changed what; `metrics`: counters for Prometheus; `bodies`: what a key may have logged
+//! - [`telemetry`]: spans for a collector
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
 mod accept;
@@ -62,6 +63,7 @@ mod serve;
 pub mod state;
 pub mod store;
 pub mod stored;
+pub mod telemetry;
 pub mod translate;
 pub mod usage;
 

@@ -23,9 +23,10 @@ use crate::metrics::{self, Metrics};
 use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
-use crate::seal::{Seal, SealError};
+use crate::seal::{self, ChangeError, SealError};
 use crate::state::StateError;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Telemetry;
 use crate::{accept, admin};
 
 /// Why the gateway could not start, or stopped by itself.
@@ -35,6 +36,8 @@ pub enum Error {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("loading the seal key")]
     Seal(#[from] SealError),
+    #[error("sealing everything under another key; the key before is kept as seal.old")]
+    Change(#[from] ChangeError),
     #[error("opening the gateway's database")]
     Store(#[from] StoreError),
     #[error("opening the gateway's state")]
@@ -80,6 +83,10 @@ pub async fn serve(
     let admin_socket = listen(&config.data.join("run/gateway-admin.sock"))?;
     price::warm_for(&gateway.providers.current());
     ready();
+    let exporting = tokio::spawn({
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.telemetry.run(&gateway.upstream).await }
+    });
     let serving = async {
         tokio::select! {
             () = lease::serve(Arc::clone(&gateway), lease_socket) => Ok(()),
@@ -113,6 +120,8 @@ pub async fn serve(
         );
     }
     gateway.routing.flush().await;
+    // Last: what was cut has settled by now.
+    gateway.telemetry.finish(exporting).await;
     result
 }
 
@@ -139,8 +148,13 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
     for directory in [own.clone(), config.data.join("run")] {
         private_directory(&directory)?;
     }
-    let seal = Arc::new(Seal::load(&own.join("seal.key"))?);
+    let found = seal::find(&config.seal, &own)?;
     let store = Arc::new(Store::open(&own.join("gateway.db"))?);
+    if let Some(before) = &found.before {
+        seal::change(config, (&found.seal, before), &store, &own)?;
+    }
+    let seal = Arc::new(found.seal);
+    let hasher = KeyHasher::new(seal::pepper(&seal, &store)?);
     Ok(Arc::new(Gateway {
         providers: Arc::new(Providers::load(config, Arc::clone(&store), Arc::clone(&seal))?),
         providers_changed: Notify::new(),
@@ -149,13 +163,15 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         bodies: Arc::new(Semaphore::new(config.limits.max_body.saturating_mul(8))),
         ledger: Ledger::open(&own.join("ledger"))?,
         address: people.and_then(|listener| listener.local_addr().ok()),
-        hasher: KeyHasher::new(&seal),
+        hasher,
         upstream: Upstream::new(config.limits)?,
         audit: Audit::open(&own.join("audit.db"))?,
         metrics: Metrics::default(),
         exchanges: crate::exchange::Exchanges::default(),
         config: ArcSwap::from_pointee(config.clone()),
         routing: Routing::open(&own.join("state.db"), config.routes.clone(), &seal)?,
+        catalog: crate::models::Catalog::default(),
+        telemetry: Telemetry::new(config.telemetry.clone()),
         demo: Demo::default(),
         limits: config.limits,
         egress: Arc::new(config.egress.clone()),

@@ -1,6 +1,7 @@
 //! `lodgectl`: administration of the gateway over its Unix socket.
 
 mod accounts;
+mod models;
 mod moment;
 mod ops;
 mod preset;
@@ -28,7 +29,7 @@ const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provide
     lodgectl provider add ollama\n  \
     lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:9000/v1 < key-file\n  \
     lodgectl provider test anthropic\n  lodgectl provider remove anthropic\n  lodgectl quota\n  \
-    lodgectl gateway reload\n  lodgectl key create --user ann --budget 5usd --window month\n  \
+    lodgectl models\n  lodgectl gateway reload\n  lodgectl key create --user ann --budget 5usd --window month\n  \
     lodgectl budget set user:ann 20usd --window month\n  lodgectl usage --by model --since 7d";
 
 /// Longest key, bytes.
@@ -65,10 +66,15 @@ enum Command {
     Audit(ops::Audit),
     /// Requests that are under way.
     Requests(ops::Requests),
+    /// The models there are: what they can do, what they cost, and which harnesses speak to them.
+    Models(models::Models),
     /// What models cost, and where their prices come from.
     Price {
         /// A model's id or `PROVIDER/MODEL` [default: every model that is listed].
         model: Option<String>,
+        /// Only the prices of the configuration that differ from the table's, with both.
+        #[arg(long)]
+        diff: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -99,6 +105,9 @@ enum Gateway {
     },
     /// Reads the configuration again: providers, accounts, aliases and policies. An error changes nothing.
     Reload,
+    /// Makes a new key for what is stored sealed: provider keys and logins. The next start goes over to it, and keeps the
+    /// one before until everything has.
+    Reseal,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,7 +165,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Budget(command) => wait(accounts::budget(&socket, command)),
         Command::Audit(audit) => wait(ops::audit(&socket, audit)),
         Command::Requests(requests) => wait(ops::requests(&socket, requests)),
-        Command::Price { model, json } => wait(ops::price(&socket, model.as_deref(), *json)),
+        Command::Models(models) => wait(models::models(&socket, models)),
+        Command::Price { model, diff, json } => wait(ops::price(&socket, model.as_deref(), *diff, *json)),
         Command::Metrics => wait(ops::metrics(&socket)),
         Command::Usage(usage) => wait(accounts::usage(&socket, usage)),
         Command::Gateway(Gateway::Address { json }) => wait(address(&socket, *json)),
@@ -188,6 +198,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             device,
         }) => wait(upstream::login(&socket, name, account, *device)),
         Command::Gateway(Gateway::Reload) => wait(upstream::reload(&socket)),
+        Command::Gateway(Gateway::Reseal) => wait(upstream::reseal(&socket)),
         Command::Quota { json } => wait(upstream::quota(&socket, *json)),
     }
 }

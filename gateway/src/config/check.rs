@@ -8,13 +8,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::check_provider::{check_demo, provider};
-use super::file::{AliasEntry, Document, EgressSection, ModelPolicyEntry, Section};
+use super::file::{AliasEntry, Document, EgressSection, ModelPolicyEntry, Section, TelemetrySection};
 use super::{Config, DemoWhen, Limits, Options, Source};
 use crate::egress::Settings;
 use crate::egress::name::Host;
 use crate::environment::EnvironmentError;
 use crate::provider::{Kind, ProviderSpec};
 use crate::routes::{Alias, ModelPolicy, Routes, Target};
+use crate::seal::{CREDENTIAL, SealPlaces};
+use crate::telemetry;
 
 /// Largest body limit that may be configured, MiB.
 const MAX_BODY_MIB: usize = 256;
@@ -45,6 +47,9 @@ pub enum ConfigError {
         message: String,
     },
 }
+
+/// The variable in which systemd says where the credentials of a service are.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where in the file we are.
 pub(super) struct At<'a> {
@@ -79,6 +84,8 @@ pub(super) fn config(
     let egress = egress(&options.file, &document.egress)?;
     let listen = listen(&at, document.gateway.listen.as_deref(), options.embedded)?;
     let metrics = metrics(&at, document.gateway.metrics.as_deref())?;
+    let seal = seal(&at, document.gateway.seal_key_file, environment)?;
+    let telemetry = telemetry(&options.file, &document.telemetry, environment)?;
     let routes = routes(&options.file, document.alias, document.model_policy)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
     let mut demo = document.gateway.demo;
@@ -112,6 +119,8 @@ pub(super) fn config(
         listen,
         metrics,
         routes,
+        telemetry,
+        seal,
         peer_uid: lodge_proto::sock::own_uid(),
         source: std::sync::Arc::new(Source {
             options: options.clone(),
@@ -155,6 +164,40 @@ fn metrics(at: &At<'_>, written: Option<&str>) -> Result<Option<SocketAddr>, Con
         )
     };
     address.map(Some).ok_or_else(error)
+}
+
+fn telemetry(
+    file: &Path,
+    section: &TelemetrySection,
+    environment: &BTreeMap<String, Zeroizing<String>>,
+) -> Result<Option<telemetry::Settings>, ConfigError> {
+    telemetry::Settings::read(section, environment).map_err(|(key, message)| {
+        let is_variable = key.starts_with("OTEL");
+        ConfigError::Value {
+            file: file.to_owned(),
+            key: if is_variable {
+                format!("the variable {key}")
+            } else {
+                format!("telemetry.{key}")
+            },
+            message,
+        }
+    })
+}
+
+fn seal(
+    at: &At<'_>,
+    file: Option<PathBuf>,
+    environment: &BTreeMap<String, Zeroizing<String>>,
+) -> Result<SealPlaces, ConfigError> {
+    if file.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return Err(at.error("seal_key_file", "must be an absolute path"));
+    }
+    let credentials = environment.get(CREDENTIALS);
+    Ok(SealPlaces {
+        credential: credentials.map(|directory| Path::new(directory.as_str()).join(CREDENTIAL)),
+        file,
+    })
 }
 
 fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {

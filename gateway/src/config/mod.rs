@@ -12,18 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
 
 pub use check::ConfigError;
 pub use file::{
     AccountEntry, AliasEntry, EgressSection, ModelEntry, ModelPolicyEntry, OauthEntry, ProviderEntry,
-    SECTIONS, Section,
+    SECTIONS, Section, TelemetrySection,
 };
 
 use crate::environment;
 use crate::provider::{Kind, ProviderSpec};
 use crate::routes::Routes;
+use crate::seal::SealPlaces;
 use crate::secret::Secret;
 
 /// Where a provider's key comes from.
@@ -120,6 +121,10 @@ pub struct Config {
     pub metrics: Option<std::net::SocketAddr>,
     /// What aliases stand for, and what is done to requests by model.
     pub routes: Routes,
+    /// Where spans are sent; none: nowhere.
+    pub telemetry: Option<crate::telemetry::Settings>,
+    /// Where the key of what is sealed may be, besides the data directory.
+    pub seal: SealPlaces,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,
     /// Where it came from, to be read again.
@@ -142,12 +147,19 @@ impl std::fmt::Debug for Source {
 impl Config {
     /// Makes this process fit to hold keys, then reads the configuration and the keys it names.
     ///
-    /// To be called first in the process, before any thread is started: no core dump and no other process of this
-    /// uid can read its memory afterwards, new files are private, and the variables that hold keys are removed
-    /// from the environment.
+    /// To be called first in the process, before any thread is started: no core dump (also not of what it starts) and no
+    /// other process of this uid can read its memory afterwards, new files are private, and the variables that hold
+    /// keys are removed from the environment.
     pub fn prepare(options: &Options) -> Result<Self, ConfigError> {
         rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| ConfigError::Harden { source: error.into() })?;
+        // The hard limit too, so that nothing can raise it again.
+        let no_core = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        rustix::process::setrlimit(Resource::Core, no_core)
             .map_err(|error| ConfigError::Harden { source: error.into() })?;
         let text = match std::fs::read_to_string(&options.file) {
             Ok(text) => text,
@@ -168,6 +180,7 @@ impl Config {
                 accounts.chain([entry.key_env.clone()])
             })
             .flatten()
+            .chain(settings())
             .collect();
         let values = environment::take(&names).map_err(|source| ConfigError::Environment { source })?;
         let environment = names
@@ -214,6 +227,16 @@ impl Config {
         let config = check::config(options, file::parse(&options.file, text)?, environment)?;
         Ok(config.with_source(options, environment.clone()))
     }
+}
+
+/// Variables that are there and say something of this process besides keys.
+fn settings() -> impl Iterator<Item = String> {
+    let names = crate::telemetry::VARIABLES
+        .into_iter()
+        .chain([check::CREDENTIALS]);
+    names
+        .filter(|name| std::env::var_os(name).is_some())
+        .map(str::to_owned)
 }
 
 /// A key with where it came from.

@@ -187,6 +187,13 @@ impl Keys {
         found.ok_or_else(|| KeyError::Unknown(id.chars().take(40).collect()))
     }
 
+    /// The key of that id with its ancestors, itself first, whether it works at the moment or not.
+    pub fn line(&self, id: &str) -> Result<Vec<Arc<Key>>, KeyError> {
+        let index = self.read();
+        let line = index.by_id.get(id).and_then(|key| index.line(key));
+        line.ok_or_else(|| KeyError::Unknown(id.chars().take(40).collect()))
+    }
+
     /// Makes a key; the text is shown now and never again.
     pub async fn create(
         &self,

@@ -22,7 +22,7 @@ impl Meter {
         ended: &CancellationToken,
     ) -> Response<GuestBody> {
         if !response.status().is_success() {
-            self.void();
+            self.refused(response.status().as_u16());
             return response;
         }
         let text = |name| {

@@ -55,6 +55,11 @@ struct OfAccount {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
 /// What is counted as it happens; the rest is asked for when it is shown.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -151,6 +156,7 @@ pub(crate) async fn show(gateway: &Gateway) -> Result<String, LedgerError> {
     let leases = Gauge::<i64>::default();
     leases.set(signed(gateway.leases.count() as u64));
     registry.register("open_leases", "Sessions that hold a lease", leases);
+    spans(&mut registry, gateway);
     let mut shown = String::new();
     // Writing to a string does not fail.
     let _infallible = text::encode(&mut shown, &registry);
@@ -199,6 +205,18 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
         "Nano-dollars reserved by requests under way",
         reserved,
     );
+}
+
+/// Where spans are sent to a collector.
+fn spans(registry: &mut Registry, gateway: &Gateway) {
+    let Some((sent, dropped)) = gateway.telemetry.counts() else {
+        return;
+    };
+    let spans = Family::<Outcome, Counter>::default();
+    for (outcome, count) in [("sent", sent), ("dropped", dropped)] {
+        spans.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+    registry.register("spans", "Spans the collector took, or that were dropped", spans);
 }
 
 /// Of the accounts that are configured: what was learned of others is no longer of interest.

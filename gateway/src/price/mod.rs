@@ -60,6 +60,11 @@ impl Pricing {
         if let Some(rates) = listed.and_then(|listed| listed.price) {
             return Some(Self::Configured(rates));
         }
+        Self::table(provider, model, at)
+    }
+
+    /// The price of the table alone; none where it does not know the model.
+    pub fn table(provider: &ProviderSpec, model: &str, at: SystemTime) -> Option<Self> {
         let selector = match provider.kind {
             Kind::Anthropic => Selector::Id("anthropic"),
             Kind::Openai => Selector::Id("openai"),
@@ -169,4 +174,4 @@ fn genai_prices_window(model: genai_prices::ModelInfo<'_>) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

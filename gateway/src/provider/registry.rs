@@ -81,6 +81,19 @@ impl Configured {
     }
 }
 
+/// What one provider said of its models.
+#[derive(Debug)]
+struct Listing {
+    models: Vec<Model>,
+    /// Milliseconds of Unix time.
+    at: u64,
+    /// The models of one address are not those of another.
+    base: BaseUrl,
+}
+
+/// By name of the provider.
+type Learned = BTreeMap<String, Listing>;
+
 /// The providers and the one place that changes them.
 #[derive(Debug)]
 pub struct Providers {
@@ -88,10 +101,12 @@ pub struct Providers {
     store: Arc<Store>,
     seal: Arc<Seal>,
     current: ArcSwap<Registry>,
-    /// Models of providers that list their own, by name of the provider.
-    learned: std::sync::Mutex<BTreeMap<String, Vec<Model>>>,
+    /// What providers that list their own models said last.
+    learned: std::sync::Mutex<Learned>,
     /// Held over a change from reading to publishing.
     changing: Mutex<()>,
+    /// Held while providers are asked for their models: twice at a time would be once too often.
+    pub(super) asking: Mutex<()>,
 }
 
 impl Providers {
@@ -104,6 +119,7 @@ impl Providers {
             current: ArcSwap::default(),
             learned: std::sync::Mutex::default(),
             changing: Mutex::new(()),
+            asking: Mutex::new(()),
         };
         providers.publish(&providers.store.providers()?);
         Ok(providers)
@@ -125,13 +141,25 @@ impl Providers {
         self.current.load_full()
     }
 
-    /// Notes which models a provider lists, where the configuration lists none.
-    pub fn learn(&self, name: &str, models: Vec<Model>) {
+    /// Notes which models a provider lists now, where the configuration lists none; whether they are others than before.
+    /// `asked` is the provider as it was when it was asked: one that is elsewhere by now has other models.
+    pub fn learn(&self, asked: &ProviderSpec, models: Vec<Model>, at: u64) -> bool {
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.insert(name.to_owned(), models);
         let mut providers = self.current().providers.clone();
+        let is_same = |now: &&Arc<ProviderSpec>| now.lists_its_models() && now.base == asked.base;
+        let Some(now) = providers.get(&asked.name).filter(is_same) else {
+            return false;
+        };
+        let differs = now.models != models;
+        let listing = Listing {
+            models,
+            at: at.max(1),
+            base: asked.base.clone(),
+        };
+        learned.insert(asked.name.clone(), listing);
         apply(&learned, &mut providers);
         self.current.store(Arc::new(Registry { providers }));
+        differs
     }
 
     /// The models of one address are not those of another.
@@ -161,8 +189,10 @@ impl Providers {
             Vec::new()
         } else {
             let key = Secret::parse(key)?;
-            self.seal
-                .seal(&purpose(&name, kind, &base), key.expose().as_bytes())?
+            self.seal.seal(
+                &purpose(&name, kind.as_str(), &base.to_string()),
+                key.expose().as_bytes(),
+            )?
         };
         let row = StoredProvider {
             name: name.clone(),
@@ -265,6 +295,7 @@ impl Providers {
                 source: KeySource::None,
                 key: None,
                 models: kind.default_models(),
+                listed_at: 0,
                 provider_tools: ProviderTools::default(),
                 accounts: Vec::new(),
                 responses: false,
@@ -275,9 +306,8 @@ impl Providers {
             return Some(provider);
         }
         // Sealed for name, kind and address: a key entered for one server is never sent to another.
-        let opened = self
-            .seal
-            .open(&purpose(&row.name, provider.kind, &provider.base), &row.sealed);
+        let purpose = purpose(&row.name, provider.kind.as_str(), &provider.base.to_string());
+        let opened = self.seal.open(&purpose, &row.sealed);
         let text = opened
             .ok()
             .and_then(|bytes| Some(Zeroizing::new(std::str::from_utf8(&bytes).ok()?.to_owned())));
@@ -294,22 +324,24 @@ impl Providers {
     }
 }
 
-fn apply(learned: &BTreeMap<String, Vec<Model>>, providers: &mut BTreeMap<String, Arc<ProviderSpec>>) {
-    for (name, models) in learned {
+fn apply(learned: &Learned, providers: &mut BTreeMap<String, Arc<ProviderSpec>>) {
+    for (name, Listing { models, at, base }) in learned {
         if let Some(provider) = providers
             .get_mut(name)
-            .filter(|provider| provider.lists_its_models())
+            .filter(|provider| provider.lists_its_models() && provider.base == *base)
         {
             *provider = Arc::new(ProviderSpec {
                 models: models.clone(),
+                listed_at: *at,
                 ..ProviderSpec::clone(provider)
             });
         }
     }
 }
 
-fn purpose(name: &str, kind: Kind, base: &BaseUrl) -> String {
-    format!("provider key\n{name}\n{}\n{base}", kind.as_str())
+/// What a key is sealed for.
+pub(crate) fn purpose(name: &str, kind: &str, base: &str) -> String {
+    format!("provider key\n{name}\n{kind}\n{base}")
 }
 
 fn same_as_configured(
@@ -351,6 +383,7 @@ fn demo() -> ProviderSpec {
         source: KeySource::None,
         key: None,
         models: Kind::Demo.default_models(),
+        listed_at: 0,
         provider_tools: ProviderTools::default(),
         accounts: Vec::new(),
         responses: true,

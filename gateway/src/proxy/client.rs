@@ -14,6 +14,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use zeroize::Zeroizing;
+
 use super::{headers, relay};
 use crate::body::{self, GuestBody};
 use crate::config::Limits;
@@ -113,12 +115,16 @@ impl Upstream {
     }
 
     /// Posts a form to a login server; no redirect is followed.
-    pub(crate) async fn form(&self, url: &str, form: String) -> Result<(StatusCode, Bytes), WireError> {
+    pub(crate) async fn form(
+        &self,
+        url: &str,
+        form: Zeroizing<String>,
+    ) -> Result<(StatusCode, Bytes), WireError> {
         let failed = |what: &str| WireError::upstream(format!("the login server {what}"));
         let request = Request::post(url)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
-            .body(Full::new(form.into()))
+            .body(Full::new(Bytes::from_owner(form)))
             .map_err(|_| failed("has an address that is none"))?;
         let answer = async {
             let response = self.client.request(request).await;
@@ -161,6 +167,16 @@ impl Upstream {
                 })
             }
         }
+    }
+
+    /// A request that is none to a provider: its status, once its answer has come to its end. No redirect is followed.
+    pub(crate) async fn raw(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| crate::causes(&error))?;
+        let status = response.status();
+        // Read, so that the connection can be used again.
+        let _what_it_says = Limited::new(response.into_body(), MAX_LOGIN).collect().await;
+        Ok(status)
     }
 
     /// The provider's own list of models, as it sends it.

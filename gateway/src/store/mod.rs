@@ -1,6 +1,7 @@
 //! `gateway.db`: sealed provider keys, and the hashes of the keys of open leases and of people.
 
 mod keys;
+mod sealed;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use keys::StoredKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE provider (
@@ -39,6 +40,15 @@ CREATE TABLE virtual_key (
     spec     TEXT NOT NULL -- JSON
 ) STRICT;
 PRAGMA user_version = 2;
+";
+
+/// From version 2 to 3: what is sealed and belongs to no provider.
+const TO_3: &str = "
+CREATE TABLE sealed_value (
+    name   TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL
+) STRICT;
+PRAGMA user_version = 3;
 ";
 
 /// A database that cannot be used.
@@ -108,17 +118,18 @@ impl Store {
             .map_err(open)?;
         match version {
             0 => connection
-                .execute_batch(&format!("BEGIN; {SCHEMA} {TO_2} COMMIT;"))
+                .execute_batch(&format!("BEGIN; {SCHEMA} {TO_2} {TO_3} COMMIT;"))
                 .map_err(open)?,
-            1 => {
+            1 | 2 => {
                 // As it was, beside it: the older program can go on with that.
-                let backup = path.with_extension("db.v1");
+                let backup = path.with_extension(format!("db.v{version}"));
                 let _earlier_try = std::fs::remove_file(&backup);
                 connection
                     .execute("VACUUM INTO ?", [backup.to_string_lossy()])
                     .map_err(open)?;
+                let first = if version == 1 { TO_2 } else { "" };
                 connection
-                    .execute_batch(&format!("BEGIN; {TO_2} COMMIT;"))
+                    .execute_batch(&format!("BEGIN; {first} {TO_3} COMMIT;"))
                     .map_err(open)?;
             }
             SCHEMA_VERSION => {}

@@ -3,6 +3,7 @@
 
 mod admin;
 pub(crate) mod budget;
+mod catalog;
 mod common;
 mod demo;
 mod edge;
@@ -12,5 +13,7 @@ mod metered;
 mod ops;
 mod proxy;
 mod routing;
+mod sealed;
 mod socket;
+mod telemetry;
 mod translate;
