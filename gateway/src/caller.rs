@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::intake::Room;
 use crate::keys::{Access, Key};
 use crate::ledger::OnLimit;
 
@@ -32,7 +33,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Of a key of a person, with its ancestors.
-    pub(crate) fn of_key(line: Vec<Arc<Key>>, bodies: &Arc<Semaphore>) -> Option<Self> {
+    pub(crate) fn of_key(line: Vec<Arc<Key>>, room: &Room) -> Option<Self> {
         let key = line.first()?;
         let spec = &key.spec;
         let mut scopes: Vec<Arc<str>> = line
@@ -57,7 +58,7 @@ impl Caller {
             access: None,
             on_limit: OnLimit::parse(&spec.on_limit).unwrap_or_default(),
             ended: key.ended.clone(),
-            bodies: Arc::clone(bodies),
+            bodies: Arc::clone(key.bodies.get_or_init(|| room.of_caller())),
             line,
         })
     }

@@ -7,7 +7,7 @@
 //! - [`config`]: the gateway's part of `lodge.toml`; making the process fit to hold keys
 //! - [`serve()`]: the process from start to end
 //! - [`lease`]: keys and sockets that live and die with a session
-//! - [`guest`]: requests of guests, from authentication to answer
+//! - [`guest`]: requests of guests, from authentication to answer; `intake`: their bodies; `line`: their connections
 //! - [`egress`]: the way out to other hosts, by name
 //! - [`asked`]: what a body asks for beside an answer, and what of it is refused
 //! - [`forward`]: one request, from its checks over the choice of an account to the answer
@@ -24,6 +24,7 @@
 //! - [`admin`]: providers and their keys over gRPC
 //! - [`exchange`]: keys sealed in the browser
 //! - [`audit`]: who changed what; `metrics`: counters for Prometheus; `bodies`: what a key may have logged
+//! - [`clock`]: what time it is
 //! - [`telemetry`]: spans for a collector
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
@@ -35,6 +36,7 @@ pub mod audit;
 mod bodies;
 pub mod body;
 mod caller;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;
@@ -43,11 +45,13 @@ pub mod environment;
 pub mod exchange;
 pub mod forward;
 pub mod guest;
+mod intake;
 pub mod json;
 pub mod key;
 pub mod keys;
 pub mod lease;
 pub mod ledger;
+mod line;
 mod meter;
 mod metrics;
 mod models;

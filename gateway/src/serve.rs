@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::demo::Demo;
 use crate::forward::Routing;
 use crate::guest::Gateway;
+use crate::intake::Room;
 use crate::key::KeyHasher;
 use crate::keys::{self, KeyError, Keys};
 use crate::lease::{self, LeaseError, Leases};
@@ -158,10 +159,10 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
     Ok(Arc::new(Gateway {
         providers: Arc::new(Providers::load(config, Arc::clone(&store), Arc::clone(&seal))?),
         providers_changed: Notify::new(),
-        leases: Leases::load(Arc::clone(&store))?,
+        leases: Leases::load(Arc::clone(&store), Arc::clone(&config.clock))?,
         keys: Keys::load(store)?,
-        bodies: Arc::new(Semaphore::new(config.limits.max_body.saturating_mul(8))),
-        ledger: Ledger::open(&own.join("ledger"))?,
+        room: Room::new(config.limits.max_body),
+        ledger: Ledger::open_with(&own.join("ledger"), Arc::clone(&config.clock))?,
         address: people.and_then(|listener| listener.local_addr().ok()),
         hasher,
         upstream: Upstream::new(config.limits)?,

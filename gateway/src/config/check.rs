@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -10,6 +11,7 @@ use zeroize::Zeroizing;
 use super::check_provider::{check_demo, provider};
 use super::file::{AliasEntry, Document, EgressSection, ModelPolicyEntry, Section, TelemetrySection};
 use super::{Config, DemoWhen, Limits, Options, Source};
+use crate::clock::SystemClock;
 use crate::egress::Settings;
 use crate::egress::name::Host;
 use crate::environment::EnvironmentError;
@@ -122,6 +124,7 @@ pub(super) fn config(
         telemetry,
         seal,
         peer_uid: lodge_proto::sock::own_uid(),
+        clock: Arc::new(SystemClock),
         source: std::sync::Arc::new(Source {
             options: options.clone(),
             environment: BTreeMap::new(),

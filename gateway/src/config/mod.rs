@@ -21,7 +21,9 @@ pub use file::{
     SECTIONS, Section, TelemetrySection,
 };
 
+use crate::clock::Clock;
 use crate::environment;
+use crate::line::Patience;
 use crate::provider::{Kind, ProviderSpec};
 use crate::routes::Routes;
 use crate::seal::SealPlaces;
@@ -84,11 +86,17 @@ pub enum DemoWhen {
 pub struct Limits {
     /// Bytes of a request body.
     pub max_body: usize,
+    /// From the first byte of a request's headers to their end.
+    pub head: Duration,
+    /// Between two pieces of a request body.
+    pub slow: Duration,
+    /// For memory for a request body.
+    pub room: Duration,
     /// Until the connection to the provider stands.
     pub connect: Duration,
     /// Until the provider's headers are there.
     pub headers: Duration,
-    /// Between two chunks of the provider's stream.
+    /// Between two chunks of the provider's stream, and between two pieces that a client takes.
     pub idle: Duration,
     /// For requests under way after the gateway was told to stop.
     pub drain: Duration,
@@ -98,10 +106,23 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body: 32 << 20,
+            head: Duration::from_secs(30),
+            slow: Duration::from_mins(1),
+            room: Duration::from_secs(30),
             connect: Duration::from_secs(10),
             headers: Duration::from_mins(2),
             idle: Duration::from_mins(10),
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// With clients and their connections.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            head: self.head,
+            stalled: self.idle,
         }
     }
 }
@@ -127,6 +148,8 @@ pub struct Config {
     pub seal: SealPlaces,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// Where it came from, to be read again.
     source: Arc<Source>,
 }

@@ -348,6 +348,7 @@ impl Pump {
             route: &self.route,
             parts: &self.parts,
             body: text.to_vec().into(),
+            coded: None,
             model: Some(asked.model.clone().unwrap_or_default()),
             asked,
             owner,

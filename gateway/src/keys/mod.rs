@@ -11,9 +11,10 @@ mod spec;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -58,6 +59,8 @@ pub struct Key {
     pub spec: KeySpec,
     hash: blake3::Hash,
     gate: Arc<Gate>,
+    /// How much of its request bodies may be in memory.
+    pub(crate) bodies: OnceLock<Arc<Semaphore>>,
     /// Cancelled when it is revoked, rotated or disabled: its streams are cut.
     pub(crate) ended: CancellationToken,
 }
@@ -69,6 +72,7 @@ impl Key {
             spec,
             hash,
             gate: Arc::new(gate),
+            bodies: OnceLock::new(),
             ended: CancellationToken::new(),
         })
     }
@@ -272,6 +276,7 @@ impl Keys {
             spec: spec.clone(),
             hash: old.hash,
             gate: Arc::clone(&old.gate),
+            bodies: old.bodies.clone(),
             ended: CancellationToken::new(),
         });
         if !enabled {
@@ -321,6 +326,7 @@ impl Keys {
             },
             hash: hasher.hash(&text),
             gate: Arc::clone(&old.gate),
+            bodies: old.bodies.clone(),
             ended,
         };
         self.keep(Arc::new(new)).await?;
@@ -359,6 +365,7 @@ impl Keys {
                 spec: key.spec.clone(),
                 hash: key.hash,
                 gate: Arc::clone(&key.gate),
+                bodies: key.bodies.clone(),
                 ended: CancellationToken::new(),
             }));
         }

@@ -12,7 +12,7 @@ use super::record::{How, Record, Reserve, Settle};
 use super::state::{Counter, Exceeded};
 use super::task::Owner;
 use super::window::Window;
-use crate::lease::clock;
+use crate::clock::{Clock, SystemClock};
 use crate::money::Nanos;
 use crate::usage::Usage;
 
@@ -103,6 +103,7 @@ pub(super) enum Message {
 pub struct Ledger {
     sender: mpsc::UnboundedSender<Message>,
     anchor: Anchor,
+    clock: Arc<dyn Clock>,
 }
 
 /// A reservation. Dropped before it is marked as sent, it is void; after that, it counts in full.
@@ -171,23 +172,32 @@ impl Drop for Ticket {
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
+    /// The same as [`Self::open_with`] by the clocks of this machine.
     pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        Self::open_with(directory, Arc::new(SystemClock))
+    }
+
+    /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
+    pub fn open_with(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let weak = sender.downgrade();
-        let mut owner = Owner::open(directory, weak)?;
+        let mut owner = Owner::open(directory, weak, Arc::clone(&clock))?;
         owner.settle_crashed()?;
         let anchor = owner.anchor.clone();
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || owner.run(receiver))
             .map_err(LedgerError::Thread)?;
-        Ok(Self { sender, anchor })
+        Ok(Self {
+            sender,
+            anchor,
+            clock,
+        })
     }
 
     /// The ledger's time, seconds since 1970: it never goes back, and a clock that is set ahead does not move it.
     pub fn now(&self) -> u64 {
-        self.anchor.now(clock::since_boot())
+        self.anchor.now(self.clock.since_boot())
     }
 
     /// Reserves; the answer comes when the reservation is as durable as its budgets ask for.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use super::state::{Budgets, State};
 use super::tally::Tally;
 use super::ticker::{PACE, Ticker};
 use super::window::Window;
-use crate::lease::clock;
+use crate::clock::Clock;
 use crate::money::Nanos;
 use crate::usage::Usage;
 
@@ -27,12 +27,38 @@ use crate::usage::Usage;
 const BATCH: usize = 256;
 /// Records that may wait for the database while requests come without a pause.
 const UNFOLDED: usize = 4096;
+/// Records that may wait for the database while it cannot be written: beyond it nothing more is let in.
+const MOST_UNFOLDED: usize = 65_536;
 /// Requests that may wait for room in a budget.
 const WAITING: usize = 1024;
 /// How long an earlier gateway may take to let go of the ledger.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
 type Reply = oneshot::Sender<Result<Ticket, Refused>>;
+
+/// Something that works or does not: said once when it begins to fail and once when it works again.
+struct Trouble {
+    doing: &'static str,
+    is_failing: bool,
+}
+
+impl Trouble {
+    fn new(doing: &'static str) -> Self {
+        let is_failing = false;
+        Self { doing, is_failing }
+    }
+
+    fn note<E: std::error::Error>(&mut self, done: &Result<(), E>) {
+        match done {
+            Err(error) if !self.is_failing => {
+                tracing::error!(error = crate::causes(error), "the ledger: {}", self.doing);
+            }
+            Ok(()) if self.is_failing => tracing::info!("the ledger works again: {}", self.doing),
+            _ => {}
+        }
+        self.is_failing = done.is_err();
+    }
+}
 
 /// The thread's own.
 pub(super) struct Owner {
@@ -48,6 +74,7 @@ pub(super) struct Owner {
     pending: Vec<Entry>,
     waiting: VecDeque<(Box<Ask>, Reply)>,
     pub(super) anchor: Anchor,
+    clock: Arc<dyn Clock>,
     /// Says to what is closed while the process ends that there is nobody left.
     sender: mpsc::WeakUnboundedSender<Message>,
     day: u64,
@@ -55,6 +82,8 @@ pub(super) struct Owner {
     /// A tick is on its way.
     ticking: bool,
     folded: Instant,
+    writing: Trouble,
+    unfolding: Trouble,
     _lock: std::fs::File,
 }
 
@@ -62,6 +91,7 @@ impl Owner {
     pub(super) fn open(
         directory: &Path,
         sender: mpsc::WeakUnboundedSender<Message>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, LedgerError> {
         let at = |source| LedgerError::Directory {
             path: directory.to_owned(),
@@ -70,11 +100,7 @@ impl Owner {
         std::fs::create_dir_all(directory).map_err(at)?;
         let lock = lock(directory)?;
         let db = Db::open(&directory.join("usage.db"))?;
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let boot_id = clock::boot_id().map_err(LedgerError::Boot)?;
+        let boot_id = clock.boot_id().map_err(LedgerError::Boot)?;
         let mut kept = db.load()?;
         let (journal, records) = Journal::open(directory, kept.applied)?;
         let last = records.iter().map(|(_, record)| match record {
@@ -82,7 +108,13 @@ impl Owner {
             _ => 0,
         });
         let last = last.fold(kept.last, u64::max);
-        let anchor = Anchor::new(kept.anchor.take(), &boot_id, clock::since_boot(), wall, last);
+        let anchor = Anchor::new(
+            kept.anchor.take(),
+            &boot_id,
+            clock.since_boot(),
+            clock.wall(),
+            last,
+        );
         db.set_anchor(&anchor)?;
         let mut state = kept.state;
         let unfolded = records
@@ -99,9 +131,12 @@ impl Owner {
             pending: Vec::new(),
             waiting: VecDeque::new(),
             anchor,
+            clock,
             ticker: Ticker::start(sender.clone()).map_err(LedgerError::Thread)?,
             ticking: false,
             folded: Instant::now(),
+            writing: Trouble::new("writing the journal; requests are refused until it works again"),
+            unfolding: Trouble::new("folding the journal into the database; it is kept until it works again"),
             sender,
             day: 0,
             _lock: lock,
@@ -132,9 +167,7 @@ impl Owner {
         for record in crashed {
             self.record(record);
         }
-        self.write(true)?;
-        self.fold()?;
-        Ok(())
+        self.settle_down()
     }
 
     pub(super) fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Message>) {
@@ -149,36 +182,30 @@ impl Owner {
             self.fold_if_due();
         }
         // The last one is gone: nothing is open, or it is settled at the next start.
-        if let Err(error) = self
-            .write(true)
-            .map_err(LedgerError::from)
-            .and_then(|()| Ok(self.fold()?))
-        {
+        if let Err(error) = self.settle_down() {
             tracing::error!(error = crate::causes(&error), "closing the ledger");
         }
     }
 
     /// Folds what is written, not more often than need be: a transaction takes longer than a request.
     fn fold_if_due(&mut self) {
-        if self.unfolded.len() <= UNFOLDED && self.folded.elapsed() < PACE {
-            if !self.unfolded.is_empty() && !self.ticking {
-                self.ticking = true;
-                self.ticker.wake();
-            }
-            return;
+        let is_due = self.unfolded.len() > UNFOLDED && !self.unfolding.is_failing;
+        if is_due || self.folded.elapsed() >= PACE {
+            self.folded = Instant::now();
+            let folded = self.fold().map_err(LedgerError::from);
+            let folded = folded.and_then(|()| self.rotate());
+            self.unfolding.note(&folded);
         }
-        self.folded = Instant::now();
-        let folded = self.fold().map_err(LedgerError::from);
-        if let Err(error) = folded.and_then(|()| self.rotate()) {
-            tracing::error!(
-                error = crate::causes(&error),
-                "the journal is not folded; it is kept"
-            );
+        // What could not be written is tried again.
+        let waits = !self.unfolded.is_empty() || !self.pending.is_empty();
+        if waits && !self.ticking {
+            self.ticking = true;
+            self.ticker.wake();
         }
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.anchor.now(clock::since_boot())
+        self.anchor.now(self.clock.since_boot())
     }
 
     fn work(&mut self, batch: Vec<Message>) {
@@ -223,6 +250,10 @@ impl Owner {
             let _gone = reply.send(Err(Refused::Boundless(why)));
             return;
         }
+        if self.unfolded.len() > MOST_UNFOLDED {
+            let _gone = reply.send(Err(Refused::Unavailable));
+            return;
+        }
         let checked = self
             .state
             .check(&self.budgets, &reserve.scopes, reserve.amount, now);
@@ -255,13 +286,13 @@ impl Owner {
 
     /// Writes what is pending, then answers. What cannot be written was never granted.
     fn commit(&mut self, granted: Vec<(u64, Nanos, Reply)>, sync: bool) {
+        let has_something = !self.pending.is_empty();
         let written = self.write(sync);
-        if let Err(error) = &written {
-            tracing::error!(
-                error = crate::causes(error),
-                "the ledger cannot be written; requests are refused"
-            );
+        if written.is_err() {
             self.take_back();
+        }
+        if has_something {
+            self.writing.note(&written);
         }
         for (id, amount, reply) in granted {
             let ticket = || Ticket {
@@ -301,6 +332,12 @@ impl Owner {
             number += 1;
             true
         });
+    }
+
+    /// Writes and folds all that there is.
+    pub(super) fn settle_down(&mut self) -> Result<(), LedgerError> {
+        self.write(true)?;
+        Ok(self.fold()?)
     }
 
     pub(super) fn fold(&mut self) -> Result<(), DbError> {

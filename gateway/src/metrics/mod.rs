@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::accounts;
 use crate::dialect::Dialect;
 use crate::guest::Gateway;
-use crate::ledger::{LedgerError, Tally};
+use crate::ledger::{How, LedgerError, Tally};
 pub(crate) use listen::serve;
 
 /// Until a provider's headers are there, seconds.
@@ -167,6 +167,8 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
     let tokens = Family::<Tokens, Counter>::default();
     let cost = Family::<OfProvider, Counter>::default();
     let settled = Family::<Settled, Counter>::default();
+    // Of each provider that has answered, so that an alarm has something to look at before it goes off.
+    let without = Family::<OfProvider, Counter>::default();
     for (provider, of) in &tally.providers {
         for (kind, count) in [
             ("input", of.usage.input),
@@ -178,10 +180,17 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
             let provider = provider.clone();
             tokens.get_or_create(&Tokens { provider, kind }).inc_by(count);
         }
-        let provider = provider.clone();
-        cost.get_or_create(&OfProvider { provider }).inc_by(of.cost.0);
+        let of_provider = OfProvider {
+            provider: provider.clone(),
+        };
+        without.get_or_create(&of_provider).inc_by(0);
+        cost.get_or_create(&of_provider).inc_by(of.cost.0);
     }
     for ((provider, how), count) in &tally.settled {
+        if *how == How::Estimated {
+            let provider = provider.clone();
+            without.get_or_create(&OfProvider { provider }).inc_by(*count);
+        }
         let labels = Settled {
             provider: provider.clone(),
             how: how.as_str(),
@@ -194,6 +203,11 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
     reserved.set(signed(tally.reserved.0));
     registry.register("tokens", "Tokens of settled requests", tokens);
     registry.register("cost_nano_usd", "Cost of settled requests in nano-dollars", cost);
+    registry.register(
+        "answers_without_usage",
+        "Answers with a success and to their end in which the provider stated no usage",
+        without,
+    );
     registry.register(
         "settled",
         "Requests that settled, by how sure their cost is",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -51,6 +51,8 @@ pub(crate) struct Attempt<'a> {
     /// The caller's method, query and headers.
     pub(crate) parts: &'a Parts,
     pub(crate) body: Bytes,
+    /// The body is not the one that came, and no longer compressed as that was.
+    pub(crate) changed: bool,
     /// It asks for a WebSocket.
     pub(crate) websocket: bool,
 }
@@ -99,6 +101,7 @@ impl Upstream {
             path,
             parts,
             body,
+            changed,
             websocket,
         } = attempt;
         let query = headers::query(parts.uri.query());
@@ -108,6 +111,9 @@ impl Upstream {
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers::request(&parts.headers, provider.kind, account);
+        if changed {
+            request.headers_mut().remove(CONTENT_ENCODING);
+        }
         if websocket {
             crate::forward::handshake(request.headers_mut())?;
         }

@@ -8,6 +8,7 @@ mod common;
 mod demo;
 mod edge;
 mod egress;
+mod faults;
 mod lease;
 mod metered;
 mod ops;
