@@ -1,8 +1,10 @@
 //! The body of a request on its way in: what it may be, how large, how slow, and how much of all bodies is in memory.
 //!
 //! - here: reading one; [`coding`]: those that come compressed; [`kind`]: what they must be; [`room`]: how many there may be
+//! - [`inflow`]: messages of a WebSocket, which are bodies too
 
 mod coding;
+mod inflow;
 mod kind;
 mod room;
 
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use crate::config::Limits;
 use crate::dialect::WireError;
 use coding::{Coding, Undecodable};
+pub(crate) use inflow::{Inflow, Message};
 pub(crate) use room::{Held, Room};
 
 /// Bytes a second that a body must come with, once it is late.

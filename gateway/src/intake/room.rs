@@ -41,19 +41,29 @@ impl Room {
         bytes: usize,
         patience: Duration,
     ) -> Result<Held, WireError> {
-        let own = take(own, bytes, patience).await.ok_or_else(own_is_full)?;
-        Ok(Held {
-            own,
+        let mut held = self.nothing(own);
+        held.own = Some(take(own, bytes, patience).await.ok_or_else(own_is_full)?);
+        Ok(held)
+    }
+
+    /// What takes no memory yet.
+    pub(super) fn nothing(&self, own: &Arc<Semaphore>) -> Held {
+        Held {
+            share: Arc::clone(own),
+            own: None,
             all: Arc::clone(&self.all),
             taken: None,
-        })
+        }
     }
 }
 
 /// Memory that a body takes; dropped, it is free again.
 #[derive(Debug)]
 pub(crate) struct Held {
-    own: OwnedSemaphorePermit,
+    /// Of the caller, and what of it is taken.
+    share: Arc<Semaphore>,
+    own: Option<OwnedSemaphorePermit>,
+    /// The same of all.
     all: Arc<Semaphore>,
     taken: Option<OwnedSemaphorePermit>,
 }
@@ -66,18 +76,35 @@ impl Held {
     /// Takes more, waiting for it that long.
     pub(super) async fn grow(&mut self, bytes: usize, patience: Duration) -> Result<(), WireError> {
         let more = take(&self.all, bytes, patience).await.ok_or_else(all_is_full)?;
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            taken => *taken = Some(more),
-        }
+        add(&mut self.taken, more);
         Ok(())
+    }
+
+    /// Takes more of both, where there is more; tells whether there was.
+    pub(super) fn try_grow(&mut self, bytes: usize) -> bool {
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let own = Arc::clone(&self.share).try_acquire_many_owned(count);
+        let all = Arc::clone(&self.all).try_acquire_many_owned(count);
+        let (Ok(own), Ok(all)) = (own, all) else {
+            return false;
+        };
+        add(&mut self.own, own);
+        add(&mut self.taken, all);
+        true
     }
 
     /// Gives back all but that much.
     pub(super) fn shrink(&mut self, bytes: usize) {
-        for permit in self.taken.iter_mut().chain([&mut self.own]) {
+        for permit in self.taken.iter_mut().chain(&mut self.own) {
             drop(permit.split(permit.num_permits().saturating_sub(bytes)));
         }
+    }
+}
+
+fn add(to: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
+    match to {
+        Some(permit) => permit.merge(more),
+        None => *to = Some(more),
     }
 }
 

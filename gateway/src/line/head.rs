@@ -84,11 +84,14 @@ impl Head {
         }
         let kept = bytes.len().min(KEPT - self.first.len());
         self.first.extend_from_slice(&bytes[..kept]);
-        let joined: Vec<u8> = self.tail.iter().chain(bytes.iter().take(3)).copied().collect();
+        let few = bytes.len().min(3);
+        let mut joined = [0; 6];
+        joined[..3].copy_from_slice(&self.tail);
+        joined[3..3 + few].copy_from_slice(&bytes[..few]);
         let ends = |bytes: &[u8]| {
             memmem::find(bytes, b"\r\n\r\n").is_some() || memmem::find(bytes, b"\n\n").is_some()
         };
-        if ends(bytes) || ends(&joined) {
+        if ends(bytes) || ends(&joined[..3 + few]) {
             self.place = Place::Asked;
             let line = self.first.split(|byte| *byte == b'\n').next().unwrap_or_default();
             self.interim = line.len() == KEPT || memmem::find(line, b"HTTP/1.1").is_some();
