@@ -67,7 +67,8 @@ impl Settings {
             for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
                 let bad = || (HEADERS, "must be name=value, separated by commas".to_owned());
                 let (name, value) = pair.split_once('=').ok_or_else(bad)?;
-                headers.push(header(name.trim(), value.trim()).ok_or_else(bad)?);
+                let value = decoded(value.trim()).ok_or_else(bad)?;
+                headers.push(header(name.trim(), &value).ok_or_else(bad)?);
             }
         }
         for (name, value) in &section.otlp_headers {
@@ -94,6 +95,25 @@ impl Settings {
             service: service.to_owned(),
         }))
     }
+}
+
+/// Values of the variable are percent-encoded, as in a URL.
+fn decoded(text: &str) -> Option<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (code, tail) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    std::str::from_utf8(&bytes)
+        .ok()
+        .map(|text| Zeroizing::new(text.to_owned()))
 }
 
 /// A header that no debug output shows; none where it cannot be one, or would change the message itself.
@@ -132,7 +152,7 @@ mod tests {
             "",
             &[
                 (ENDPOINT, "http://127.0.0.1:4318/"),
-                (HEADERS, "a=b, X-Key = c=d"),
+                (HEADERS, "a=Basic%20b, X-Key = c=d"),
             ],
         );
         let settings = settings.unwrap().unwrap();
@@ -142,7 +162,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect();
-        assert_eq!(shown, [("a", &b"b"[..]), ("x-key", b"c=d")]);
+        assert_eq!(shown, [("a", &b"Basic b"[..]), ("x-key", b"c=d")]);
         assert!(!format!("{settings:?}").contains("c=d"));
         let here = "otlp_endpoint = 'https://o.example/otlp'\nservice_name = 's'";
         let settings = read(here, &[(ENDPOINT, "http://127.0.0.1:4318"), (NAME, "other")]);
@@ -176,6 +196,7 @@ mod tests {
         assert_eq!(wrong("", &[(ENDPOINT, "collector")]).0, ENDPOINT);
         let there = (ENDPOINT, "http://127.0.0.1:1");
         assert_eq!(wrong("", &[there, (HEADERS, "secret")]).0, HEADERS);
+        assert_eq!(wrong("", &[there, (HEADERS, "a=%2")]).0, HEADERS);
         assert!(!wrong("", &[there, (HEADERS, "secret")]).1.contains("secret"));
         assert_eq!(wrong("otlp_headers = { host = 'x' }", &[there]).0, "otlp_headers");
     }

@@ -54,6 +54,49 @@ fn find<'a>(catalog: &'a Value, id: &str) -> &'a Value {
     models.find(|model| model["id"] == id).unwrap()
 }
 
+/// What the settings say, and what is known besides.
+fn check(catalog: &Value) {
+    assert_eq!(catalog["version"], 1);
+    let model = find(catalog, "m");
+    let expected = json!({
+        "id": "m", "provider": "anthropic", "name": "M", "context_window": 5000, "max_output": 100, "images": true,
+        "tools": true, "reasoning": true, "efforts": ["low", "high"],
+        "price": { "source": "configuration", "input": 2.0, "output": 10.5, "cache_read": 2.0, "cache_write": 2.5,
+                   "cache_write_1h": 4.0 },
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(model[name], *value, "{name} in {model}");
+    }
+    let native = json!({ "name": "anthropic_messages", "native": true, "base_path": "/anthropic" });
+    let translated = json!({ "name": "openai_chat", "native": false, "base_path": "/anthropic/v1" });
+    let dialects = model["dialects"].as_array().unwrap();
+    assert!(dialects[0] == native && dialects.contains(&translated), "{model}");
+    // A chain can do what each of it can.
+    let best = find(catalog, "best");
+    assert_eq!(best["targets"], json!(["anthropic/m", "anthropic/dear"]));
+    assert_eq!(
+        (&best["context_window"], &best["images"], &best["tools"]),
+        (&json!(4000), &json!(false), &json!(false))
+    );
+    // What the configuration leaves open the table knows.
+    let known = find(catalog, "claude-sonnet-5-5");
+    assert!(known["context_window"].as_u64() > Some(100_000), "{known}");
+    assert!(
+        known["price"]["source"]
+            .as_str()
+            .unwrap()
+            .starts_with("genai-prices"),
+        "{known}"
+    );
+    let local = find(catalog, "llama");
+    assert_eq!(
+        (&local["context_window"], &local["price"]["source"]),
+        (&json!(8192), &json!("free"))
+    );
+    assert!(local["listed_at"].as_u64() > Some(0), "{local}");
+    assert!(!catalog.to_string().contains(PROVIDER_KEY));
+}
+
 #[tokio::test]
 async fn a_session_reads_what_it_may_use_on_its_own_socket() {
     let data = tempfile::tempdir().unwrap();
@@ -87,45 +130,7 @@ async fn a_session_reads_what_it_may_use_on_its_own_socket() {
         }
     })
     .await;
-    assert_eq!(catalog["version"], 1);
-    let model = find(&catalog, "m");
-    let expected = json!({
-        "id": "m", "provider": "anthropic", "name": "M", "context_window": 5000, "max_output": 100, "images": true,
-        "tools": true, "reasoning": true, "efforts": ["low", "high"],
-        "price": { "source": "configuration", "input": 2.0, "output": 10.5, "cache_read": 2.0, "cache_write": 2.5,
-                   "cache_write_1h": 4.0 },
-    });
-    for (name, value) in expected.as_object().unwrap() {
-        assert_eq!(model[name], *value, "{name} in {model}");
-    }
-    let native = json!({ "name": "anthropic_messages", "native": true, "base_path": "/anthropic" });
-    let translated = json!({ "name": "openai_chat", "native": false, "base_path": "/anthropic/v1" });
-    let dialects = model["dialects"].as_array().unwrap();
-    assert!(dialects[0] == native && dialects.contains(&translated), "{model}");
-    // A chain can do what each of it can.
-    let best = find(&catalog, "best");
-    assert_eq!(best["targets"], json!(["anthropic/m", "anthropic/dear"]));
-    assert_eq!(
-        (&best["context_window"], &best["images"], &best["tools"]),
-        (&json!(4000), &json!(false), &json!(false))
-    );
-    // What the configuration leaves open the table knows.
-    let known = find(&catalog, "claude-sonnet-5-5");
-    assert!(known["context_window"].as_u64() > Some(100_000), "{known}");
-    assert!(
-        known["price"]["source"]
-            .as_str()
-            .unwrap()
-            .starts_with("genai-prices"),
-        "{known}"
-    );
-    let local = find(&catalog, "llama");
-    assert_eq!(
-        (&local["context_window"], &local["price"]["source"]),
-        (&json!(8192), &json!("free"))
-    );
-    assert!(local["listed_at"].as_u64() > Some(0), "{local}");
-    assert!(!catalog.to_string().contains(PROVIDER_KEY));
+    check(&catalog);
 
     // A closed list: one path, one method, and only with the key.
     for (method, path) in [
