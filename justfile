@@ -27,6 +27,14 @@ soak kills="200":
     cargo build --quiet -p lodge-shim -p lodge-fake-pi
     LODGE_KILLS={{kills}} cargo test --quiet -p lodge-runner --test kills -- --nocapture
 
+# Kill the gateway in the middle of streams, again and again: the ledger against the provider's own count.
+gateway-kills kills="300":
+    LODGE_KILLS={{kills}} cargo test --quiet -p lodge-gateway --test kill
+
+# Leave requests in the middle: how long until the provider's side of them has ended.
+gateway-abort times="300":
+    LODGE_ABORTS={{times}} cargo test --quiet -p lodge-gateway --test abort
+
 # Every case of the conformance suite for every harness, the long ones too; writes docs/src/harness-faults.md.
 harness-long *options:
     scripts/harness-faults {{options}}

@@ -306,3 +306,50 @@ fn a_configuration_is_checked_with_and_without_a_gateway_and_read_again_when_it_
     });
     assert_eq!(json(&lodge, &["gateway", "health", "--json"])["config_error"], "");
 }
+
+#[test]
+fn models_and_the_seal_key() {
+    let lodge = Lodge::new();
+    let up = lodge.up(&[]);
+    let models = json(&lodge, &["models", "--refresh", "--json"]);
+    let model = &models[0];
+    assert_eq!(
+        (&model["id"], &model["provider"]),
+        (&"demo".into(), &"demo".into())
+    );
+    assert_eq!(
+        (&model["tools"], &model["nano_usd_per_million_tokens"]["source"]),
+        (&true.into(), &"free".into())
+    );
+    assert_eq!(
+        model["harnesses"],
+        serde_json::json!(["pi", "codex", "claude", "opencode"])
+    );
+    assert!(ctl(&lodge, &["models"]).contains("demo/demo"));
+    let made = json(
+        &lodge,
+        &["key", "create", "--user", "ann", "--model", "other-*", "--json"],
+    );
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(
+        json(&lodge, &["models", "--key", id, "--json"]),
+        serde_json::json!([])
+    );
+    let unknown = lodge.ctl(&["models", "--key", "key-none"], "");
+    assert!(stderr(&unknown).contains("key-none"), "{}", stderr(&unknown));
+    assert!(ctl(&lodge, &["price", "--diff"]).contains("no price"));
+
+    let key = lodge.data().join("gateway/seal.key");
+    let before = std::fs::read(&key).unwrap();
+    assert!(ctl(&lodge, &["gateway", "reseal"]).contains("next start"));
+    let again = lodge.ctl(&["gateway", "reseal"], "");
+    assert!(stderr(&again).contains("seal.next"), "{}", stderr(&again));
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+    assert!(lodge.run(&["down"]).status.success());
+    drop(up);
+    let _up = lodge.up(&[]);
+    assert_ne!(std::fs::read(&key).unwrap(), before);
+    assert!(!lodge.data().join("gateway/seal.old").exists());
+    let keys = json(&lodge, &["key", "list", "--json"]);
+    assert_eq!(keys[0]["id"], made["id"]);
+}

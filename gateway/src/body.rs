@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::dialect::{Dialect, WireError};
@@ -62,7 +62,27 @@ pub(crate) fn error(dialect: Dialect, error: &WireError) -> Response<GuestBody> 
     {
         response.headers_mut().insert(RETRY_AFTER, seconds);
     }
+    if let Some(codings) = error.accepts() {
+        response
+            .headers_mut()
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
+    }
     response
+}
+
+/// The same as bytes of HTTP, the last ones of a connection.
+pub(crate) fn raw(dialect: Dialect, error: &WireError) -> Vec<u8> {
+    let body = error.body(dialect).to_string();
+    let reason = hyper::StatusCode::from_u16(error.status).ok();
+    let reason = reason
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Error");
+    let (status, length) = (error.status, body.len());
+    format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// A stream that must not be buffered on its way.

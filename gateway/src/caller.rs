@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialect::WireError;
+use crate::intake::Room;
 use crate::keys::{Access, Gate, Key};
 use crate::ledger::OnLimit;
 use crate::people::People;
@@ -55,7 +56,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Of a key of a person, with its ancestors.
-    pub(crate) fn of_key(line: Vec<Arc<Key>>, bodies: &Arc<Semaphore>, people: &People) -> Option<Self> {
+    pub(crate) fn of_key(line: Vec<Arc<Key>>, room: &Room, people: &People) -> Option<Self> {
         let key = line.first()?;
         let spec = &key.spec;
         let named = |kind: &str, name: &str| (!name.is_empty()).then(|| format!("{kind}:{name}").into());
@@ -89,7 +90,7 @@ impl Caller {
             on_limit: OnLimit::parse(&spec.on_limit).unwrap_or_default(),
             right: key.ended.clone(),
             ended: key.ended.clone(),
-            bodies: Arc::clone(bodies),
+            bodies: Arc::clone(key.bodies.get_or_init(|| room.of_caller())),
             line,
         };
         caller.look_up(people);

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use hyper::header::CONTENT_ENCODING;
+use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,23 +26,21 @@ use crate::dialect::{self, Route, WireError};
 use crate::egress::sniff::{Guest, Rewound, Spoken};
 use crate::egress::{self, broker};
 use crate::forward::{self, Routing};
+use crate::intake::{self, Body, Intake, Room};
 use crate::key::KeyHasher;
 use crate::keys::Keys;
 use crate::lease::{Lease, Leases};
 use crate::ledger::Ledger;
+use crate::line::{self, Line};
 use crate::meter::Live;
 use crate::metrics::Metrics;
+use crate::models;
 use crate::people::People;
-use crate::provider::{Kind, ProviderSpec, Providers};
+use crate::provider::{self, Kind, ProviderSpec, Providers};
 use crate::proxy::{self, Upstream};
 
 /// A connection without a request is closed after this.
 const IDLE: Duration = Duration::from_mins(5);
-/// Between two pieces of a request body.
-const BODY_IDLE: Duration = Duration::from_mins(1);
-/// How much of an oversized body is read and thrown away, as a multiple of the limit: a client that is still
-/// sending would see a reset connection instead of the reason.
-const DRAIN: usize = 4;
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -58,8 +53,8 @@ pub struct Gateway {
     pub(crate) keys: Keys,
     /// The people, as far as they are known by name.
     pub(crate) people: People,
-    /// Bytes of request bodies of people that may be in memory at a time.
-    pub(crate) bodies: Arc<Semaphore>,
+    /// For request bodies.
+    pub(crate) room: Room,
     pub(crate) ledger: Ledger,
     /// Where keys of people are accepted, if anywhere.
     pub(crate) address: Option<std::net::SocketAddr>,
@@ -72,6 +67,10 @@ pub struct Gateway {
     /// Keys that are being entered.
     pub(crate) exchanges: crate::exchange::Exchanges,
     pub(crate) routing: Routing,
+    /// The way of spans to a collector.
+    pub(crate) telemetry: crate::telemetry::Telemetry,
+    /// What there is to be used, for whoever asks.
+    pub(crate) catalog: models::Catalog,
     /// As it was last read.
     pub(crate) config: ArcSwap<Config>,
     pub(crate) reloading: crate::reload::Reloading,
@@ -154,16 +153,18 @@ pub(crate) async fn serve_connection(gateway: Arc<Gateway>, lease: Arc<Lease>, s
 
 /// Serves requests for models.
 async fn serve_models(gateway: Arc<Gateway>, lease: Arc<Lease>, stream: Rewound) {
-    let stopping = gateway.stopping.clone();
+    let (stopping, limits) = (gateway.stopping.clone(), gateway.limits);
     let door = Arc::new(Door::Session(lease));
+    let (line, half_closed) = Line::new(stream, limits.patience());
     let service = service_fn(move |request| {
         let (gateway, door) = (Arc::clone(&gateway), Arc::clone(&door));
-        async move { Ok::<_, Infallible>(handle(&gateway, &door, request).await) }
+        let half_closed = Arc::clone(&half_closed);
+        async move { Ok::<_, Infallible>(line::last(handle(&gateway, &door, request).await, &half_closed)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(line), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
@@ -184,7 +185,7 @@ pub(crate) async fn handle(
     door: &Door,
     request: Request<Incoming>,
 ) -> Response<GuestBody> {
-    let (parts, incoming) = request.into_parts();
+    let (parts, mut incoming) = request.into_parts();
     let path = parts.uri.path();
     let (name, native) = split(path);
     let provider = gateway.providers.current().get(name).cloned();
@@ -206,13 +207,16 @@ pub(crate) async fn handle(
             Method::HEAD => None,
             _ => Some(authenticate(gateway, door, &parts)?),
         };
+        if let (provider::OWN, Some(caller)) = (name, &caller) {
+            return models::answer(gateway, caller, &parts, native).await;
+        }
         let provider = provider.ok_or_else(|| no_provider(name))?;
         let route = found
             .transpose()
             .map_err(|error| WireError::not_found(error.to_string()))?;
         let route = route.ok_or_else(|| no_provider(name))?;
         match caller {
-            Some(caller) => dispatch(gateway, &caller, &provider, &route, &parts, incoming).await,
+            Some(caller) => dispatch(gateway, &caller, &provider, &route, &parts, &mut incoming).await,
             None => Ok(body::empty()),
         }
     };
@@ -220,6 +224,7 @@ pub(crate) async fn handle(
         Ok(response) => response,
         Err(error) => {
             gateway.metrics.refused(error.status);
+            intake::linger(&parts, incoming, gateway.limits.max_body);
             body::error(dialect, &error)
         }
     };
@@ -275,7 +280,7 @@ fn authenticate(gateway: &Gateway, door: &Door, parts: &Parts) -> Result<Caller,
                 .keys
                 .find(hash, gateway.ledger.now())
                 .map_err(WireError::unauthenticated)?;
-            Caller::of_key(line, &gateway.bodies, &gateway.people)
+            Caller::of_key(line, &gateway.room, &gateway.people)
                 .map(Caller::asking)
                 .ok_or_else(|| WireError::unauthenticated("this key is not known here"))
         }
@@ -288,14 +293,22 @@ async fn dispatch(
     provider: &Arc<ProviderSpec>,
     route: &Route,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: &mut Incoming,
 ) -> Result<Response<GuestBody>, WireError> {
-    let (body, permit) = match parts.method {
-        Method::POST => read_body(gateway.limits, caller, parts, incoming).await?,
-        _ => (Bytes::new(), None),
+    let (body, held) = match parts.method {
+        Method::POST => {
+            let intake = Intake {
+                limits: gateway.limits,
+                room: &gateway.room,
+                own: &caller.bodies,
+            };
+            let (body, held) = intake.read(parts, incoming).await?;
+            (body, Some(held))
+        }
+        _ => (Body::default(), None),
     };
     if caller.logs_bodies() {
-        bodies::asked(caller.key_id(), &body);
+        bodies::asked(caller.key_id(), &body.plain);
     }
     if provider.kind != Kind::Demo && !provider.is_usable() {
         let message = if provider.disabled.is_empty() {
@@ -313,7 +326,7 @@ async fn dispatch(
     }
     let answering = async {
         match provider.kind {
-            Kind::Demo => forward::demo(gateway, caller, provider, route, body).await,
+            Kind::Demo => forward::demo(gateway, caller, provider, route, body.plain).await,
             _ => forward::send(gateway, caller, provider, route, parts, body).await,
         }
     };
@@ -322,83 +335,9 @@ async fn dispatch(
         response = answering => response,
         () = caller.ended.cancelled() => Err(caller.why_ended()),
     };
-    drop(permit);
+    drop(held);
     if caller.logs_bodies() {
         return response.map(|response| bodies::answered(caller.key_id(), response));
     }
     response
-}
-
-type Budgeted = (Bytes, Option<OwnedSemaphorePermit>);
-
-async fn read_body(
-    limits: Limits,
-    caller: &Caller,
-    parts: &Parts,
-    incoming: Incoming,
-) -> Result<Budgeted, WireError> {
-    let encoding = parts
-        .headers
-        .get(CONTENT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("identity");
-    if !encoding.eq_ignore_ascii_case("identity") {
-        let encoding: String = encoding.chars().take(20).collect();
-        return Err(WireError::compressed(&encoding));
-    }
-    let announced = incoming
-        .size_hint()
-        .exact()
-        .and_then(|bytes| usize::try_from(bytes).ok());
-    if announced.is_some_and(|bytes| bytes > limits.max_body) {
-        return Err(drain(limits.max_body, 0, incoming).await);
-    }
-    // All at once, so that two half-read requests cannot wait for each other. Unknown length: the limit.
-    let budget = u32::try_from(announced.unwrap_or(limits.max_body)).unwrap_or(u32::MAX);
-    let permit = Arc::clone(&caller.bodies).acquire_many_owned(budget).await.ok();
-    let body = collect(limits.max_body, announced.unwrap_or(0), incoming).await?;
-    Ok((body, permit))
-}
-
-async fn collect(limit: usize, capacity: usize, mut incoming: Incoming) -> Result<Bytes, WireError> {
-    let mut collected = BytesMut::with_capacity(capacity);
-    while let Some(chunk) = next_chunk(&mut incoming).await? {
-        if collected.len() + chunk.len() > limit {
-            return Err(drain(limit, collected.len() + chunk.len(), incoming).await);
-        }
-        collected.extend_from_slice(&chunk);
-    }
-    Ok(collected.freeze())
-}
-
-/// Throws the rest away, within bounds, so that the client gets to read why.
-async fn drain(limit: usize, mut seen: usize, mut incoming: Incoming) -> WireError {
-    while seen <= limit.saturating_mul(DRAIN) {
-        match next_chunk(&mut incoming).await {
-            Ok(Some(chunk)) => seen += chunk.len(),
-            _ => break,
-        }
-    }
-    WireError::too_large(limit)
-}
-
-async fn next_chunk(incoming: &mut Incoming) -> Result<Option<Bytes>, WireError> {
-    loop {
-        let frame = tokio::time::timeout(BODY_IDLE, incoming.frame()).await;
-        let frame = frame.map_err(|_| {
-            WireError::slow_client(format!(
-                "the request body made no progress for {} s",
-                BODY_IDLE.as_secs()
-            ))
-        })?;
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-            Some(Err(_)) => return Err(WireError::invalid("the request body broke off".to_owned())),
-        }
-    }
 }

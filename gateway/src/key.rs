@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use crate::seal::{Seal, SealError, random};
+use crate::seal::{SealError, random};
 
 /// Recognisable in a leak, and no provider's.
 const PREFIX: &str = "lodge-sk-";
@@ -21,11 +21,9 @@ impl std::fmt::Debug for KeyHasher {
 }
 
 impl KeyHasher {
-    /// Under the pepper that belongs to this seal.
-    pub fn new(seal: &Seal) -> Self {
-        Self {
-            pepper: seal.pepper(),
-        }
+    /// Under that pepper.
+    pub fn new(pepper: Zeroizing<[u8; 32]>) -> Self {
+        Self { pepper }
     }
 
     /// The keyed hash of a key. Comparing two takes constant time.

@@ -8,7 +8,7 @@
 //! - [`serve()`]: the process from start to end
 //! - [`people`]: users by name, with their teams and organisations
 //! - [`lease`]: keys and sockets that live and die with a session
-//! - [`guest`]: requests of guests, from authentication to answer
+//! - [`guest`]: requests of guests, from authentication to answer; `intake`: their bodies; `line`: their connections
 //! - [`egress`]: the way out to other hosts, by name
 //! - [`asked`]: what a body asks for beside an answer, and what of it is refused
 //! - [`forward`]: one request, from its checks over the choice of an account to the answer
@@ -26,6 +26,8 @@
 //! - [`admin`]: providers and their keys over gRPC
 //! - [`exchange`]: keys sealed in the browser
 //! - [`audit`]: who changed what; `metrics`: counters for Prometheus; `bodies`: what a key may have logged
+//! - [`clock`]: what time it is
+//! - [`telemetry`]: spans for a collector
 //! - [`seal`], [`key`], [`secret`], [`store`], [`environment`]: where secrets are and in which form
 
 mod accept;
@@ -36,6 +38,7 @@ pub mod audit;
 mod bodies;
 pub mod body;
 mod caller;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;
@@ -44,11 +47,13 @@ pub mod environment;
 pub mod exchange;
 pub mod forward;
 pub mod guest;
+mod intake;
 pub mod json;
 pub mod key;
 pub mod keys;
 pub mod lease;
 pub mod ledger;
+mod line;
 mod meter;
 mod metrics;
 mod models;
@@ -67,6 +72,7 @@ mod setup;
 pub mod state;
 pub mod store;
 pub mod stored;
+pub mod telemetry;
 pub mod translate;
 pub mod usage;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
@@ -46,8 +47,10 @@ impl Secret {
 
     /// `prefix` and the key as a header that no debug output shows.
     pub(crate) fn header(&self, prefix: &str) -> HeaderValue {
-        let text = Zeroizing::new(format!("{prefix}{}", self.expose()));
-        let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let text = Zeroizing::new(format!("{prefix}{}", self.expose()).into_bytes());
+        // Wiped when the request is dropped, and not copied on the way into it.
+        let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+        let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
         value.set_sensitive(true);
         value
     }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::demo::Demo;
 use crate::forward::Routing;
 use crate::guest::Gateway;
+use crate::intake::Room;
 use crate::key::KeyHasher;
 use crate::keys::{self, KeyError, Keys};
 use crate::lease::{self, LeaseError, Leases};
@@ -25,9 +26,10 @@ use crate::price;
 use crate::provider::{self, ProviderError, Providers};
 use crate::proxy::{TlsError, Upstream};
 use crate::reload::{self, Reloading};
-use crate::seal::{Seal, SealError};
+use crate::seal::{self, ChangeError, SealError};
 use crate::state::StateError;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Telemetry;
 use crate::{accept, admin};
 
 /// Why the gateway could not start, or stopped by itself.
@@ -37,6 +39,8 @@ pub enum Error {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("loading the seal key")]
     Seal(#[from] SealError),
+    #[error("sealing everything under another key; the key before is kept as seal.old")]
+    Change(#[from] ChangeError),
     #[error("opening the gateway's database")]
     Store(#[from] StoreError),
     #[error("opening the gateway's state")]
@@ -84,6 +88,10 @@ pub async fn serve(
     let admin_socket = listen(&config.data.join("run/gateway-admin.sock"))?;
     price::warm_for(&gateway.providers.current());
     ready();
+    let exporting = tokio::spawn({
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.telemetry.run(&gateway.upstream).await }
+    });
     let serving = async {
         tokio::select! {
             () = lease::serve(Arc::clone(&gateway), lease_socket) => Ok(()),
@@ -118,6 +126,8 @@ pub async fn serve(
         );
     }
     gateway.routing.flush().await;
+    // Last: what was cut has settled by now.
+    gateway.telemetry.finish(exporting).await;
     result
 }
 
@@ -144,18 +154,23 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
     for directory in [own.clone(), config.data.join("run")] {
         private_directory(&directory)?;
     }
-    let seal = Arc::new(Seal::load(&own.join("seal.key"))?);
+    let found = seal::find(&config.seal, &own)?;
     let store = Arc::new(Store::open(&own.join("gateway.db"))?);
+    if let Some(before) = &found.before {
+        seal::change(config, (&found.seal, before), &store, &own)?;
+    }
+    let seal = Arc::new(found.seal);
+    let hasher = KeyHasher::new(seal::pepper(&seal, &store)?);
     Ok(Arc::new(Gateway {
         providers: Arc::new(Providers::load(config, Arc::clone(&store), Arc::clone(&seal))?),
         providers_changed: Notify::new(),
-        leases: Leases::load(Arc::clone(&store))?,
+        leases: Leases::load(Arc::clone(&store), Arc::clone(&config.clock))?,
         people: People::load(&config.users, Arc::clone(&store))?,
         keys: Keys::load(store)?,
-        bodies: Arc::new(Semaphore::new(config.limits.max_body.saturating_mul(8))),
-        ledger: Ledger::open(&own.join("ledger"))?,
+        room: Room::new(config.limits.max_body),
+        ledger: Ledger::open_with(&own.join("ledger"), Arc::clone(&config.clock))?,
         address: people.and_then(|listener| listener.local_addr().ok()),
-        hasher: KeyHasher::new(&seal),
+        hasher,
         upstream: Upstream::new(config.limits)?,
         audit: Audit::open(&own.join("audit.db"))?,
         metrics: Metrics::default(),
@@ -164,6 +179,8 @@ fn build(config: &Config, people: Option<&TcpListener>) -> Result<Arc<Gateway>, 
         config: ArcSwap::from_pointee(config.clone()),
         reloading: Reloading::new(config.clone()),
         routing: Routing::open(&own.join("state.db"), &seal)?,
+        catalog: crate::models::Catalog::default(),
+        telemetry: Telemetry::new(config.telemetry.clone()),
         demo: Demo::default(),
         limits: config.limits,
         egress: Arc::new(config.egress.clone()),

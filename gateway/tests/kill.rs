@@ -1,7 +1,7 @@
 //! A gateway that is killed in the middle of streams, again and again, against a provider that keeps its own count:
 //! what the ledger holds is never below that count, and equal to it wherever the provider said what it bills.
 //!
-//! `LODGE_KILLS=300 cargo test -p lodge-gateway --test kill` is the long form.
+//! `just gateway-kills` is the long form.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -303,9 +303,12 @@ async fn kills() {
         provider.until(|open, _| open == 0).await;
     }
     let mut gateway = Gateway::start(data.path(), port).await;
-    let (exact, inexact) = check(&mut gateway.admin, data.path(), &provider).await;
-    println!("{kills} kills: {exact} requests settled exactly, {inexact} at their bound");
-    assert!(exact > 0 && inexact > 0, "some of each, or nothing was shown");
+    let last = check(&mut gateway.admin, data.path(), &provider).await;
+    last.print(kills);
+    assert!(
+        last.exact > 0 && last.inexact > 0,
+        "some of each, or nothing was shown"
+    );
 }
 
 async fn make_key(admin: &mut GatewayAdminClient<Channel>) -> String {
@@ -325,8 +328,53 @@ async fn make_key(admin: &mut GatewayAdminClient<Channel>) -> String {
     admin.create_key(request).await.unwrap().into_inner().secret
 }
 
+/// What a look at the ledger has found; amounts are nano-dollars.
+#[derive(Default)]
+struct Checked {
+    /// Requests whose usage arrived, what the provider counted for them, and what the ledger has.
+    exact: u64,
+    exact_counted: u64,
+    exact_settled: u64,
+    /// The same of all others.
+    inexact: u64,
+    counted: u64,
+    settled: u64,
+}
+
+impl Checked {
+    fn print(&self, kills: u64) {
+        let dollars = |nanos: u64| format!("${}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+        println!(
+            "{kills} kills, {} looks at the ledger, none of them below the provider's count",
+            kills + 2
+        );
+        println!("| requests | number | counted by the provider | in the ledger |");
+        println!("|---|---:|---:|---:|");
+        for (name, number, counted, settled) in [
+            (
+                "whose usage arrived",
+                self.exact,
+                self.exact_counted,
+                self.exact_settled,
+            ),
+            (
+                "cut by a kill or by the client",
+                self.inexact,
+                self.counted,
+                self.settled,
+            ),
+        ] {
+            println!(
+                "| {name} | {number} | {} | {} |",
+                dollars(counted),
+                dollars(settled)
+            );
+        }
+    }
+}
+
 /// The ledger against the provider's own count, while nothing is under way.
-async fn check(admin: &mut GatewayAdminClient<Channel>, data: &Path, provider: &Provider) -> (u64, u64) {
+async fn check(admin: &mut GatewayAdminClient<Channel>, data: &Path, provider: &Provider) -> Checked {
     let request = ListUsageRequest {
         by: "user".into(),
         since: 0,
@@ -340,7 +388,7 @@ async fn check(admin: &mut GatewayAdminClient<Channel>, data: &Path, provider: &
     let counted: u64 = billed.values().sum();
     let Some(row) = rows.first() else {
         assert_eq!(counted, 0);
-        return (0, 0);
+        return Checked::default();
     };
     assert!(
         row.cost >= counted,
@@ -355,12 +403,19 @@ async fn check(admin: &mut GatewayAdminClient<Channel>, data: &Path, provider: &
     let exact = exact
         .query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)))
         .unwrap();
-    let mut count = 0;
+    let mut found = Checked {
+        inexact: row.inexact,
+        ..Checked::default()
+    };
     for row in exact {
         let (id, cost) = row.unwrap();
         assert_eq!(Some(&cost), billed.get(&id), "request {id}");
-        count += 1;
+        found.exact += 1;
+        found.exact_counted += billed[&id];
+        found.exact_settled += cost;
     }
-    assert_eq!(count, row.requests - row.inexact);
-    (count, row.inexact)
+    assert_eq!(found.exact, row.requests - row.inexact);
+    found.counted = counted - found.exact_counted;
+    found.settled = row.cost - found.exact_settled;
+    found
 }

@@ -36,6 +36,7 @@ pub mod session;
 pub mod sock;
 pub mod trust;
 pub mod typescript;
+mod unprinted;
 pub mod workspace;
 
 /// The history service, generated from `history.proto`.

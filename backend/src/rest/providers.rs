@@ -3,6 +3,7 @@
 use super::body::Body;
 use super::error::{ApiError, ErrorAnswer};
 use super::gateway::error_of;
+use super::usage::Price;
 use crate::auth::extract::User;
 use crate::server::Shared;
 use axum::extract::{Path, State};
@@ -12,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::StatusCode;
 use lodge_proto::control::{
-    self, BeginKeyExchangeRequest, ListModelsRequest, ListProvidersRequest, RemoveProviderKeyRequest,
-    SetProviderKeyRequest,
+    self, BeginKeyExchangeRequest, Dialect, ListModelsRequest, ListProvidersRequest,
+    RemoveProviderKeyRequest, SetProviderKeyRequest,
 };
 use lodge_proto::relay::Rights;
 use lodge_proto::{ErrorBody, ErrorCode};
@@ -35,6 +36,36 @@ pub(crate) struct Model {
     max_output: Option<u64>,
     reasoning: bool,
     images: bool,
+    /// Takes definitions of tools.
+    tools: bool,
+    /// Efforts of reasoning, as the model names them, least first; absent where unknown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    efforts: Vec<String>,
+    /// What it is spoken to in: `openai_chat`, `openai_responses`, `anthropic_messages`, `gemini`; best first.
+    dialects: Vec<&'static str>,
+    /// What it is spoken to in besides, by translation.
+    translated: Vec<&'static str>,
+    /// Of an alias: what it stands for, as `provider/model`, in the order in which they are tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<String>,
+    /// Of an alias, that of its first target; absent where nobody knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    /// When the provider listed it, milliseconds of Unix time; absent where it is configured or built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listed_at: Option<u64>,
+}
+
+/// The names of the dialects that have one here.
+fn dialects(codes: &[i32]) -> Vec<&'static str> {
+    let name = |code: &i32| match Dialect::try_from(*code).ok()? {
+        Dialect::OpenaiChat => Some("openai_chat"),
+        Dialect::OpenaiResponses => Some("openai_responses"),
+        Dialect::AnthropicMessages => Some("anthropic_messages"),
+        Dialect::Gemini => Some("gemini"),
+        Dialect::Unspecified => None,
+    };
+    codes.iter().filter_map(name).collect()
 }
 
 impl From<control::Model> for Model {
@@ -48,6 +79,13 @@ impl From<control::Model> for Model {
             max_output: known(model.max_output),
             reasoning: model.reasoning,
             images: model.images,
+            tools: model.tools,
+            efforts: model.efforts,
+            dialects: dialects(&model.dialects),
+            translated: dialects(&model.translated),
+            targets: model.targets,
+            price: model.price.map(Price::from),
+            listed_at: known(model.listed_at),
         }
     }
 }
@@ -156,7 +194,7 @@ pub(crate) async fn models(State(app): State<Shared>, _user: User) -> Result<Jso
     let answer = app
         .gateway
         .client()
-        .list_models(ListModelsRequest {})
+        .list_models(ListModelsRequest::default())
         .await
         .map_err(|s| error_of(&s))?;
     Ok(Json(Models {

@@ -163,6 +163,10 @@ pub(crate) struct Price {
     #[serde(with = "nanos")]
     #[schema(value_type = String)]
     cache_write: u64,
+    /// What is kept for an hour.
+    #[serde(with = "nanos")]
+    #[schema(value_type = String)]
+    cache_write_1h: u64,
     #[serde(with = "nanos")]
     #[schema(value_type = String)]
     output: u64,
@@ -177,6 +181,7 @@ impl From<control::ModelPrice> for Price {
             input: price.input,
             cache_read: price.cache_read,
             cache_write: price.cache_write,
+            cache_write_1h: price.cache_write_1h,
             output: price.output,
         }
     }

@@ -11,9 +11,10 @@ use lodge_proto::control::{
     ListLiveResponse, ListModelsRequest, ListModelsResponse, ListPricesRequest, ListPricesResponse,
     ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, MetricsRequest,
     MetricsResponse, Model, ModelPrice, Provider, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest,
-    ReloadResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, RevokeKeyRequest, RevokeKeyResponse,
-    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
-    TestProviderRequest, TestProviderResponse, UsageRow, VirtualKey,
+    ReloadResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, ResealRequest, ResealResponse,
+    RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse,
+    SetProviderKeyRequest, SetProviderKeyResponse, TestProviderRequest, TestProviderResponse, UsageRow,
+    VirtualKey,
 };
 use lodge_proto::sock;
 use std::path::Path;
@@ -131,6 +132,7 @@ impl GatewayAdmin for Fake {
     ) -> Result<Response<ListModelsResponse>, Status> {
         Ok(Response::new(ListModelsResponse {
             models: vec![model()],
+            problems: Vec::new(),
         }))
     }
 
@@ -266,6 +268,10 @@ impl GatewayAccounts for Fake {
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn reseal(&self, _: Request<ResealRequest>) -> Result<Response<ResealResponse>, Status> {
         Err(Status::unimplemented("not played"))
     }
 

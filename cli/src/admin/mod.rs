@@ -1,6 +1,7 @@
 //! `lodgectl`: administration of the gateway over its Unix socket.
 
 mod accounts;
+mod models;
 mod moment;
 mod ops;
 mod preset;
@@ -16,9 +17,7 @@ use crate::terminal::{print_json, println};
 use clap::{Parser, Subcommand};
 use hyper_util::rt::TokioIo;
 use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
-use lodge_proto::control::{
-    HealthRequest, ListProvidersRequest, Provider, RemoveProviderKeyRequest,
-};
+use lodge_proto::control::{HealthRequest, ListProvidersRequest, Provider, RemoveProviderKeyRequest};
 use lodge_proto::{ErrorBody, ErrorCode, sock};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -29,8 +28,8 @@ const EXAMPLES: &str = "Examples:\n  lodgectl gateway health\n  lodgectl provide
     lodgectl provider add ollama\n  \
     lodgectl provider add local --kind openai_compatible --base-url http://127.0.0.1:9000/v1 < key-file\n  \
     lodgectl provider test anthropic\n  lodgectl provider remove anthropic\n  lodgectl quota\n  \
-    lodgectl gateway check\n  lodgectl account add anthropic team < key-file\n  \
-    lodgectl alias set fast anthropic/claude-haiku-5-5 openai/gpt-5.6-luna\n  \
+    lodgectl gateway check\n  lodgectl gateway reload\n  lodgectl account add anthropic team < key-file\n  \
+    lodgectl alias set fast anthropic/claude-haiku-5-5 openai/gpt-5.6-luna\n  lodgectl models\n  \
     lodgectl policy set 'gpt-*' --deny='not for us'\n  lodgectl price set mine/m --input 2 --output 10\n  \
     lodgectl key create --user ann --budget 5usd --window month\n  \
     lodgectl user add ann --uid 1001 --team compilers --org acme\n  \
@@ -79,6 +78,8 @@ enum Command {
     Audit(ops::Audit),
     /// Requests that are under way.
     Requests(ops::Requests),
+    /// The models there are: what they can do, what they cost, and which harnesses speak to them.
+    Models(models::Models),
     /// What models cost, and where their prices come from; prices of one's own.
     Price(setup::Price),
     /// Counters, as Prometheus reads them.
@@ -119,6 +120,9 @@ enum Gateway {
         #[arg(long)]
         json: bool,
     },
+    /// Makes a new key for what is stored sealed: provider keys and logins. The next start goes over to it, and keeps the
+    /// one before until everything has.
+    Reseal,
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,6 +167,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Budget(command) => wait(accounts::budget(&socket, command)),
         Command::Audit(audit) => wait(ops::audit(&socket, audit)),
         Command::Requests(requests) => wait(ops::requests(&socket, requests)),
+        Command::Models(models) => wait(models::models(&socket, models)),
         Command::Price(price) => wait(setup::price(&socket, price)),
         Command::Account(command) => wait(setup::account(&socket, command)),
         Command::Alias(command) => wait(setup::alias(&socket, command)),
@@ -182,6 +187,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         }) => wait(upstream::login(&socket, name, account, *device)),
         Command::Gateway(Gateway::Reload { json }) => wait(upstream::reload(&socket, *json)),
         Command::Gateway(Gateway::Check { file, json }) => wait(setup::check(&data, file.as_deref(), *json)),
+        Command::Gateway(Gateway::Reseal) => wait(upstream::reseal(&socket)),
         Command::Quota { json } => wait(upstream::quota(&socket, *json)),
     }
 }

@@ -176,56 +176,78 @@ fn live_value(live: &LiveRequest) -> Value {
     })
 }
 
-/// Shows what models cost.
-pub(super) async fn price(socket: &Path, model: Option<&str>, as_json: bool) -> anyhow::Result<()> {
+/// Shows what models cost; with `diff`, only where the configuration says something else than the table.
+pub(super) async fn price(
+    socket: &Path,
+    model: Option<&str>,
+    diff: bool,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let model = model.unwrap_or_default().to_owned();
     let answer = connect(socket)
         .await?
         .list_prices(ListPricesRequest { model })
         .await;
-    let prices = answer.map_err(|status| refused(&status))?.into_inner().prices;
-    if as_json {
-        let value = |price: &ModelPrice| {
-            let is_known = !price.source.is_empty();
-            let per_million = is_known.then(|| {
-                json!({
-                    "input": price.input, "cache_read": price.cache_read, "cache_write": price.cache_write,
-                    "output": price.output,
-                })
-            });
-            json!({
-                "provider": price.provider, "model": price.model, "source": price.source,
-                "nano_usd_per_million_tokens": per_million,
-            })
-        };
-        return print_json(&prices.iter().map(value).collect::<Vec<_>>());
+    let mut prices = answer.map_err(|status| refused(&status))?.into_inner().prices;
+    if diff {
+        prices.retain(|price| price.table.is_some());
     }
-    let row = |price: &ModelPrice| {
-        let is_known = !price.source.is_empty();
-        let shown = |nanos: u64| {
-            if is_known {
-                super::accounts::dollars(nanos)
-            } else {
-                "?".to_owned()
-            }
-        };
-        [
-            format!("{}/{}", price.provider, price.model),
-            shown(price.input),
-            shown(price.cache_read),
-            shown(price.cache_write),
-            shown(price.output),
-            if is_known {
-                price.source.clone()
-            } else {
-                "unknown".to_owned()
-            },
-        ]
-    };
-    let rows: Vec<_> = prices.iter().map(row).collect();
+    if as_json {
+        return print_json(&prices.iter().map(price_value).collect::<Vec<_>>());
+    }
+    if diff && prices.is_empty() {
+        println("no price of the configuration differs from the table");
+        return Ok(());
+    }
+    let tables = prices.iter().flat_map(|price| {
+        let table = price.table.as_deref().filter(|_| diff);
+        std::iter::once(price).chain(table)
+    });
+    let rows: Vec<_> = tables.map(price_cells).collect();
     println("Per million tokens:");
     table::print(["MODEL", "INPUT", "CACHED", "WRITTEN", "OUTPUT", "FROM"], &rows);
     Ok(())
+}
+
+fn price_value(price: &ModelPrice) -> Value {
+    let is_known = !price.source.is_empty();
+    let per_million = is_known.then(|| {
+        json!({
+            "input": price.input, "cache_read": price.cache_read, "cache_write": price.cache_write,
+            "cache_write_1h": price.cache_write_1h, "output": price.output,
+        })
+    });
+    let mut value = json!({
+        "provider": price.provider, "model": price.model, "source": price.source,
+        "nano_usd_per_million_tokens": per_million,
+    });
+    if let Some(table) = &price.table {
+        value["table"] = price_value(table);
+    }
+    value
+}
+
+fn price_cells(price: &ModelPrice) -> [String; 6] {
+    let is_known = !price.source.is_empty();
+    let shown = |nanos: u64| {
+        if is_known {
+            super::accounts::dollars(nanos)
+        } else {
+            "?".to_owned()
+        }
+    };
+    [
+        format!("{}/{}", price.provider, price.model),
+        shown(price.input),
+        shown(price.cache_read),
+        shown(price.cache_write),
+        shown(price.output),
+        if is_known {
+            price.source.clone()
+        } else {
+            "unknown".to_owned()
+        },
+    ]
 }
 
 /// Prints the counters as Prometheus reads them.

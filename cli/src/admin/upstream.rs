@@ -8,7 +8,7 @@ use lodge_proto::ErrorCode;
 use lodge_proto::control::gateway_accounts_client::GatewayAccountsClient;
 use lodge_proto::control::{
     AccountState, BeginLoginRequest, FinishLoginRequest, QuotaRequest, QuotaWindow, ReloadRequest,
-    TestProviderRequest,
+    ResealRequest, TestProviderRequest,
 };
 use serde_json::json;
 use std::path::Path;
@@ -137,6 +137,17 @@ pub(crate) async fn reload(socket: &Path, as_json: bool) -> anyhow::Result<()> {
     for section in answer.needs_restart {
         println(&format!("[{section}] changed and needs a restart"));
     }
+    Ok(())
+}
+
+/// Has a new seal key made.
+pub(crate) async fn reseal(socket: &Path) -> anyhow::Result<()> {
+    let answer = connect(socket).await?.reseal(ResealRequest {}).await;
+    answer.map_err(|status| refused(&status))?;
+    println(
+        "a new seal key is made; everything that is sealed goes over to it at the next start: lodge down, lodge up",
+    );
+    println("back up the data directory after that: an older backup opens with its own seal.key only");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Keys of people, budgets and usage.
 
+use std::sync::Arc;
+
 use lodge_proto::control::{
     Budget as ProtoBudget, CreateKeyRequest, CreateKeyResponse, ListUsageRequest, SetBudgetRequest, UsageRow,
     VirtualKey,
@@ -7,7 +9,7 @@ use lodge_proto::control::{
 use tonic::{Code, Status};
 
 use crate::guest::Gateway;
-use crate::keys::{KeyError, KeySpec};
+use crate::keys::{Key, KeyError, KeySpec};
 use crate::ledger::{Budget, Group, LedgerError, Totals, Window};
 use crate::money::Nanos;
 
@@ -32,6 +34,11 @@ pub(super) fn key_status(error: &KeyError) -> Status {
 fn ledger_status(error: &LedgerError) -> Status {
     tracing::error!(error = crate::causes(error), "the ledger");
     Status::internal(error.to_string())
+}
+
+/// A key with its ancestors, all of whose rights must hold.
+pub(super) fn line(gateway: &Gateway, id: &str) -> Result<Vec<Arc<Key>>, Status> {
+    gateway.keys.line(id).map_err(|error| key_status(&error))
 }
 
 /// Makes a key and its budgets; the budgets first, so that it is never there without them.

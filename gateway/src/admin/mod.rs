@@ -194,10 +194,27 @@ impl GatewayAdmin for Admin {
 
     async fn list_models(
         &self,
-        _request: Request<ListModelsRequest>,
+        request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let models = models::usable(&self.gateway.providers.current());
-        Ok(Response::new(ListModelsResponse { models }))
+        let ListModelsRequest { key, refresh } = request.into_inner();
+        let gateway = &self.gateway;
+        let line = match key.as_str() {
+            "" => Vec::new(),
+            id => accounts::line(gateway, id)?,
+        };
+        let permits =
+            |provider: &str, model: &str| line.iter().all(|key| key.spec.access.permits(provider, model));
+        let failures = if refresh {
+            crate::provider::refresh(gateway).await
+        } else {
+            Vec::new()
+        };
+        let offers = gateway.catalog.offers(gateway).await;
+        let own = offers.iter().filter(|offer| offer.is_for(permits));
+        Ok(Response::new(ListModelsResponse {
+            models: own.map(|offer| offer.model.clone()).collect(),
+            problems: failures.into_iter().map(|(_, why)| why).collect(),
+        }))
     }
 
     async fn create_key(

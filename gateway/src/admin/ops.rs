@@ -1,7 +1,6 @@
 //! The administrative service for those who watch: the audit, what is under way, prices, counters.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use lodge_proto::control::gateway_ops_server::{GatewayOps, GatewayOpsServer};
 use lodge_proto::control::{
@@ -18,14 +17,11 @@ use crate::guest::Gateway;
 use crate::keys::KeySpec;
 use crate::ledger::{LedgerError, Live};
 use crate::metrics;
-use crate::price::Pricing;
+use crate::models::price;
 use crate::provider::ProviderSpec;
-use crate::usage::Usage;
 
 /// Requests that are listed at a time.
 const MAX_LIVE: usize = 1000;
-/// Tokens that a price is asked for, and how often that makes a million: a million at once could be priced as a long context.
-const SAMPLE: (u64, u64) = (1000, 1000);
 
 pub(super) fn service(gateway: Arc<Gateway>) -> GatewayOpsServer<Ops> {
     GatewayOpsServer::new(Ops { gateway })
@@ -210,37 +206,4 @@ fn prices(providers: &[Arc<ProviderSpec>], wanted: &str) -> Vec<ModelPrice> {
 fn named<'a>(wanted: &'a str, provider: &str) -> Option<&'a str> {
     let model = wanted.strip_prefix(provider)?.strip_prefix('/')?;
     (!model.is_empty() && model.len() <= 200).then_some(model)
-}
-
-fn price(provider: &ProviderSpec, model: &str) -> ModelPrice {
-    let pricing = Pricing::find(provider, model, SystemTime::now());
-    let (tokens, times) = SAMPLE;
-    let of = |usage: Usage| {
-        let cost = pricing.as_ref().map(|pricing| pricing.cost(&usage, None));
-        cost.map_or(0, |cost| cost.0.saturating_mul(times))
-    };
-    let usage = Usage::default();
-    ModelPrice {
-        provider: provider.name.clone(),
-        model: model.to_owned(),
-        source: pricing
-            .as_ref()
-            .map_or_else(String::new, |pricing| pricing.version().to_owned()),
-        input: of(Usage {
-            input: tokens,
-            ..usage
-        }),
-        cache_read: of(Usage {
-            cache_read: tokens,
-            ..usage
-        }),
-        cache_write: of(Usage {
-            cache_write: tokens,
-            ..usage
-        }),
-        output: of(Usage {
-            output: tokens,
-            ..usage
-        }),
-    }
 }

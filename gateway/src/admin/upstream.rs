@@ -7,7 +7,7 @@ use lodge_proto::control::gateway_accounts_server::{GatewayAccounts, GatewayAcco
 use lodge_proto::control::{
     AccountState, AccountTest, BeginLoginRequest, BeginLoginResponse, FinishLoginRequest,
     FinishLoginResponse, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest, ReloadResponse,
-    TestProviderRequest, TestProviderResponse,
+    ResealRequest, ResealResponse, TestProviderRequest, TestProviderResponse,
 };
 use serde_json::json;
 use tonic::{Request, Response, Status};
@@ -21,6 +21,7 @@ use crate::guest::Gateway;
 use crate::oauth::{OauthError, Polled};
 use crate::provider::{Account, Kind, ProviderSpec};
 use crate::reload;
+use crate::seal::{self, SealError};
 
 pub(crate) fn service(gateway: Arc<Gateway>) -> GatewayAccountsServer<Accounts> {
     GatewayAccountsServer::new(Accounts { gateway })
@@ -54,6 +55,24 @@ impl Accounts {
     async fn read_again(&self) -> Result<ReloadResponse, Status> {
         let needs_restart = reload::reload(&self.gateway).await?;
         Ok(ReloadResponse { needs_restart })
+    }
+
+    async fn reseal(&self) -> Result<(), Status> {
+        let config = self.gateway.config.load_full();
+        let preparing =
+            tokio::task::spawn_blocking(move || seal::prepare(&config.seal, &config.data.join("gateway")));
+        let prepared = preparing
+            .await
+            .map_err(|_| Status::internal("making a key was interrupted"))?;
+        prepared.map_err(|error| match error {
+            SealError::Outside { .. } | SealError::Prepared { .. } => {
+                Status::failed_precondition(error.to_string())
+            }
+            error => {
+                tracing::error!(error = crate::causes(&error), "making a seal key");
+                Status::internal(error.to_string())
+            }
+        })
     }
 
     async fn finish(&self, request: FinishLoginRequest) -> Result<FinishLoginResponse, Status> {
@@ -209,6 +228,13 @@ impl GatewayAccounts for Accounts {
         let needs = |answer: &ReloadResponse| answer.needs_restart.join(", ");
         let read = audited::around(&self.gateway, change, self.read_again(), needs).await;
         read.map(Response::new)
+    }
+
+    async fn reseal(&self, request: Request<ResealRequest>) -> Result<Response<ResealResponse>, Status> {
+        let actor = Actor::of(&request);
+        let change = audited::change(actor, "seal.change", String::new(), json!({}));
+        audited::around(&self.gateway, change, self.reseal(), |()| String::new()).await?;
+        Ok(Response::new(ResealResponse {}))
     }
 
     async fn begin_login(

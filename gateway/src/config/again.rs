@@ -84,10 +84,13 @@ impl Config {
 
     /// Sections that differ from those that a process began with, and that only a restart applies.
     pub(crate) fn needs_restart(&self, started: &Self) -> Vec<String> {
-        let addresses = |config: &Self| (config.listen, config.metrics, config.limits);
+        let addresses = |config: &Self| (config.listen, config.metrics, config.limits, config.seal.clone());
         let mut sections = Vec::new();
         if addresses(self) != addresses(started) {
             sections.push("gateway".to_owned());
+        }
+        if self.telemetry != started.telemetry {
+            sections.push("telemetry".to_owned());
         }
         if format!("{:?}", self.egress) != format!("{:?}", started.egress) {
             sections.push("egress".to_owned());

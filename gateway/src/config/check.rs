@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -10,14 +11,18 @@ use zeroize::Zeroizing;
 use super::check_provider::{check_demo, oauth as login, provider};
 use super::file::{
     AliasEntry, Document, EgressSection, ModelPolicyEntry, OauthEntry, ProviderEntry, Section,
+    TelemetrySection,
 };
 use super::{Config, DemoWhen, Limits, Options, Source};
+use crate::clock::SystemClock;
 use crate::egress::Settings;
 use crate::egress::name::Host;
 use crate::environment::EnvironmentError;
 use crate::oauth;
 use crate::provider::{Kind, ProviderSpec};
 use crate::routes::{Alias, ModelPolicy, Routes, Target};
+use crate::seal::{CREDENTIAL, SealPlaces};
+use crate::telemetry;
 
 /// Largest body limit that may be configured, MiB.
 const MAX_BODY_MIB: usize = 256;
@@ -50,6 +55,9 @@ pub enum ConfigError {
         message: String,
     },
 }
+
+/// The variable in which systemd says where the credentials of a service are.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where in the file we are.
 pub(super) struct At<'a> {
@@ -93,6 +101,8 @@ pub(super) fn config(
     let egress = egress(&options.file, &document.egress)?;
     let listen = listen(&at, document.gateway.listen.as_deref(), options.embedded)?;
     let metrics = metrics(&at, document.gateway.metrics.as_deref())?;
+    let seal = seal(&at, document.gateway.seal_key_file, environment)?;
+    let telemetry = telemetry(&options.file, &document.telemetry, environment)?;
     let routes = routes(&options.file, document.alias, document.model_policy)?;
     let users = super::check_users::users(&options.file, document.user)?;
     let mut providers: Vec<ProviderSpec> = Vec::new();
@@ -129,7 +139,10 @@ pub(super) fn config(
         routes,
         users,
         watch: document.gateway.watch.unwrap_or(true),
+        telemetry,
+        seal,
         peer_uid: lodge_proto::sock::own_uid(),
+        clock: Arc::new(SystemClock),
         source: std::sync::Arc::new(Source {
             options: options.clone(),
             environment: BTreeMap::new(),
@@ -173,6 +186,40 @@ fn metrics(at: &At<'_>, written: Option<&str>) -> Result<Option<SocketAddr>, Con
         )
     };
     address.map(Some).ok_or_else(error)
+}
+
+fn telemetry(
+    file: &Path,
+    section: &TelemetrySection,
+    environment: &BTreeMap<String, Zeroizing<String>>,
+) -> Result<Option<telemetry::Settings>, ConfigError> {
+    telemetry::Settings::read(section, environment).map_err(|(key, message)| {
+        let is_variable = key.starts_with("OTEL");
+        ConfigError::Value {
+            file: file.to_owned(),
+            key: if is_variable {
+                format!("the variable {key}")
+            } else {
+                format!("telemetry.{key}")
+            },
+            message,
+        }
+    })
+}
+
+fn seal(
+    at: &At<'_>,
+    file: Option<PathBuf>,
+    environment: &BTreeMap<String, Zeroizing<String>>,
+) -> Result<SealPlaces, ConfigError> {
+    if file.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return Err(at.error("seal_key_file", "must be an absolute path"));
+    }
+    let credentials = environment.get(CREDENTIALS);
+    Ok(SealPlaces {
+        credential: credentials.map(|directory| Path::new(directory.as_str()).join(CREDENTIAL)),
+        file,
+    })
 }
 
 fn limits(at: &At<'_>, section: &Section) -> Result<Limits, ConfigError> {

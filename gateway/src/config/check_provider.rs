@@ -92,6 +92,20 @@ pub(super) fn provider(
             format!("`{}` is not between 1 and 200 bytes long", model.id),
         ));
     }
+    let is_effort =
+        |text: &String| (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some(model) = models
+        .iter()
+        .find(|model| model.efforts.len() > 10 || !model.efforts.iter().all(is_effort))
+    {
+        return Err(at.error(
+            "models.efforts",
+            format!(
+                "those of `{}` must be at most 10 words of at most 20 letters",
+                model.id
+            ),
+        ));
+    }
     Ok(ProviderSpec {
         name: entry.name,
         kind,
@@ -99,6 +113,7 @@ pub(super) fn provider(
         source,
         key,
         models,
+        listed_at: 0,
         provider_tools,
         accounts,
         disabled: Vec::new(),

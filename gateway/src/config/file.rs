@@ -10,7 +10,15 @@ use crate::price::Rates;
 use crate::provider::Kind;
 
 /// The top-level keys of `lodge.toml` that belong to the gateway.
-pub const SECTIONS: [&str; 6] = ["gateway", "egress", "provider", "alias", "model_policy", "user"];
+pub const SECTIONS: [&str; 7] = [
+    "gateway",
+    "egress",
+    "provider",
+    "alias",
+    "model_policy",
+    "user",
+    "telemetry",
+];
 
 /// The whole file, of which other parts read the rest.
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +30,7 @@ pub(super) struct Document {
     pub(super) alias: Vec<AliasEntry>,
     pub(super) model_policy: Vec<ModelPolicyEntry>,
     pub(super) user: Vec<UserEntry>,
+    pub(super) telemetry: TelemetrySection,
 }
 
 /// `[gateway]`
@@ -43,10 +52,28 @@ pub struct Section {
     pub drain_seconds: Option<u64>,
     /// Whether this file is read again by itself when it changes. Default: true.
     pub watch: Option<bool>,
+    /// File that holds the key under which keys and tokens are sealed: an absolute path, 32 bytes, mode 0600. Default:
+    /// the systemd credential `lodge-seal-key` where there is one, else `gateway/seal.key` of the data directory.
+    pub seal_key_file: Option<PathBuf>,
     /// Of a request body, MiB. Default 32.
     pub max_body_mib: Option<usize>,
     /// Connections of people's clients at a time. Default 4096.
     pub max_connections: Option<usize>,
+}
+
+/// `[telemetry]`: spans for a collector of `OpenTelemetry`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySection {
+    /// Where a collector takes OTLP over HTTP, without `/v1/traces`; or `off`. Default: what the variable
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` says, else nothing is sent.
+    pub otlp_endpoint: Option<String>,
+    /// Headers for the collector. Keys belong into `OTEL_EXPORTER_OTLP_HEADERS`.
+    pub otlp_headers: BTreeMap<String, String>,
+    /// `true` lets a collector that is not on this machine be plain HTTP.
+    pub insecure_http: bool,
+    /// Default: what `OTEL_SERVICE_NAME` says, else `lodge-gateway`.
+    pub service_name: Option<String>,
 }
 
 /// `[egress]`: bounds for every session, and what no session's policy can say by itself.
@@ -205,6 +232,11 @@ pub struct ModelEntry {
     pub reasoning: bool,
     #[serde(default)]
     pub images: bool,
+    /// `false`: it takes no definitions of tools.
+    pub tools: Option<bool>,
+    /// Efforts of reasoning, as the model names them, least first.
+    #[serde(default)]
+    pub efforts: Vec<String>,
     /// Dollars per million tokens; default: the price table's.
     pub price: Option<Rates>,
 }

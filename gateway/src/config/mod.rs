@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
 
 pub use again::Stamp;
@@ -22,12 +22,15 @@ pub use check::ConfigError;
 pub(crate) use check::{Wrong, alias, entered, entered_login, is_model, policy};
 pub use file::{
     AccountEntry, AliasEntry, EgressSection, ModelEntry, ModelPolicyEntry, OauthEntry, ProviderEntry,
-    SECTIONS, Section, UserEntry,
+    SECTIONS, Section, TelemetrySection, UserEntry,
 };
 
+use crate::clock::Clock;
 use crate::environment;
+use crate::line::Patience;
 use crate::provider::{Kind, ProviderSpec};
 use crate::routes::Routes;
+use crate::seal::SealPlaces;
 use crate::secret::Secret;
 
 /// Where a provider's key comes from.
@@ -89,11 +92,17 @@ pub struct Limits {
     pub max_body: usize,
     /// Of people's clients, at a time.
     pub connections: usize,
+    /// From the first byte of a request's headers to their end.
+    pub head: Duration,
+    /// Between two pieces of a request body.
+    pub slow: Duration,
+    /// For memory for a request body.
+    pub room: Duration,
     /// Until the connection to the provider stands.
     pub connect: Duration,
     /// Until the provider's headers are there.
     pub headers: Duration,
-    /// Between two chunks of the provider's stream.
+    /// Between two chunks of the provider's stream, and between two pieces that a client takes.
     pub idle: Duration,
     /// For requests under way after the gateway was told to stop.
     pub drain: Duration,
@@ -104,10 +113,23 @@ impl Default for Limits {
         Self {
             max_body: 32 << 20,
             connections: 4096,
+            head: Duration::from_secs(30),
+            slow: Duration::from_mins(1),
+            room: Duration::from_secs(30),
             connect: Duration::from_secs(10),
             headers: Duration::from_mins(2),
             idle: Duration::from_mins(10),
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// With clients and their connections.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            head: self.head,
+            stalled: self.idle,
         }
     }
 }
@@ -131,8 +153,14 @@ pub struct Config {
     pub watch: bool,
     /// The people, with the teams and organisations they belong to.
     pub users: Vec<crate::people::UserSpec>,
+    /// Where spans are sent; none: nowhere.
+    pub telemetry: Option<crate::telemetry::Settings>,
+    /// Where the key of what is sealed may be, besides the data directory.
+    pub seal: SealPlaces,
     /// The uid whose processes may take leases and administer; the gateway's own in embedded mode.
     pub peer_uid: u32,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// Where it came from, to be read again.
     source: Arc<Source>,
     /// Which state of the file was read.
@@ -155,12 +183,19 @@ impl std::fmt::Debug for Source {
 impl Config {
     /// Makes this process fit to hold keys, then reads the configuration and the keys it names.
     ///
-    /// To be called first in the process, before any thread is started: no core dump and no other process of this
-    /// uid can read its memory afterwards, new files are private, and the variables that hold keys are removed
-    /// from the environment.
+    /// To be called first in the process, before any thread is started: no core dump (also not of what it starts) and no
+    /// other process of this uid can read its memory afterwards, new files are private, and the variables that hold
+    /// keys are removed from the environment.
     pub fn prepare(options: &Options) -> Result<Self, ConfigError> {
         rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| ConfigError::Harden { source: error.into() })?;
+        // The hard limit too, so that nothing can raise it again.
+        let no_core = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        rustix::process::setrlimit(Resource::Core, no_core)
             .map_err(|error| ConfigError::Harden { source: error.into() })?;
         let (stamp, text) = again::read(&options.file)?;
         let document = file::parse(&options.file, &text)?;
@@ -172,6 +207,7 @@ impl Config {
                 accounts.chain([entry.key_env.clone()])
             })
             .flatten()
+            .chain(settings())
             .collect();
         let values = environment::take(&names).map_err(|source| ConfigError::Environment { source })?;
         let environment = names
@@ -207,6 +243,16 @@ impl Config {
         let config = check::config(options, file::parse(&options.file, text)?, environment)?;
         Ok(config.with_source(options, environment.clone(), stamp))
     }
+}
+
+/// Variables that are there and say something of this process besides keys.
+fn settings() -> impl Iterator<Item = String> {
+    let names = crate::telemetry::VARIABLES
+        .into_iter()
+        .chain([check::CREDENTIALS]);
+    names
+        .filter(|name| std::env::var_os(name).is_some())
+        .map(str::to_owned)
 }
 
 /// A key with where it came from.

@@ -4,6 +4,11 @@ use serde_json::{Value, json};
 
 use super::Dialect;
 
+/// The codings of bodies that are accepted.
+const CODINGS: &str = "gzip, br, zstd, deflate";
+/// The code of an error about another one.
+const UNKNOWN_CODING: &str = "unsupported_content_encoding";
+
 /// An error before it is written in a dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireError {
@@ -103,11 +108,42 @@ impl WireError {
         )
     }
 
-    /// 415: the body is compressed.
+    /// 413: what comes out of a compressed body is over the limit.
+    pub fn unpacked_too_large(coding: &str, limit: usize) -> Self {
+        let message = format!("the request body, {coding} taken off, is larger than {limit} bytes");
+        Self::new(413, "request_too_large", message)
+    }
+
+    /// 415: the body is compressed in a way that is not known here.
     pub fn compressed(encoding: &str) -> Self {
-        let message =
-            format!("request bodies with content-encoding `{encoding}` are not accepted; send them plain");
-        Self::new(415, "invalid_request_error", message)
+        Self {
+            code: Some(UNKNOWN_CODING),
+            ..Self::new(
+                415,
+                "invalid_request_error",
+                format!(
+                    "request bodies with content-encoding `{encoding}` are not accepted; send them plain or with one of \
+                     {CODINGS}"
+                ),
+            )
+        }
+    }
+
+    /// 415: the body is not JSON by its own words.
+    pub fn not_json(content_type: &str) -> Self {
+        let message = format!(
+            "request bodies with content-type `{content_type}` are not accepted; send JSON in UTF-8, as \
+             `application/json`"
+        );
+        Self {
+            code: Some("unsupported_content_type"),
+            ..Self::new(415, "invalid_request_error", message)
+        }
+    }
+
+    /// The codings that would be accepted, for the header that says so.
+    pub fn accepts(&self) -> Option<&'static str> {
+        (self.code == Some(UNKNOWN_CODING)).then_some(CODINGS)
     }
 
     /// 429: everything that could answer is to be left alone for a while.

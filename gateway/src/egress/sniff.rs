@@ -18,6 +18,8 @@ const OWN_ADDRESSES: [&[u8]; 2] = [b"http://127.0.0.1:8377/", b"http://localhost
 const READ: usize = 16 << 10;
 /// A connection that says nothing is closed after this.
 const SILENT: Duration = Duration::from_mins(5);
+/// From the first byte until it shows what the connection speaks.
+const BEGUN: Duration = Duration::from_secs(10);
 
 /// What a guest speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +55,15 @@ impl Guest {
     /// What the connection speaks; `None` where it ends, or stays silent, before that shows.
     pub(crate) async fn sniff(&mut self) -> Option<Spoken> {
         let deadline = tokio::time::Instant::now() + SILENT;
+        let mut late = None;
         loop {
             if let Some(spoken) = spoken(&self.buffer) {
                 return Some(spoken);
             }
-            match tokio::time::timeout_at(deadline, self.fill()).await {
-                Ok(Ok(1..)) => {}
+            match tokio::time::timeout_at(late.unwrap_or(deadline), self.fill()).await {
+                Ok(Ok(1..)) => late = late.or_else(|| Some(tokio::time::Instant::now() + BEGUN)),
+                // What trickles is told so by the server for models.
+                Err(_) if late.is_some() => return Some(Spoken::Models),
                 // What has begun and ends here gets its answer from the server for models.
                 Ok(Ok(0)) if !self.buffer.is_empty() => return Some(Spoken::Models),
                 _ => return None,
@@ -107,6 +112,13 @@ pub(crate) struct Rewound {
     stream: UnixStream,
     before: Vec<u8>,
     at: usize,
+}
+
+impl Rewound {
+    /// What lies below.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
 }
 
 impl From<Guest> for Rewound {

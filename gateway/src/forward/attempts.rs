@@ -255,6 +255,12 @@ async fn send(
         let token = gateway.routing.oauth.access(&gateway.upstream, login).await;
         choice.account.key = Some(token.map_err(|error| no_token(&provider.name, &error))?);
     }
+    // What came compressed goes on as it came, unless something of it had to be changed.
+    let changed = asking.coded.is_some() && *body != asking.body;
+    let body = match &asking.coded {
+        Some(coded) if !changed => coded.clone(),
+        _ => body.clone(),
+    };
     let attempt = Attempt {
         provider,
         account: &choice.account,
@@ -264,7 +270,8 @@ async fn send(
             .translated
             .as_ref()
             .map_or(asking.parts, |(head, _)| head),
-        body: body.clone(),
+        body,
+        changed,
         websocket: asking.route.operation == Operation::Socket,
     };
     let begun = std::time::Instant::now();

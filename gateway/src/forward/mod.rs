@@ -19,6 +19,7 @@ use crate::body::GuestBody;
 use crate::caller::Caller;
 use crate::dialect::{Dialect, Operation, Route, RouteError, WireError};
 use crate::guest::Gateway;
+use crate::intake::Body;
 use crate::meter::{self, Paid, Plan, Quote, Wanted};
 use crate::oauth::Oauth;
 use crate::provider::{DEFAULT_ACCOUNT, ProviderSpec};
@@ -68,6 +69,8 @@ struct Asking<'a> {
     route: &'a Route,
     parts: &'a Parts,
     body: Bytes,
+    /// The same as it came, where it came compressed.
+    coded: Option<Bytes>,
     asked: Asked,
     /// The model's name, where the request has one.
     model: Option<String>,
@@ -99,7 +102,7 @@ pub(crate) async fn send(
     provider: &Arc<ProviderSpec>,
     route: &Route,
     parts: &Parts,
-    body: Bytes,
+    Body { plain: body, coded }: Body,
 ) -> Result<Response<GuestBody>, WireError> {
     let mut asked = match parts.method {
         Method::POST => asked::read(route.dialect, &body)?,
@@ -134,6 +137,7 @@ pub(crate) async fn send(
         route,
         parts,
         body,
+        coded,
         asked,
         model,
         owner,

@@ -27,6 +27,7 @@ use crate::body::{self, GuestBody};
 use crate::caller::Caller;
 use crate::dialect::{Dialect, Route, WireError};
 use crate::guest::Gateway;
+use crate::intake::{self, Inflow};
 use crate::json;
 use crate::meter::{Meter, Plan};
 use crate::provider::ProviderSpec;
@@ -42,7 +43,8 @@ const REFUSALS: usize = 8;
 /// What a client may send; everything else is unknown to the checks.
 const REQUEST: &str = "response.create";
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Client = WebSocketStream<Inflow<TokioIo<Upgraded>>>;
+type Provider = WebSocketStream<TokioIo<Upgraded>>;
 
 /// How many sockets each session has.
 #[derive(Debug, Default)]
@@ -199,14 +201,15 @@ impl Pump {
                 .max_frame_size(Some(bytes))
         };
         let max_body = self.gateway.limits.max_body;
-        let client = Socket::from_raw_socket(TokioIo::new(client), Role::Server, Some(limit(max_body))).await;
+        let (client, message) = Inflow::new(TokioIo::new(client), &self.gateway.room, &self.caller.bodies);
+        let client = Client::from_raw_socket(client, Role::Server, Some(limit(max_body))).await;
         let provider =
-            Socket::from_raw_socket(TokioIo::new(provider), Role::Client, Some(limit(MAX_ANSWER))).await;
+            Provider::from_raw_socket(TokioIo::new(provider), Role::Client, Some(limit(MAX_ANSWER))).await;
         let (to_client, from_client) = client.split();
         let (to_provider, from_provider) = provider.split();
         let (refuse, refusals) = mpsc::channel(REFUSALS);
         let ended = tokio::select! {
-            ended = self.up(from_client, to_provider, refuse) => ended,
+            ended = self.up((from_client, message), to_provider, refuse) => ended,
             ended = self.down(from_provider, to_client, refusals) => ended,
         };
         if let Err(error) = ended {
@@ -220,8 +223,8 @@ impl Pump {
 
     async fn up(
         &self,
-        mut from: SplitStream<Socket>,
-        mut to: SplitSink<Socket, Message>,
+        (mut from, counted): (SplitStream<Client>, intake::Message),
+        mut to: SplitSink<Provider, Message>,
         refuse: mpsc::Sender<String>,
     ) -> Result<(), WsError> {
         while let Some(message) = from.next().await {
@@ -229,7 +232,10 @@ impl Pump {
                 Message::Text(text) => self.request(text.as_bytes()).await,
                 Message::Close(frame) => return to.send(Message::Close(frame)).await,
                 // Answered by the socket itself, each on its own hop.
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                    counted.over();
+                    continue;
+                }
                 Message::Binary(_) => Err(WireError::invalid(
                     "binary messages are not part of the dialect".to_owned(),
                 )),
@@ -243,14 +249,15 @@ impl Pump {
                     }
                 }
             }
+            counted.over();
         }
         Ok(())
     }
 
     async fn down(
         &self,
-        mut from: SplitStream<Socket>,
-        mut to: SplitSink<Socket, Message>,
+        mut from: SplitStream<Provider>,
+        mut to: SplitSink<Client, Message>,
         mut refusals: mpsc::Receiver<String>,
     ) -> Result<(), WsError> {
         // What the provider does not keep cannot be asked for later, so learning too much does no harm.
@@ -359,6 +366,7 @@ impl Pump {
             route: &self.route,
             parts: &self.parts,
             body: text.to_vec().into(),
+            coded: None,
             model: Some(asked.model.clone().unwrap_or_default()),
             asked,
             owner,

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::accept;
 use crate::guest::{self, Door, Gateway};
+use crate::line::{self, Line};
 
 /// A connection without a request is closed after this.
 const IDLE: Duration = Duration::from_mins(2);
@@ -48,16 +49,20 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream) {
     // One that comes while the gateway drains is told so, and closed: ended before its first request, it would learn nothing.
     let drains = gateway.stopping.is_cancelled();
     let stopping = gateway.stopping.clone();
-    let cut = gateway.cut.clone();
+    let (cut, patience) = (gateway.cut.clone(), gateway.limits.patience());
+    let (line, half_closed) = Line::new(stream, patience);
     let service = service_fn(move |request| {
-        let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(guest::handle(&gateway, &Door::Open, request).await) }
+        let (gateway, half_closed) = (Arc::clone(&gateway), Arc::clone(&half_closed));
+        async move {
+            let response = guest::handle(&gateway, &Door::Open, request).await;
+            Ok::<_, Infallible>(line::last(response, &half_closed))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .keep_alive(!drains)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(line), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {

@@ -11,9 +11,10 @@ mod spec;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -58,6 +59,8 @@ pub struct Key {
     pub spec: KeySpec,
     hash: blake3::Hash,
     gate: Arc<Gate>,
+    /// How much of its request bodies may be in memory.
+    pub(crate) bodies: OnceLock<Arc<Semaphore>>,
     /// Cancelled when it is revoked, rotated or disabled: its streams are cut.
     pub(crate) ended: CancellationToken,
 }
@@ -75,6 +78,7 @@ impl Key {
             spec,
             hash,
             gate: Arc::new(gate),
+            bodies: OnceLock::new(),
             ended: CancellationToken::new(),
         })
     }
@@ -188,6 +192,13 @@ impl Keys {
         found.ok_or_else(|| KeyError::Unknown(id.chars().take(40).collect()))
     }
 
+    /// The key of that id with its ancestors, itself first, whether it works at the moment or not.
+    pub fn line(&self, id: &str) -> Result<Vec<Arc<Key>>, KeyError> {
+        let index = self.read();
+        let line = index.by_id.get(id).and_then(|key| index.line(key));
+        line.ok_or_else(|| KeyError::Unknown(id.chars().take(40).collect()))
+    }
+
     /// Makes a key; the text is shown now and never again.
     pub async fn create(
         &self,
@@ -266,6 +277,7 @@ impl Keys {
             spec: spec.clone(),
             hash: old.hash,
             gate: Arc::clone(&old.gate),
+            bodies: old.bodies.clone(),
             ended: CancellationToken::new(),
         });
         if !enabled {
@@ -315,6 +327,7 @@ impl Keys {
             },
             hash: hasher.hash(&text),
             gate: Arc::clone(&old.gate),
+            bodies: old.bodies.clone(),
             ended,
         };
         self.keep(Arc::new(new)).await?;
@@ -353,6 +366,7 @@ impl Keys {
                 spec: key.spec.clone(),
                 hash: key.hash,
                 gate: Arc::clone(&key.gate),
+                bodies: key.bodies.clone(),
                 ended: CancellationToken::new(),
             }));
         }

@@ -4,7 +4,6 @@
 //! are cut. A runner that comes back may resume a lapsed lease in the same boot of the machine; a closed one is
 //! gone for good.
 
-pub(crate) mod clock;
 mod fd;
 mod id;
 mod narrow;

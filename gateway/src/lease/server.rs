@@ -190,6 +190,7 @@ async fn answer(
         }
         Some(Request::Models(_)) => Reply::Models(ListModelsResponse {
             models: models::usable(&gateway.providers.current()),
+            problems: Vec::new(),
         }),
         Some(Request::Answer(answer)) => Reply::Answered(EgressAnswered {
             known: leases.answer(owner, &answer)?,

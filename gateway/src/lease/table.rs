@@ -11,11 +11,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::fd;
 use super::id::new_id;
 use super::narrow::Narrow;
 use super::notices::{Notices, Runner};
-use super::{clock, fd};
 use crate::caller::Caller;
+use crate::clock::Clock;
 use crate::egress::decisions::{Answer, Decisions};
 use crate::egress::policy::PolicyError;
 use crate::egress::{EgressPolicy, Session, Settings, Unlisted};
@@ -110,6 +111,7 @@ pub struct Lease {
     pub harness: String,
     key_hash: blake3::Hash,
     ttl: Duration,
+    clock: Arc<dyn Clock>,
     /// Milliseconds of the boot clock.
     expires: AtomicU64,
     /// Cancelled when the lease ends: every connection of the guest is cut.
@@ -126,7 +128,6 @@ pub struct Lease {
 
 impl Lease {
     fn new(stored: &StoredLease, ttl: Duration, gateway: &Gateway, policy: EgressPolicy) -> Arc<Self> {
-        let body_budget = gateway.limits.max_body.saturating_mul(4);
         let settings: Arc<Settings> = Arc::clone(&gateway.egress);
         let notices = Arc::new(Notices::new(stored.id.clone()));
         let decisions: Arc<dyn Decisions> = Arc::clone(&notices) as Arc<dyn Decisions>;
@@ -145,7 +146,7 @@ impl Lease {
             on_limit: narrow.on_limit,
             right: ended.clone(),
             ended: ended.clone(),
-            bodies: Arc::new(Semaphore::new(body_budget)),
+            bodies: gateway.room.of_caller(),
         };
         let lease = Self {
             id: stored.id.clone(),
@@ -154,6 +155,7 @@ impl Lease {
             harness: stored.harness.clone(),
             key_hash: stored.key_hash.into(),
             ttl,
+            clock: Arc::clone(&gateway.leases.clock),
             expires: AtomicU64::new(0),
             listener: Mutex::new(ended.child_token()),
             ended,
@@ -200,11 +202,11 @@ impl Lease {
 
     fn renew(&self) {
         self.expires
-            .store(millis(clock::since_boot() + self.ttl), Ordering::Relaxed);
+            .store(millis(self.clock.since_boot() + self.ttl), Ordering::Relaxed);
     }
 
     fn has_lapsed(&self) -> bool {
-        self.expires.load(Ordering::Relaxed) < millis(clock::since_boot())
+        self.expires.load(Ordering::Relaxed) < millis(self.clock.since_boot())
     }
 }
 
@@ -227,18 +229,20 @@ pub struct Leases {
     open: Mutex<HashMap<String, Arc<Lease>>>,
     store: Arc<Store>,
     boot_id: String,
+    clock: Arc<dyn Clock>,
 }
 
 impl Leases {
     /// None open; those on disk wait to be resumed. Blocks on the database.
-    pub fn load(store: Arc<Store>) -> Result<Self, LeaseError> {
-        let boot_id = clock::boot_id().map_err(LeaseError::Adopt)?;
-        let since = clock::since_boot().saturating_sub(RESUMABLE).as_secs();
+    pub fn load(store: Arc<Store>, clock: Arc<dyn Clock>) -> Result<Self, LeaseError> {
+        let boot_id = clock.boot_id().map_err(LeaseError::Adopt)?;
+        let since = clock.since_boot().saturating_sub(RESUMABLE).as_secs();
         store.prune_leases(&boot_id, since)?;
         Ok(Self {
             open: Mutex::default(),
             store,
             boot_id,
+            clock,
         })
     }
 
@@ -286,7 +290,7 @@ impl Leases {
             harness: request.harness.clone(),
             key_hash: gateway.hasher.hash(&key).into(),
             boot_id: self.boot_id.clone(),
-            seen: clock::since_boot().as_secs(),
+            seen: self.clock.since_boot().as_secs(),
             narrow: narrow.to_json(),
         };
         if let Some(limit) = narrow.budget {
@@ -430,11 +434,11 @@ impl Leases {
     /// Looks for lapsed leases until dropped.
     pub async fn sweep(&self) {
         let mut ticks = tokio::time::interval(SWEEP);
-        let mut touched = clock::since_boot();
+        let mut touched = self.clock.since_boot();
         loop {
             ticks.tick().await;
             self.lapse();
-            let now = clock::since_boot();
+            let now = self.clock.since_boot();
             if now.saturating_sub(touched) >= TOUCH {
                 touched = now;
                 let ids: Vec<String> = self.open_leases().keys().cloned().collect();

@@ -11,12 +11,15 @@ use super::journal::{Journal, JournalError, Old};
 use super::record::{Record, Reserve};
 use super::state::{Budgets, State};
 use super::tally::Tally;
-use crate::lease::clock;
+use super::trouble::Trouble;
+use crate::clock::Clock;
 
 /// Records that may wait for the database while requests come without a pause.
 const UNFOLDED: usize = 4096;
 /// With more than this waiting, requests wait for the thread too, which takes them in as fast as it folds.
 const BEHIND: usize = 8 * UNFOLDED;
+/// Records that may wait for the database while it cannot be written: beyond it nothing more is let in.
+const MOST_UNFOLDED: usize = 2 * BEHIND;
 
 /// The ledger in memory, and the file it is written to.
 #[derive(Debug)]
@@ -31,6 +34,10 @@ pub(super) struct Core {
     /// Not in the journal yet.
     pending: Vec<Entry>,
     pub(super) anchor: Anchor,
+    clock: Arc<dyn Clock>,
+    writing: Trouble,
+    /// The database cannot be written for now: it is asked to only now and then.
+    pub(super) cannot_fold: bool,
     /// Requests that wait for room in a budget.
     pub(super) waiting: usize,
     /// The thread knows that there is something to fold.
@@ -54,7 +61,12 @@ pub(super) fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 }
 
 impl Core {
-    pub(super) fn new(state: State, budgets: Budgets, journal: Journal, anchor: Anchor) -> Self {
+    pub(super) fn new(
+        state: State,
+        budgets: Budgets,
+        journal: Journal,
+        (anchor, clock): (Anchor, Arc<dyn Clock>),
+    ) -> Self {
         Self {
             state,
             budgets,
@@ -63,13 +75,16 @@ impl Core {
             unfolded: VecDeque::new(),
             pending: Vec::new(),
             anchor,
+            clock,
+            writing: Trouble::new("writing the journal; requests are refused until it works again"),
+            cannot_fold: false,
             waiting: 0,
             told: Told::Nothing,
         }
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.anchor.now(clock::since_boot())
+        self.anchor.now(self.clock.since_boot())
     }
 
     /// Takes in a record that an earlier gateway wrote.
@@ -81,6 +96,11 @@ impl Core {
     /// Whether a reservation has to go by the thread: what a budget bounds is on the disk before it is granted.
     pub(super) fn is_for_thread(&self, reserve: &Reserve) -> bool {
         self.unfolded.len() > BEHIND || State::is_bounded(&self.budgets, &reserve.scopes)
+    }
+
+    /// Whether so much waits for the database that nothing more is let in.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.unfolded.len() > MOST_UNFOLDED
     }
 
     /// Enters a reservation, which is granted once it is written; its number.
@@ -105,15 +125,10 @@ impl Core {
         }
         let records = self.pending.iter().map(|entry| &entry.record);
         let written = self.journal.append(records);
+        self.writing.note(&written);
         match &written {
             Ok(()) => self.unfolded.extend(self.pending.drain(..)),
-            Err(error) => {
-                tracing::error!(
-                    error = crate::causes(error),
-                    "the ledger cannot be written; requests are refused"
-                );
-                self.take_back();
-            }
+            Err(_noted) => self.take_back(),
         }
         written
     }
@@ -135,8 +150,9 @@ impl Core {
     /// What the thread has to be told after something was written, if it was not told already.
     pub(super) fn news(&mut self) -> Told {
         let wanted = match self.unfolded.len() {
-            0 => Told::Nothing,
-            1..=UNFOLDED => Told::Soon,
+            0 if self.pending.is_empty() => Told::Nothing,
+            0..=UNFOLDED => Told::Soon,
+            _ if self.cannot_fold => Told::Soon,
             _ => Told::Now,
         };
         if wanted <= self.told {

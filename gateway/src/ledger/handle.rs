@@ -14,7 +14,7 @@ use super::state::{Counter, Exceeded};
 use super::task::Owner;
 use super::ticker::Ticker;
 use super::window::Window;
-use crate::lease::clock;
+use crate::clock::{Clock, SystemClock};
 use crate::money::Nanos;
 use crate::usage::Usage;
 
@@ -107,6 +107,7 @@ pub(super) enum Message {
 pub struct Ledger {
     pub(super) shared: Arc<Shared>,
     anchor: Anchor,
+    clock: Arc<dyn Clock>,
 }
 
 /// The ledger itself, and the way to its thread.
@@ -213,10 +214,15 @@ impl Drop for Ticket {
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
+    /// The same as [`Self::open_with`] by the clocks of this machine.
     pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        Self::open_with(directory, Arc::new(SystemClock))
+    }
+
+    /// Opens the ledger in a directory and starts its thread. What an earlier gateway left open is settled first.
+    pub fn open_with(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let mut owner = Owner::open(directory)?;
+        let mut owner = Owner::open(directory, Arc::clone(&clock))?;
         owner.settle_crashed()?;
         let anchor = owner.core().anchor.clone();
         let shared = Arc::new(Shared {
@@ -229,12 +235,16 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || owner.run(weak, receiver))
             .map_err(LedgerError::Thread)?;
-        Ok(Self { shared, anchor })
+        Ok(Self {
+            shared,
+            anchor,
+            clock,
+        })
     }
 
     /// The ledger's time, seconds since 1970: it never goes back, and a clock that is set ahead does not move it.
     pub fn now(&self) -> u64 {
-        self.anchor.now(clock::since_boot())
+        self.anchor.now(self.clock.since_boot())
     }
 
     /// Reserves; the answer comes when the reservation is as durable as its budgets ask for: on the disk where one

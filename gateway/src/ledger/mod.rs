@@ -23,6 +23,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod trouble;
 mod window;
 
 pub use db::{DbError, Group, Totals};

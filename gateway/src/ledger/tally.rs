@@ -106,6 +106,6 @@ impl Ledger {
 
     /// Returns when everything before it is in the database.
     pub async fn flush(&self) -> Result<(), LedgerError> {
-        Ok(self.call(super::task::Owner::fold).await??)
+        self.call(super::task::Owner::settle_down).await?
     }
 }

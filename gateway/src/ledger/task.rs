@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +18,9 @@ use super::handle::{Ask, Budget, LedgerError, Message, Refused, Shared, Ticket};
 use super::journal::{self, Journal, JournalError};
 use super::record::{How, Record, Settle};
 use super::state::State;
+use super::trouble::Trouble;
 use super::window::Window;
-use crate::lease::clock;
+use crate::clock::Clock;
 use crate::money::Nanos;
 use crate::usage::Usage;
 
@@ -49,11 +50,12 @@ pub(super) struct Owner {
     /// None while the process ends: there is nobody left to grant anything to.
     shared: Weak<Shared>,
     day: u64,
+    folding: Trouble,
     _lock: std::fs::File,
 }
 
 impl Owner {
-    pub(super) fn open(directory: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
         let at = |source| LedgerError::Directory {
             path: directory.to_owned(),
             source,
@@ -61,11 +63,7 @@ impl Owner {
         std::fs::create_dir_all(directory).map_err(at)?;
         let lock = lock(directory)?;
         let db = Db::open(&directory.join("usage.db"))?;
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let boot_id = clock::boot_id().map_err(LedgerError::Boot)?;
+        let boot_id = clock.boot_id().map_err(LedgerError::Boot)?;
         let mut kept = db.load()?;
         let (journal, records) = Journal::open(directory, kept.applied)?;
         let last = records.iter().map(|(_, record)| match record {
@@ -73,9 +71,15 @@ impl Owner {
             _ => 0,
         });
         let last = last.fold(kept.last, u64::max);
-        let anchor = Anchor::new(kept.anchor.take(), &boot_id, clock::since_boot(), wall, last);
+        let anchor = Anchor::new(
+            kept.anchor.take(),
+            &boot_id,
+            clock.since_boot(),
+            clock.wall(),
+            last,
+        );
         db.set_anchor(&anchor)?;
-        let mut core = Core::new(kept.state, kept.budgets, journal, anchor);
+        let mut core = Core::new(kept.state, kept.budgets, journal, (anchor, clock));
         for (number, record) in records {
             core.replay(number, record);
         }
@@ -84,6 +88,7 @@ impl Owner {
             db,
             waiting: VecDeque::new(),
             shared: Weak::new(),
+            folding: Trouble::new("folding the journal into the database; it is kept until it works again"),
             day: 0,
             _lock: lock,
         })
@@ -144,12 +149,13 @@ impl Owner {
             self.work(batch);
         }
         // The last one is gone: nothing is open, or it is settled at the next start.
-        if let Err(error) = self.close() {
+        if let Err(error) = self.settle_down() {
             tracing::error!(error = crate::causes(&error), "closing the ledger");
         }
     }
 
-    fn close(&mut self) -> Result<(), LedgerError> {
+    /// Writes and folds all that there is.
+    pub(super) fn settle_down(&mut self) -> Result<(), LedgerError> {
         let mut core = self.core();
         core.write()?;
         core.journal.sync()?;
@@ -262,6 +268,10 @@ impl Owner {
             let _gone = reply.send(Err(Refused::Boundless(why)));
             return;
         }
+        if core.is_overfull() {
+            let _gone = reply.send(Err(Refused::Unavailable));
+            return;
+        }
         let (amount, now) = (ask.reserve.amount, core.now());
         let checked = core.state.check(&core.budgets, &ask.reserve.scopes, amount, now);
         match checked {
@@ -305,19 +315,17 @@ impl Owner {
     }
 
     fn fold_and_rotate(&mut self) {
+        // What could not be written when it came is tried again, also where nobody asks for anything.
+        let _noted = self.core().write();
         let done = self
             .rotate()
             .map_err(LedgerError::from)
             .and_then(|()| Ok(self.fold_some()?))
             .and_then(|_any| self.forget_segments());
-        match done {
-            // Reservations that came meanwhile go before the rest.
-            Ok(()) => self.tell(),
-            Err(error) => tracing::error!(
-                error = crate::causes(&error),
-                "the journal is not folded; it is kept"
-            ),
-        }
+        self.folding.note(&done);
+        self.core().cannot_fold = done.is_err();
+        // Reservations that came meanwhile go before the rest.
+        self.tell();
     }
 
     /// Goes on in a new segment where this one is full.

@@ -20,7 +20,7 @@ impl Meter {
     /// Watches an answer until it ends. An error of the provider costs nothing.
     pub(crate) fn watch(self, response: Response<GuestBody>, caller: &Caller) -> Response<GuestBody> {
         if !response.status().is_success() {
-            self.void();
+            self.refused(response.status().as_u16());
             return response;
         }
         let text = |name| {

@@ -60,7 +60,7 @@ pub(crate) struct Meter {
     asked: Asked,
     dialect: Dialect,
     rates: Arc<Rates>,
-    span: tracing::Span,
+    span: span::Attempt,
     /// What the request counts as for [`Rates`] until it has settled.
     expected: u64,
     _place: live::Place,
@@ -74,8 +74,14 @@ impl Meter {
 
     /// Nothing was billed.
     pub(crate) fn void(self) {
+        self.refused(0);
+    }
+
+    /// Nothing was billed: the provider answered with an error of this status.
+    pub(crate) fn refused(self, status: u16) {
         self.rates.settle(self.expected, 0);
         self.ticket.void();
+        self.span.refused(status);
     }
 
     /// The attempt failed. Where the provider may have begun to answer, all that it can have cost counts.
@@ -83,7 +89,9 @@ impl Meter {
         if error.maybe_billed {
             self.settle(&Seen::default(), false);
         } else {
-            self.void();
+            self.rates.settle(self.expected, 0);
+            self.ticket.void();
+            self.span.failed(error);
         }
     }
 
@@ -134,7 +142,7 @@ impl Meter {
         }
         self.rates
             .settle(self.expected, usage.all_input().saturating_add(usage.output));
-        span::settled(&self.span, &usage, cost, how);
+        self.span.settled(seen, &usage, cost, how);
         self.ticket.settle(cost, usage, how);
     }
 

@@ -11,6 +11,7 @@ use crate::guest::Gateway;
 use crate::ledger::{Ask, Exceeded, OnLimit, Refused, Reserve, Ticket};
 use crate::money::Nanos;
 use crate::price::{Bound, Pricing};
+use crate::telemetry::Trace;
 
 /// How long a request waits for room in a budget.
 const QUEUE: std::time::Duration = std::time::Duration::from_mins(2);
@@ -23,6 +24,8 @@ pub(crate) struct Plan<'a> {
     operation: &'a Operation,
     quotes: Vec<Quote>,
     rates: Arc<Rates>,
+    /// What its attempts have in common, where a collector is told of them.
+    trace: Option<Trace>,
 }
 
 /// One attempt to be reserved for.
@@ -54,6 +57,7 @@ impl<'a> Plan<'a> {
             operation,
             quotes,
             rates,
+            trace: gateway.telemetry.trace(),
         })
     }
 
@@ -93,7 +97,12 @@ impl<'a> Plan<'a> {
             asked: quote.asked.clone(),
             dialect: quote.dialect,
             rates: Arc::clone(&self.rates),
-            span: span::of(&quote.provider.name, &quote.asked.model, self.operation),
+            span: span::Attempt::begin(
+                (&self.gateway.telemetry, self.trace),
+                &quote.provider,
+                &quote.asked.model,
+                self.operation,
+            ),
             expected,
         }
     }

@@ -18,9 +18,16 @@ pub(super) fn error(refused: &Refused, model: &str) -> WireError {
                 "a budget applies to this request, and the model `{model}` cannot be held to it: {why}"
             ))
         }
-        Refused::Unavailable => WireError::unavailable(
-            "the gateway cannot write its ledger, and sends nothing that it could not account for".to_owned(),
-        ),
+        Refused::Unavailable => {
+            let mut error = WireError::unavailable(
+                "the gateway cannot write its ledger, and sends nothing that it could not account for; its log says why, \
+                 most often the disk is full"
+                    .to_owned(),
+            );
+            // Longer than clients wait by themselves: a disk does not get empty in a second.
+            error.retry_after = Some("30".to_owned());
+            error
+        }
     }
 }
 

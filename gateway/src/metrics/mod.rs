@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::accounts;
 use crate::dialect::Dialect;
 use crate::guest::Gateway;
-use crate::ledger::{LedgerError, Tally};
+use crate::ledger::{How, LedgerError, Tally};
 pub(crate) use listen::serve;
 
 /// Until a provider's headers are there, seconds.
@@ -53,6 +53,11 @@ struct OfAccount {
     provider: String,
     account: String,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 /// What is counted as it happens; the rest is asked for when it is shown.
@@ -151,6 +156,7 @@ pub(crate) async fn show(gateway: &Gateway) -> Result<String, LedgerError> {
     let leases = Gauge::<i64>::default();
     leases.set(signed(gateway.leases.count() as u64));
     registry.register("open_leases", "Sessions that hold a lease", leases);
+    spans(&mut registry, gateway);
     let mut shown = String::new();
     // Writing to a string does not fail.
     let _infallible = text::encode(&mut shown, &registry);
@@ -161,6 +167,8 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
     let tokens = Family::<Tokens, Counter>::default();
     let cost = Family::<OfProvider, Counter>::default();
     let settled = Family::<Settled, Counter>::default();
+    // Of each provider that has answered, so that an alarm has something to look at before it goes off.
+    let without = Family::<OfProvider, Counter>::default();
     for (provider, of) in &tally.providers {
         for (kind, count) in [
             ("input", of.usage.input),
@@ -172,10 +180,17 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
             let provider = provider.clone();
             tokens.get_or_create(&Tokens { provider, kind }).inc_by(count);
         }
-        let provider = provider.clone();
-        cost.get_or_create(&OfProvider { provider }).inc_by(of.cost.0);
+        let of_provider = OfProvider {
+            provider: provider.clone(),
+        };
+        without.get_or_create(&of_provider).inc_by(0);
+        cost.get_or_create(&of_provider).inc_by(of.cost.0);
     }
     for ((provider, how), count) in &tally.settled {
+        if *how == How::Estimated {
+            let provider = provider.clone();
+            without.get_or_create(&OfProvider { provider }).inc_by(*count);
+        }
         let labels = Settled {
             provider: provider.clone(),
             how: how.as_str(),
@@ -189,6 +204,11 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
     registry.register("tokens", "Tokens of settled requests", tokens);
     registry.register("cost_nano_usd", "Cost of settled requests in nano-dollars", cost);
     registry.register(
+        "answers_without_usage",
+        "Answers with a success and to their end in which the provider stated no usage",
+        without,
+    );
+    registry.register(
         "settled",
         "Requests that settled, by how sure their cost is",
         settled,
@@ -199,6 +219,18 @@ fn ledger(registry: &mut Registry, tally: &Tally) {
         "Nano-dollars reserved by requests under way",
         reserved,
     );
+}
+
+/// Where spans are sent to a collector.
+fn spans(registry: &mut Registry, gateway: &Gateway) {
+    let Some((sent, dropped)) = gateway.telemetry.counts() else {
+        return;
+    };
+    let spans = Family::<Outcome, Counter>::default();
+    for (outcome, count) in [("sent", sent), ("dropped", dropped)] {
+        spans.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+    registry.register("spans", "Spans the collector took, or that were dropped", spans);
 }
 
 /// Of the accounts that are configured: what was learned of others is no longer of interest.

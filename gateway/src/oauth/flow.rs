@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{OauthError, Spec, Tokens};
 use crate::proxy::Upstream;
@@ -15,8 +16,9 @@ const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const INTERVAL: u64 = 5;
 
 /// What a person types where.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Device {
+    /// As good as the tokens, once the person has answered.
     #[serde(rename = "device_code")]
     code: String,
     pub user_code: String,
@@ -30,6 +32,12 @@ pub struct Device {
     /// Seconds.
     #[serde(default)]
     pub expires_in: Option<u64>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Device")
+    }
 }
 
 fn interval() -> u64 {
@@ -77,7 +85,7 @@ pub(super) fn authorize_url(spec: &Spec, state: &str, verifier: &str) -> Result<
         ("code_challenge_method", "S256"),
     ]);
     let separator = if url.contains('?') { '&' } else { '?' };
-    Ok(format!("{url}{separator}{query}"))
+    Ok(format!("{url}{separator}{}", *query))
 }
 
 /// Tokens for a code that came back.
@@ -162,7 +170,12 @@ async fn ask<T: DeserializeOwned>(
         .await
         .map_err(|error| OauthError::Unreachable(error.message))?;
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|_| OauthError::Answer);
+        let answer = serde_json::from_slice(&body).map_err(|_| OauthError::Answer);
+        // It holds the tokens.
+        if let Ok(mut body) = body.try_into_mut() {
+            body.zeroize();
+        }
+        return answer;
     }
     // Only the word of the specification: the rest of such an answer may hold anything.
     match serde_json::from_slice::<Denied>(&body) {
@@ -178,24 +191,24 @@ async fn ask<T: DeserializeOwned>(
     }
 }
 
-/// `application/x-www-form-urlencoded`.
-fn form(fields: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name}={}", encoded(value)))
-        .collect();
-    pairs.join("&")
-}
-
-fn encoded(text: &str) -> String {
+/// `application/x-www-form-urlencoded`. It may hold a code or a token: it is wiped, and never moved while it grows.
+fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
     use std::fmt::Write;
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
+    let longest = |(name, value): &(&str, &str)| name.len() + 3 * value.len() + 2;
+    let mut form = Zeroizing::new(String::with_capacity(fields.iter().map(longest).sum()));
+    for (name, value) in fields {
+        if !form.is_empty() {
+            form.push('&');
+        }
+        form.push_str(name);
+        form.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                form.push(char::from(byte));
+            } else {
+                let _infallible = write!(form, "%{byte:02X}");
+            }
         }
     }
-    encoded
+    form
 }

@@ -125,6 +125,11 @@ impl Login<'_> {
     }
 }
 
+/// What the tokens of an account are sealed for.
+pub(crate) fn purpose(login: Login<'_>) -> String {
+    login.purpose()
+}
+
 impl Oauth {
     /// With the tokens that were kept.
     pub fn new(state: Arc<State>, seal: Arc<Seal>, loaded: Vec<StoredToken>) -> Self {

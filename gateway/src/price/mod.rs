@@ -63,6 +63,11 @@ impl Pricing {
         if let Some(rates) = provider.prices.get(model) {
             return Some(Self::Entered(*rates));
         }
+        Self::table(provider, model, at)
+    }
+
+    /// The price of the table alone; none where it does not know the model.
+    pub fn table(provider: &ProviderSpec, model: &str, at: SystemTime) -> Option<Self> {
         let pricing = Self::Table {
             provider: selector(provider),
             model: model.to_owned(),
@@ -167,4 +172,4 @@ pub fn context_window(provider: &ProviderSpec, model: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

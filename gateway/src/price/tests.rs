@@ -12,7 +12,7 @@ fn november() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_000_000)
 }
 
-fn provider(kind: Kind, url: &str) -> ProviderSpec {
+pub(crate) fn provider(kind: Kind, url: &str) -> ProviderSpec {
     let key = zeroize::Zeroizing::new("sk-x".to_owned());
     ProviderSpec {
         name: "p".into(),
@@ -21,6 +21,7 @@ fn provider(kind: Kind, url: &str) -> ProviderSpec {
         source: KeySource::Sealed,
         key: Some(Secret::parse(&key).unwrap()),
         models: kind.default_models(),
+        listed_at: 0,
         provider_tools: crate::asked::ProviderTools::default(),
         accounts: Vec::new(),
         disabled: Vec::new(),

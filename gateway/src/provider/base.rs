@@ -84,6 +84,11 @@ impl BaseUrl {
         }
     }
 
+    /// Its host, and its port where it has one of its own.
+    pub fn server(&self) -> (&str, Option<u16>) {
+        (self.authority.host(), self.authority.port_u16())
+    }
+
     /// The URL for a native path.
     pub fn join(&self, path: &str, query: Option<&str>) -> Result<Uri, hyper::http::Error> {
         let path = path.strip_prefix(self.strip).unwrap_or(path);

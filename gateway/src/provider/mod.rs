@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use base::{BadBaseUrl, BaseUrl};
-pub(crate) use discover::discover;
-pub(crate) use overlay::{seal_account, seal_key};
+pub(crate) use discover::{discover, refresh};
+pub(crate) use overlay::{account_purpose, key_purpose, providers, seal_account, seal_key};
 pub(crate) use registry::{Configured, View};
 pub use registry::{ProviderError, Providers, Registry};
 
@@ -87,8 +87,29 @@ pub struct Model {
     pub max_output: u64,
     pub reasoning: bool,
     pub images: bool,
+    /// Takes definitions of tools.
+    pub tools: bool,
+    /// Efforts of reasoning, as the model names them, least first; empty: unknown.
+    pub efforts: Vec<String>,
     /// What an administrator says it costs, in place of the price table.
     pub price: Option<Rates>,
+}
+
+impl Model {
+    /// A model of which nothing but its name is known: it is taken to use tools, as models of agents do.
+    pub fn named(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            context_window: 0,
+            max_output: 0,
+            reasoning: false,
+            images: false,
+            tools: true,
+            efforts: Vec::new(),
+            price: None,
+        }
+    }
 }
 
 impl From<ModelEntry> for Model {
@@ -100,6 +121,8 @@ impl From<ModelEntry> for Model {
             max_output,
             reasoning,
             images,
+            tools,
+            efforts,
             price,
         } = entry;
         Self {
@@ -107,8 +130,10 @@ impl From<ModelEntry> for Model {
             id,
             context_window,
             max_output,
-            reasoning,
+            reasoning: reasoning || !efforts.is_empty(),
             images,
+            tools: tools.unwrap_or(true),
+            efforts,
             price,
         }
     }
@@ -136,6 +161,8 @@ pub struct ProviderSpec {
     pub source: KeySource,
     pub key: Option<Secret>,
     pub models: Vec<Model>,
+    /// When the provider listed them, milliseconds of Unix time; 0: it did not.
+    pub listed_at: u64,
     /// The tools that run at the provider which guests may use, priced.
     pub provider_tools: ProviderTools,
     /// Accounts besides the one of `key`.
@@ -168,9 +195,9 @@ impl ProviderSpec {
         }
     }
 
-    /// Whether its models are unknown until it is asked.
+    /// Whether its models are what it lists itself, and unknown until it is asked.
     pub fn lists_its_models(&self) -> bool {
-        self.kind == Kind::OpenaiCompatible && self.models.is_empty()
+        self.kind == Kind::OpenaiCompatible && (self.models.is_empty() || self.listed_at > 0)
     }
 
     /// Whether its requests cost nothing: where no key is shown and no account logged in, nobody can be billed.
@@ -205,6 +232,9 @@ impl ProviderSpec {
     }
 }
 
+/// The first part of the paths that the gateway answers itself.
+pub const OWN: &str = "lodge";
+
 /// A name that cannot be the first part of a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
@@ -212,6 +242,8 @@ pub enum BadName {
     Characters,
     #[error("`demo` is the name of the demo model")]
     Reserved,
+    #[error("`lodge` is where the gateway itself answers")]
+    Own,
 }
 
 /// Checks the name of a provider other than the demo model.
@@ -220,9 +252,9 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
     if name.is_empty() || name.len() > 32 || name.starts_with('-') || !name.bytes().all(plain) {
         return Err(BadName::Characters);
     }
-    if name == Kind::Demo.as_str() {
-        Err(BadName::Reserved)
-    } else {
-        Ok(())
+    match name {
+        _ if name == Kind::Demo.as_str() => Err(BadName::Reserved),
+        OWN => Err(BadName::Own),
+        _ => Ok(()),
     }
 }

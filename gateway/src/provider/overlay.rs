@@ -16,7 +16,7 @@ use crate::store::StoredProvider;
 
 /// The providers of the file and those that were entered, each with its keys, accounts and prices. What cannot be used is
 /// logged and left out: it was good when it was entered, and the others must not go down with it.
-pub(super) fn providers(
+pub(crate) fn providers(
     configured: &[ProviderSpec],
     entered: &Entered,
     keys: &[StoredProvider],
@@ -120,6 +120,7 @@ pub(crate) fn plain(name: &str, kind: Kind, base: BaseUrl) -> ProviderSpec {
         source: KeySource::None,
         key: None,
         models: kind.default_models(),
+        listed_at: 0,
         provider_tools: ProviderTools::default(),
         accounts: Vec::new(),
         disabled: Vec::new(),
@@ -185,11 +186,16 @@ fn add_account(
 }
 
 fn purpose(provider: &ProviderSpec) -> String {
-    let ProviderSpec { name, kind, base, .. } = provider;
-    format!("provider key\n{name}\n{}\n{base}", kind.as_str())
+    key_purpose(&provider.name, provider.kind.as_str(), &provider.base.to_string())
 }
 
-fn account_purpose(provider: &ProviderSpec, account: &str) -> String {
+/// What a provider's own key is sealed for.
+pub(crate) fn key_purpose(name: &str, kind: &str, base: &str) -> String {
+    format!("provider key\n{name}\n{kind}\n{base}")
+}
+
+/// What the key of one of its accounts is sealed for.
+pub(crate) fn account_purpose(provider: &ProviderSpec, account: &str) -> String {
     let ProviderSpec { name, kind, base, .. } = provider;
     format!(
         "provider account key\n{name}\n{account}\n{}\n{base}",

@@ -117,6 +117,19 @@ impl View<'_> {
     }
 }
 
+/// What one provider said of its models.
+#[derive(Debug)]
+struct Listing {
+    models: Vec<Model>,
+    /// Milliseconds of Unix time.
+    at: u64,
+    /// The models of one address are not those of another.
+    base: BaseUrl,
+}
+
+/// By name of the provider.
+type Learned = BTreeMap<String, Listing>;
+
 /// The providers and the one place that changes them.
 #[derive(Debug)]
 pub struct Providers {
@@ -124,10 +137,12 @@ pub struct Providers {
     store: Arc<Store>,
     seal: Arc<Seal>,
     current: ArcSwap<Registry>,
-    /// Models of providers that list their own, by name of the provider.
-    learned: std::sync::Mutex<BTreeMap<String, Vec<Model>>>,
+    /// What providers that list their own models said last.
+    learned: std::sync::Mutex<Learned>,
     /// Held over a change from reading to publishing.
     changing: Mutex<()>,
+    /// Held while providers are asked for their models: twice at a time would be once too often.
+    pub(super) asking: Mutex<()>,
 }
 
 impl Providers {
@@ -140,6 +155,7 @@ impl Providers {
             current: ArcSwap::default(),
             learned: std::sync::Mutex::default(),
             changing: Mutex::new(()),
+            asking: Mutex::new(()),
         };
         providers.publish(&providers.store.setup()?);
         Ok(providers)
@@ -192,18 +208,30 @@ impl Providers {
         self.current.load_full()
     }
 
-    /// Notes which models a provider lists, where the configuration lists none.
-    pub fn learn(&self, name: &str, models: Vec<Model>) {
+    /// Notes which models a provider lists now, where the configuration lists none; whether they are others than before.
+    /// `asked` is the provider as it was when it was asked: one that is elsewhere by now has other models.
+    pub fn learn(&self, asked: &ProviderSpec, models: Vec<Model>, at: u64) -> bool {
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.insert(name.to_owned(), models);
         let current = self.current();
         let mut providers = current.providers.clone();
+        let is_same = |now: &&Arc<ProviderSpec>| now.lists_its_models() && now.base == asked.base;
+        let Some(now) = providers.get(&asked.name).filter(is_same) else {
+            return false;
+        };
+        let differs = now.models != models;
+        let listing = Listing {
+            models,
+            at: at.max(1),
+            base: asked.base.clone(),
+        };
+        learned.insert(asked.name.clone(), listing);
         apply(&learned, &mut providers);
         self.current.store(Arc::new(Registry {
             providers,
             routes: Arc::clone(&current.routes),
             entered: Arc::clone(&current.entered),
         }));
+        differs
     }
 
     /// The models of one address are not those of another.
@@ -347,14 +375,15 @@ impl Providers {
     }
 }
 
-fn apply(learned: &BTreeMap<String, Vec<Model>>, providers: &mut BTreeMap<String, Arc<ProviderSpec>>) {
-    for (name, models) in learned {
+fn apply(learned: &Learned, providers: &mut BTreeMap<String, Arc<ProviderSpec>>) {
+    for (name, Listing { models, at, base }) in learned {
         if let Some(provider) = providers
             .get_mut(name)
-            .filter(|provider| provider.lists_its_models())
+            .filter(|provider| provider.lists_its_models() && provider.base == *base)
         {
             *provider = Arc::new(ProviderSpec {
                 models: models.clone(),
+                listed_at: *at,
                 ..ProviderSpec::clone(provider)
             });
         }

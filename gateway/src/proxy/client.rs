@@ -6,13 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use zeroize::Zeroizing;
 
 use super::{headers, relay};
 use crate::body::{self, GuestBody};
@@ -49,6 +51,8 @@ pub(crate) struct Attempt<'a> {
     /// The caller's method, query and headers.
     pub(crate) parts: &'a Parts,
     pub(crate) body: Bytes,
+    /// The body is not the one that came, and no longer compressed as that was.
+    pub(crate) changed: bool,
     /// It asks for a WebSocket.
     pub(crate) websocket: bool,
 }
@@ -97,6 +101,7 @@ impl Upstream {
             path,
             parts,
             body,
+            changed,
             websocket,
         } = attempt;
         let query = headers::query(parts.uri.query());
@@ -106,6 +111,9 @@ impl Upstream {
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers::request(&parts.headers, provider.kind, account);
+        if changed {
+            request.headers_mut().remove(CONTENT_ENCODING);
+        }
         if websocket {
             crate::forward::handshake(request.headers_mut())?;
         }
@@ -113,12 +121,16 @@ impl Upstream {
     }
 
     /// Posts a form to a login server; no redirect is followed.
-    pub(crate) async fn form(&self, url: &str, form: String) -> Result<(StatusCode, Bytes), WireError> {
+    pub(crate) async fn form(
+        &self,
+        url: &str,
+        form: Zeroizing<String>,
+    ) -> Result<(StatusCode, Bytes), WireError> {
         let failed = |what: &str| WireError::upstream(format!("the login server {what}"));
         let request = Request::post(url)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
-            .body(Full::new(form.into()))
+            .body(Full::new(Bytes::from_owner(form)))
             .map_err(|_| failed("has an address that is none"))?;
         let answer = async {
             let response = self.client.request(request).await;
@@ -161,6 +173,16 @@ impl Upstream {
                 })
             }
         }
+    }
+
+    /// A request that is none to a provider: its status, once its answer has come to its end. No redirect is followed.
+    pub(crate) async fn raw(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| crate::causes(&error))?;
+        let status = response.status();
+        // Read, so that the connection can be used again.
+        let _what_it_says = Limited::new(response.into_body(), MAX_LOGIN).collect().await;
+        Ok(status)
     }
 
     /// The provider's own list of models, as it sends it.

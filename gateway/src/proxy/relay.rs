@@ -15,6 +15,9 @@ pub(super) struct Relay {
     incoming: Incoming,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
+    /// The provider has been waited for since the last frame. The time in which the caller takes what it has is no silence
+    /// of the provider.
+    waiting: bool,
 }
 
 impl Relay {
@@ -23,6 +26,7 @@ impl Relay {
             incoming,
             idle,
             deadline: Box::pin(tokio::time::sleep(idle)),
+            waiting: false,
         }
     }
 }
@@ -36,9 +40,13 @@ impl Body for Relay {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+            self.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| Cut::Upstream(error).into())));
+        }
+        if !self.waiting {
+            self.waiting = true;
             let deadline = Instant::now() + self.idle;
             self.deadline.as_mut().reset(deadline);
-            return Poll::Ready(frame.map(|frame| frame.map_err(|error| Cut::Upstream(error).into())));
         }
         if self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err(Cut::Silent(self.idle.as_secs()).into())));

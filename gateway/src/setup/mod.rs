@@ -177,6 +177,8 @@ fn model(setup: &ModelSetup) -> ModelEntry {
         max_output: setup.max_output,
         reasoning: setup.reasoning,
         images: setup.images,
+        tools: setup.tools,
+        efforts: setup.efforts.clone(),
         price: None,
     }
 }

@@ -82,6 +82,8 @@ fn model(model: &Model) -> ModelSetup {
         max_output: model.max_output,
         reasoning: model.reasoning,
         images: model.images,
+        tools: Some(model.tools),
+        efforts: model.efforts.clone(),
     }
 }
 

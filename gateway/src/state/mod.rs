@@ -204,6 +204,42 @@ impl Drop for State {
     }
 }
 
+/// Replaces sealed tokens where `again` (provider, account, sealed) has something in their place, in one transaction. How
+/// many were replaced. For the time before the database is opened.
+pub(crate) fn reseal(
+    path: &Path,
+    again: impl Fn(&str, &str, &[u8]) -> Option<Vec<u8>>,
+) -> Result<usize, StateError> {
+    if !path.exists() {
+        return Ok(0);
+    }
+    let open = |source| StateError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let mut connection = Connection::open(path).map_err(open)?;
+    connection
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
+        .map_err(open)?;
+    let tokens = load(&connection).map_err(open)?.tokens;
+    let transaction = connection.transaction().map_err(open)?;
+    let mut replaced = 0;
+    for token in tokens {
+        let Some(sealed) = again(&token.provider, &token.account, &token.sealed) else {
+            continue;
+        };
+        transaction
+            .execute(
+                "UPDATE token SET sealed = ? WHERE provider = ? AND account = ?",
+                rusqlite::params![sealed, token.provider, token.account],
+            )
+            .map_err(open)?;
+        replaced += 1;
+    }
+    transaction.commit().map_err(open)?;
+    Ok(replaced)
+}
+
 fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut objects =
         connection.prepare("SELECT serial, provider, account, owner, id FROM object ORDER BY serial")?;

@@ -3,6 +3,7 @@
 
 mod entered;
 mod keys;
+mod sealed;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ pub use entered::{Edit, StoredEntry, StoredSetup};
 pub use keys::StoredKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 const SCHEMA: &str = "
 CREATE TABLE provider (
@@ -65,6 +66,18 @@ CREATE TABLE entered (
 ) STRICT;
 PRAGMA user_version = 4;
 ";
+
+/// From version 4 to 5: what is sealed and belongs to no provider.
+const TO_5: &str = "
+CREATE TABLE sealed_value (
+    name   TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL
+) STRICT;
+PRAGMA user_version = 5;
+";
+
+/// What brings a database of a version to this one; the first is for one that is new.
+const STEPS: [&str; 5] = [SCHEMA, TO_2, TO_3, TO_4, TO_5];
 
 /// A database that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,18 +144,14 @@ impl Store {
         let version: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(open)?;
-        let steps = match version {
-            0 => format!("{SCHEMA} {TO_2} {TO_3} {TO_4}"),
-            1 => format!("{TO_2} {TO_3} {TO_4}"),
-            2 => format!("{TO_3} {TO_4}"),
-            3 => TO_4.to_owned(),
-            SCHEMA_VERSION => String::new(),
-            found => {
-                return Err(StoreError::Version {
-                    path: path.to_owned(),
-                    found,
-                });
-            }
+        let steps = usize::try_from(version)
+            .ok()
+            .and_then(|version| STEPS.get(version..));
+        let Some(steps) = steps else {
+            return Err(StoreError::Version {
+                path: path.to_owned(),
+                found: version,
+            });
         };
         if (1..SCHEMA_VERSION).contains(&version) {
             // As it was, beside it: the older program can go on with that.
@@ -154,7 +163,7 @@ impl Store {
         }
         if !steps.is_empty() {
             connection
-                .execute_batch(&format!("BEGIN; {steps} COMMIT;"))
+                .execute_batch(&format!("BEGIN; {} COMMIT;", steps.concat()))
                 .map_err(open)?;
         }
         Ok(Self {

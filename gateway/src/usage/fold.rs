@@ -58,6 +58,7 @@ pub(super) fn body(dialect: Dialect, seen: &mut Seen, body: &[u8]) {
         (Dialect::Chat, _) => chat(seen, &value),
         (Dialect::Responses, _) => responses_usage(seen, &value),
         (Dialect::Messages, _) => {
+            model(seen, &value["model"]);
             messages_usage(seen, &value["usage"]);
             state(seen, value["usage"].is_object());
         }
@@ -108,7 +109,18 @@ fn served_by(seen: &mut Seen, tier: &str) {
     }
 }
 
+/// The first statement counts: events repeat it.
+fn model(seen: &mut Seen, value: &Value) {
+    if seen.model.is_none() {
+        seen.model = value
+            .as_str()
+            .filter(|model| (1..=200).contains(&model.len()))
+            .map(str::to_owned);
+    }
+}
+
 fn chat(seen: &mut Seen, value: &Value) {
+    model(seen, &value["model"]);
     let none = Vec::new();
     let choices = value["choices"].as_array().unwrap_or(&none);
     for choice in choices {
@@ -163,6 +175,7 @@ fn ran_there(item: &Value) -> u64 {
 }
 
 fn responses_usage(seen: &mut Seen, response: &Value) {
+    model(seen, &response["model"]);
     tier(seen, response);
     let output = response["output"].as_array().into_iter().flatten();
     let calls = seen.usage.web_searches.max(output.map(ran_there).sum());
@@ -203,6 +216,7 @@ fn openai(stated: &Value, input: [&str; 2], output: [&str; 2]) -> Usage {
 fn messages(seen: &mut Seen, value: &Value) {
     match value["type"].as_str().unwrap_or_default() {
         "message_start" => {
+            model(seen, &value["message"]["model"]);
             messages_usage(seen, &value["message"]["usage"]);
             state(seen, value["message"]["usage"].is_object());
         }
@@ -250,6 +264,7 @@ fn messages_usage(seen: &mut Seen, stated: &Value) {
 }
 
 fn gemini(seen: &mut Seen, value: &Value) {
+    model(seen, &value["modelVersion"]);
     for candidate in value["candidates"].as_array().into_iter().flatten() {
         show(seen, &candidate["content"]["parts"]);
         seen.ended |= !candidate["finishReason"].is_null();

@@ -69,6 +69,8 @@ pub struct Seen {
     pub lost: bool,
     /// The service tier the provider says it used.
     pub tier: Option<String>,
+    /// The model the provider says it answered with.
+    pub model: Option<String>,
     /// The answer has said why it ends.
     ended: bool,
 }

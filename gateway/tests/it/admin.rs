@@ -75,7 +75,7 @@ async fn a_key_is_entered_used_kept_sealed_and_forgotten() {
     assert_eq!((provider.has_key, provider.key_source.as_str()), (true, "sealed"));
     assert!(!format!("{answer:?} {:?}", providers(&mut client).await).contains(ENTERED));
     let models = client
-        .list_models(ListModelsRequest {})
+        .list_models(ListModelsRequest::default())
         .await
         .unwrap()
         .into_inner()
@@ -257,7 +257,7 @@ async fn a_server_of_ones_own_is_asked_for_its_models() {
     let listed = async {
         loop {
             let models = client
-                .list_models(ListModelsRequest {})
+                .list_models(ListModelsRequest::default())
                 .await
                 .unwrap()
                 .into_inner()

@@ -215,7 +215,7 @@ async fn other_users_are_refused_on_both_sockets() {
         let mut stream = tokio::net::UnixStream::from_std(stream).unwrap();
         let request = LeaseRequest {
             id: 1,
-            request: Some(Request::Models(ListModelsRequest {})),
+            request: Some(Request::Models(ListModelsRequest::default())),
         };
         let _may_be_closed_already = stream.write_all(&request.encode_length_delimited_to_vec()).await;
         let mut answer = Vec::new();

@@ -501,7 +501,7 @@ async fn another_linux_user_holds_leases_only_while_it_is_known_by_name() {
         eprintln!("only root can be another Linux user");
         return;
     };
-    let models = || Request::Models(ListModelsRequest {});
+    let models = || Request::Models(ListModelsRequest::default());
     assert!(stranger.try_call(models(), None).await.is_none());
     let bob = SetUserRequest {
         uid: Some(uid.into()),

@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, StreamExt};
 use lodge_proto::control::{CancelRequestRequest, EgressPolicy, ListLiveRequest, lease_reply::Reply};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -100,6 +101,42 @@ async fn text(socket: &mut (impl StreamExt<Item = Result<Message, Error>> + Unpi
 
 const ODD: &str =
     "{ \"type\":\"response.create\", \"model\" : \"m\",\"n\": 12345678901234567890,\"input\":\"\\u00e9 é\" }";
+
+/// The head of a message of that many bytes, and all but its last.
+fn begun(bytes: usize) -> Vec<u8> {
+    let length = u64::try_from(bytes).unwrap().to_be_bytes();
+    // A mask of nothing.
+    [&[0x81, 0xff][..], &length, &[0; 4], &vec![b' '; bytes - 1]].concat()
+}
+
+#[tokio::test]
+async fn messages_that_do_not_end_take_no_more_than_their_share() {
+    let mut scene = Scene::new().await;
+    let mut clients = Vec::new();
+    let mut providers = Vec::new();
+    for _ in 0..6 {
+        let (client, _, provider) = scene.connect().await;
+        clients.push(client);
+        providers.push(provider);
+    }
+    // Four of the largest are a session's share; who comes after that is cut, and his request to the provider with him.
+    for client in &mut clients {
+        let _cut = client.get_mut().write_all(&begun(1 << 20)).await;
+    }
+    let ends = providers.iter_mut().map(|provider| Box::pin(provider.next()));
+    let (_, cut, _) = soon("one is cut", futures_util::future::select_all(ends)).await;
+    providers.remove(cut);
+    clients.remove(cut);
+    // Room is there again for whoever begins anew.
+    drop(clients);
+    for mut provider in providers {
+        while let Some(Ok(_)) = soon("the others end", provider.next()).await {}
+    }
+    let (mut client, _, mut provider) = scene.connect().await;
+    let large = ODD.replace("é", &"é".repeat(250_000));
+    client.send(Message::text(large.clone())).await.unwrap();
+    assert_eq!(text(&mut provider).await, large);
+}
 
 #[tokio::test]
 async fn messages_pass_as_they_are_and_only_the_key_is_swapped() {

@@ -272,7 +272,10 @@ impl Leases {
     /// Models that a session of this runner would get.
     pub async fn models(&self) -> Result<Vec<Model>, ErrorBody> {
         match self
-            .ask(Request::Models(lodge_proto::control::ListModelsRequest {}), None)
+            .ask(
+                Request::Models(lodge_proto::control::ListModelsRequest::default()),
+                None,
+            )
             .await?
         {
             Reply::Models(list) => Ok(list.models),

@@ -14,6 +14,9 @@ use std::path::Path;
 pub(in crate::admin) struct Price {
     /// A model's id or `PROVIDER/MODEL` [default: every model that is listed].
     model: Option<String>,
+    /// Only the prices of the configuration and of administrators that differ from the table's, with both.
+    #[arg(long)]
+    diff: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -75,7 +78,7 @@ fn named(text: &str) -> anyhow::Result<(String, String)> {
 /// Shows prices, or changes one.
 pub(in crate::admin) async fn price(socket: &Path, price: &Price) -> anyhow::Result<()> {
     match &price.command {
-        None => ops::price(socket, price.model.as_deref(), price.json).await,
+        None => ops::price(socket, price.model.as_deref(), price.diff, price.json).await,
         Some(PriceCommand::Set(set)) => {
             let (provider, model) = named(&set.model)?;
             let value = json!({

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Longer than anything here takes; a test that reaches it has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The key the provider knows, which no guest may see.
 pub(crate) const PROVIDER_KEY: &str = "sk-real-provider-key-0123456789";

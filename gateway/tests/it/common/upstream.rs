@@ -29,6 +29,8 @@ impl Received {
 pub(crate) struct Exchange {
     pub(crate) request: Received,
     stream: TcpStream,
+    /// Of a chunk that was offered.
+    unsent: Vec<u8>,
 }
 
 impl Exchange {
@@ -54,7 +56,26 @@ impl Exchange {
     }
 
     pub(crate) async fn chunk(&mut self, data: &str) {
-        self.write(format!("{:x}\r\n{data}\r\n", data.len())).await;
+        self.chunk_of(data.as_bytes()).await;
+    }
+
+    /// The same of any bytes.
+    pub(crate) async fn chunk_of(&mut self, data: &[u8]) {
+        let head = format!("{:x}\r\n", data.len());
+        self.write([head.as_bytes(), data, b"\r\n"].concat()).await;
+    }
+
+    /// A chunk that may be given up in the middle: [`Self::finish`] writes the rest of it.
+    pub(crate) async fn offer(&mut self, data: &str) {
+        self.unsent = format!("{:x}\r\n{data}\r\n", data.len()).into_bytes();
+        self.finish().await;
+    }
+
+    pub(crate) async fn finish(&mut self) {
+        while !self.unsent.is_empty() {
+            let written = self.stream.write(&self.unsent).await.unwrap();
+            self.unsent.drain(..written);
+        }
     }
 
     /// Waits until the gateway gives up the connection.
@@ -135,5 +156,6 @@ async fn receive(mut stream: TcpStream) -> Option<Exchange> {
     Some(Exchange {
         request: Received { line, headers, body },
         stream,
+        unsent: Vec::new(),
     })
 }

@@ -1,4 +1,9 @@
-//! Sealing of provider keys at rest, and the pepper of virtual keys; both under one file.
+//! Sealing of provider keys at rest, and the pepper of virtual keys; both under one key.
+//!
+//! - here: sealing and opening; [`place`]: where the key is; [`change`]: everything goes over to another one
+
+mod change;
+mod place;
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -7,6 +12,10 @@ use std::path::{Path, PathBuf};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
+
+pub(crate) use change::{ChangeError, change, pepper};
+pub use place::{CREDENTIAL, SealPlaces};
+pub(crate) use place::{find, prepare};
 
 const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 24;
@@ -18,8 +27,33 @@ pub enum SealError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("writing {}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
-    #[error("{} must be a file of {KEY_LEN} bytes that only its owner can read", path.display())]
-    Unfit { path: PathBuf },
+    #[error(
+        "{} has {found} bytes and a seal key has {KEY_LEN}; put the right one back, or make one: head -c {KEY_LEN} /dev/urandom > {}",
+        path.display(), path.display()
+    )]
+    Length { path: PathBuf, found: u64 },
+    #[error("{} can be read by others; run: chmod 600 {}", path.display(), path.display())]
+    Exposed { path: PathBuf },
+    #[error("{} is not a file", path.display())]
+    NoFile { path: PathBuf },
+    #[error(
+        "{} and {} hold different seal keys, and what is sealed opens with one of them only; remove the one that is wrong. To \
+         change the key, move the old one to {}: at the next start everything goes over to the other one",
+        first.display(), second.display(), old.display()
+    )]
+    Differs {
+        first: PathBuf,
+        second: PathBuf,
+        old: PathBuf,
+    },
+    #[error(
+        "the seal key is kept in {}, where the gateway does not write: copy it to {} (mode 0600), put {KEY_LEN} new random \
+         bytes in its place, and start Lodge again",
+        path.display(), old.display()
+    )]
+    Outside { path: PathBuf, old: PathBuf },
+    #[error("{} is there: a change of the key waits for the next start of Lodge", path.display())]
+    Prepared { path: PathBuf },
     #[error("the system has no random numbers")]
     Random(#[source] getrandom::Error),
     #[error("sealing failed")]
@@ -40,27 +74,36 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Loads the key, or makes one at the first start.
+    /// Loads the key of a file, or makes one at the first start.
     pub fn load(path: &Path) -> Result<Self, SealError> {
-        match std::fs::File::open(path) {
-            Ok(file) => Self::read(path, file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(path),
-            Err(source) => Err(SealError::Read {
-                path: path.to_owned(),
-                source,
-            }),
+        match Self::read(path, false) {
+            Err(SealError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Self::create(path)
+            }
+            read => read,
         }
     }
 
-    fn read(path: &Path, mut file: std::fs::File) -> Result<Self, SealError> {
+    fn read(path: &Path, is_credential: bool) -> Result<Self, SealError> {
         let read_error = |source| SealError::Read {
             path: path.to_owned(),
             source,
         };
+        let owned = || path.to_owned();
+        let mut file = std::fs::File::open(path).map_err(read_error)?;
         let metadata = file.metadata().map_err(read_error)?;
-        if !metadata.is_file() || metadata.len() != KEY_LEN as u64 || metadata.mode() & 0o077 != 0 {
-            return Err(SealError::Unfit {
-                path: path.to_owned(),
+        if !metadata.is_file() {
+            return Err(SealError::NoFile { path: owned() });
+        }
+        // systemd lets the service's user in by an access list, which shows as a right of the group to read.
+        let others = if is_credential { 0o037 } else { 0o077 };
+        if metadata.mode() & others != 0 {
+            return Err(SealError::Exposed { path: owned() });
+        }
+        if metadata.len() != KEY_LEN as u64 {
+            return Err(SealError::Length {
+                path: owned(),
+                found: metadata.len(),
             });
         }
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -75,7 +118,7 @@ impl Seal {
         };
         let key = Zeroizing::new(random::<KEY_LEN>()?);
         // Under another name first: a key torn by a crash would lock every sealed secret away.
-        let new = path.with_extension("new");
+        let new = path.with_extension("made");
         let _stale = std::fs::remove_file(&new);
         let mut options = std::fs::OpenOptions::new();
         let mut file = options
@@ -89,11 +132,14 @@ impl Seal {
             .map_err(write_error)?;
         std::fs::rename(&new, path).map_err(write_error)?;
         if let Some(directory) = path.parent() {
-            std::fs::File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(write_error)?;
+            place::sync(directory).map_err(write_error)?;
         }
         Ok(Self { key })
+    }
+
+    /// Whether both are the same key.
+    fn is(&self, other: &Self) -> bool {
+        blake3::Hash::from(*self.key) == blake3::Hash::from(*other.key)
     }
 
     /// Seals a secret; it opens only for the same purpose.
@@ -169,6 +215,6 @@ mod tests {
         drop(Seal::load(&path).unwrap());
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Seal::load(&path), Err(SealError::Unfit { .. })));
+        assert!(matches!(Seal::load(&path), Err(SealError::Exposed { .. })));
     }
 }
