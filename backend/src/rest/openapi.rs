@@ -1,6 +1,9 @@
 //! The description of the REST API.
 
-use super::{blobs, budgets, harnesses, health, keys, providers, sessions, usage, workspaces};
+use super::{
+    audit, blobs, budgets, harnesses, health, keys, operations, providers, requests, sessions, usage, users,
+    workspaces,
+};
 use crate::auth;
 use crate::server::Shared;
 use axum::routing::get;
@@ -54,6 +57,20 @@ use utoipa::OpenApi;
         budgets::remove,
         budgets::quota,
         usage::prices,
+        users::list,
+        users::add,
+        users::change,
+        users::remove,
+        requests::own,
+        requests::all,
+        requests::end_own,
+        requests::end_any,
+        audit::list,
+        operations::health,
+        operations::reload,
+        operations::test,
+        operations::begin_login,
+        operations::finish_login,
         health::healthz,
         health::readyz,
     )
