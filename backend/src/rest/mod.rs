@@ -7,6 +7,7 @@
 //! - `providers`: models and providers, which the gateway answers
 //! - `usage`, `keys`, `budgets`, `requests`: what was used, is being used, and may be; of whom, says `reach`
 //! - `users`: the people whom the gateway knows by name
+//! - `setup`: providers, accounts, aliases, policies and prices beside the configuration file
 //! - `operations`, `audit`: running the gateway, and who changed what
 //! - `once`: requests that must not be done twice
 //! - `nanos`: money in JSON
@@ -34,6 +35,7 @@ pub(crate) mod reach;
 pub(crate) mod requests;
 pub(crate) mod schema;
 pub(crate) mod sessions;
+pub(crate) mod setup;
 pub(crate) mod usage;
 pub(crate) mod users;
 pub(crate) mod workspaces;
@@ -55,6 +57,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(requests::routes())
         .merge(audit::routes())
         .merge(operations::routes())
+        .merge(setup::routes())
         .merge(users::routes())
         .merge(health::routes())
         .merge(openapi::routes())

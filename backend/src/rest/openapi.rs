@@ -1,8 +1,8 @@
 //! The description of the REST API.
 
 use super::{
-    audit, blobs, budgets, harnesses, health, keys, operations, providers, requests, sessions, usage, users,
-    workspaces,
+    audit, blobs, budgets, harnesses, health, keys, operations, providers, requests, sessions, setup, usage,
+    users, workspaces,
 };
 use crate::auth;
 use crate::server::Shared;
@@ -71,6 +71,18 @@ use utoipa::OpenApi;
         operations::test,
         operations::begin_login,
         operations::finish_login,
+        setup::show,
+        setup::check,
+        setup::providers::put_provider,
+        setup::providers::put_account,
+        setup::providers::remove_account,
+        setup::providers::enable_account,
+        setup::routing::put_alias,
+        setup::routing::remove_alias,
+        setup::routing::put_policy,
+        setup::routing::remove_policy,
+        setup::routing::put_price,
+        setup::routing::remove_price,
         health::healthz,
         health::readyz,
     )

@@ -3,6 +3,7 @@
 use lodge_proto::control::gateway_accounts_server::{GatewayAccounts, GatewayAccountsServer};
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::gateway_ops_server::{GatewayOps, GatewayOpsServer};
+use lodge_proto::control::gateway_setup_server::GatewaySetupServer;
 use lodge_proto::control::gateway_users_server::{GatewayUsers, GatewayUsersServer};
 use lodge_proto::control::{
     AccountState, AccountTest, AuditEntry, BeginKeyExchangeRequest, BeginKeyExchangeResponse,
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) actors: Vec<String>,
     /// The people it knows by name.
     pub(crate) users: Vec<User>,
+    /// What was set up.
+    pub(crate) setup: lodge_proto::control::ShowSetupResponse,
     /// It knows no usage of some users only.
     pub(crate) is_old: bool,
 }
@@ -453,6 +456,7 @@ pub(crate) fn start(data: &Path) -> Fake {
             .add_service(GatewayAdminServer::new(fake.clone()))
             .add_service(GatewayAccountsServer::new(fake.clone()))
             .add_service(GatewayOpsServer::new(fake.clone()))
+            .add_service(GatewaySetupServer::new(fake.clone()))
             .add_service(GatewayUsersServer::new(fake.clone()))
             .serve_with_incoming(incoming),
     );

@@ -8,6 +8,7 @@
 mod browser_rules;
 mod fake_gateway;
 mod fake_runner;
+mod fake_setup;
 mod health;
 mod hostile_runner;
 mod images;
@@ -19,6 +20,7 @@ mod people;
 mod relaying;
 mod rest;
 mod runner_client;
+mod setup;
 mod slow_client;
 mod stop;
 mod support;
