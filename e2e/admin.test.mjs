@@ -157,8 +157,9 @@ describe("administration", () => {
     assert.match(await cancelled.innerText(), /local[^]*vendor[^]*Done/);
     await page.at("audit-search").fill("GATEWAY.reload");
     await page.at("audit-search-go").click();
-    await eventually("the search is done", async () => (await page.at("audit-entry").count()) === 2, 60_000);
-    assert.match(await page.at("audit-entry").nth(1).innerText(), /Refused/);
+    const actions = () => page.at("audit-entry").evaluateAll((rows) => new Set(rows.map((row) => row.dataset.action)).size);
+    await eventually("the search is done", async () => (await actions()) === 1, 60_000);
+    assert.match(await page.at("audit-entry").filter({ hasText: "Refused" }).first().innerText(), /gateway\.reload/);
     assert.deepEqual(await page.violations(), []);
     await page.page.getByLabel("Only entries with this text").fill("");
     await cancelled.waitFor();

@@ -82,6 +82,16 @@ fn prices_requests_and_counters_are_shown() {
         stderr(&unknown)
     );
     assert_eq!(json(&lodge, &["requests", "--json"]), serde_json::json!([]));
+    let late = lodge.ctl(&["requests", "cancel", "99"], "");
+    assert!(!late.status.success());
+    assert!(
+        stderr(&late).contains("no request 99 is under way"),
+        "{}",
+        stderr(&late)
+    );
+    let noted = json(&lodge, &["audit", "--search", "REQUEST:99", "--json"]);
+    assert_eq!(noted[0]["outcome"], "NotFound");
+    assert_eq!(noted.as_array().unwrap().len(), 1);
     let counters = ctl(&lodge, &["metrics"]);
     assert!(counters.contains("lodge_gateway_open_requests 0"), "{counters}");
     assert!(counters.ends_with("# EOF\n"), "{counters}");
@@ -208,6 +218,16 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
             "{args:?}"
         );
     }
+    taken_back(&lodge);
+    let audit = ctl(&lodge, &["audit", "--json"]);
+    assert!(
+        audit.contains("account.disable") && !audit.contains("sk-of-lodgectl"),
+        "{audit}"
+    );
+}
+
+/// Everything that was set up, in the order in which it can be.
+fn taken_back(lodge: &Lodge) {
     // What is in the way of a removal is named, with the command that clears it.
     let refused = lodge.ctl(&["provider", "remove", "mine"], "");
     assert!(
@@ -215,11 +235,17 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
         "{}",
         stderr(&refused)
     );
-    ctl(&lodge, &["alias", "remove", "fast"]);
-    ctl(&lodge, &["policy", "remove", "gpt-*"]);
-    ctl(&lodge, &["price", "remove", "mine/m"]);
-    ctl(&lodge, &["account", "remove", "mine", "team", "--json"]);
-    ctl(&lodge, &["provider", "remove", "mine"]);
+    ctl(lodge, &["alias", "remove", "fast"]);
+    ctl(lodge, &["policy", "remove", "gpt-*"]);
+    ctl(lodge, &["price", "remove", "mine/m"]);
+    ctl(lodge, &["account", "remove", "mine", "team", "--json"]);
+    ctl(lodge, &["provider", "remove", "mine"]);
+}
+
+#[test]
+fn what_cannot_be_set_up_is_refused_with_what_to_do() {
+    let lodge = Lodge::new();
+    let _up = lodge.up(&[]);
     for (args, why) in [
         (vec!["account", "disable", "mine", "team"], "there is no account"),
         (
@@ -244,11 +270,6 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
             stderr(&refused)
         );
     }
-    let audit = ctl(&lodge, &["audit", "--json"]);
-    assert!(
-        audit.contains("account.disable") && !audit.contains("sk-of-lodgectl"),
-        "{audit}"
-    );
 }
 
 #[test]

@@ -124,6 +124,11 @@ async function screens(page, name) {
   await page.getByTestId("usage-user").waitFor();
   await page.getByTestId("as-table").click();
   await check(page, `${name}-usage-all`);
+  for (const section of ["budgets", "accounts", "requests", "audit", "keys"]) {
+    await page.getByTestId(`section-${section}`).click();
+    await page.locator(".usage-card li, .usage-card tbody tr").first().waitFor();
+    await check(page, `${name}-admin-${section}`);
+  }
   await page.getByTestId("add-key").click();
   await page.getByTestId("key-user").fill("kim");
   await page.waitForTimeout(250);

@@ -94,7 +94,7 @@ fn shown(budgets: impl Iterator<Item = control::Budget>) -> Json<Budgets> {
     (status = 503, body = ErrorAnswer, description = "The gateway is away"),
 ))]
 pub(crate) async fn own(State(app): State<Shared>, user: User) -> Result<Json<Budgets>, ApiError> {
-    let reach = Reach::of(&app, &user);
+    let reach = Reach::of(&app, &user).known(&app).await?;
     let keys = stored_keys(&app).await?;
     let own_keys = keys.into_iter().filter(|key| reach.owns(key)).map(|key| key.id);
     let own_keys = own_keys.collect();

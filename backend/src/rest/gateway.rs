@@ -5,6 +5,8 @@ use hyper_util::rt::TokioIo;
 use lodge_proto::control::gateway_accounts_client::GatewayAccountsClient;
 use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
 use lodge_proto::control::gateway_ops_client::GatewayOpsClient;
+use lodge_proto::control::gateway_setup_client::GatewaySetupClient;
+use lodge_proto::control::gateway_users_client::GatewayUsersClient;
 use lodge_proto::{ErrorBody, ErrorCode};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +15,13 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 use tower::service_fn;
 
+/// Longest description of everything that is set up, bytes.
+const MAX_SETUP: usize = 16 << 20;
 /// Longest time a call may take.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest list of users, bytes.
+const MAX_USERS: usize = 64 << 20;
 
 /// A client that connects when it is needed, and again after the gateway was away.
 #[derive(Debug, Clone)]
@@ -45,8 +52,16 @@ impl GatewayAdmin {
         GatewayAccountsClient::new(self.channel.clone())
     }
 
+    pub(crate) fn setup(&self) -> GatewaySetupClient<Channel> {
+        GatewaySetupClient::new(self.channel.clone()).max_decoding_message_size(MAX_SETUP)
+    }
+
     pub(crate) fn ops(&self) -> GatewayOpsClient<Channel> {
         GatewayOpsClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn users(&self) -> GatewayUsersClient<Channel> {
+        GatewayUsersClient::new(self.channel.clone()).max_decoding_message_size(MAX_USERS)
     }
 }
 

@@ -193,6 +193,11 @@ impl FromRequestParts<Shared> for Administrator {
 }
 
 impl Administrator {
+    /// The server, and the account that asks.
+    pub(crate) fn into_parts(self) -> (Shared, String) {
+        (self.app, self.account)
+    }
+
     /// Makes the text of a key, once under an idempotency key.
     async fn make(
         self,
@@ -236,7 +241,7 @@ fn shown(keys: impl Iterator<Item = VirtualKey>) -> Json<Keys> {
     (status = 503, body = ErrorAnswer, description = "The gateway is away"),
 ))]
 pub(crate) async fn own(State(app): State<Shared>, user: User) -> Result<Json<Keys>, ApiError> {
-    let reach = Reach::of(&app, &user);
+    let reach = Reach::of(&app, &user).known(&app).await?;
     let keys = stored_keys(&app).await?.into_iter();
     Ok(shown(keys.filter(|key| reach.owns(key))))
 }
@@ -252,7 +257,7 @@ pub(crate) async fn show(
     user: User,
     Path(id): Path<String>,
 ) -> Result<Json<Key>, ApiError> {
-    let reach = Reach::of(&app, &user);
+    let reach = Reach::of(&app, &user).known(&app).await?;
     let mut keys = stored_keys(&app).await?.into_iter();
     let found = keys.find(|key| key.id == id && (reach.is_administrator() || reach.owns(key)));
     // Another's key and none look the same.

@@ -1,6 +1,9 @@
 //! The description of the REST API.
 
-use super::{blobs, budgets, harnesses, health, keys, providers, sessions, usage, workspaces};
+use super::{
+    audit, blobs, budgets, harnesses, health, keys, operations, providers, requests, sessions, setup, usage,
+    users, workspaces,
+};
 use crate::auth;
 use crate::server::Shared;
 use axum::routing::get;
@@ -54,6 +57,32 @@ use utoipa::OpenApi;
         budgets::remove,
         budgets::quota,
         usage::prices,
+        users::list,
+        users::add,
+        users::change,
+        users::remove,
+        requests::own,
+        requests::all,
+        requests::end_own,
+        requests::end_any,
+        audit::list,
+        operations::health,
+        operations::reload,
+        operations::test,
+        operations::begin_login,
+        operations::finish_login,
+        setup::show,
+        setup::check,
+        setup::providers::put_provider,
+        setup::providers::put_account,
+        setup::providers::remove_account,
+        setup::providers::enable_account,
+        setup::routing::put_alias,
+        setup::routing::remove_alias,
+        setup::routing::put_policy,
+        setup::routing::remove_policy,
+        setup::routing::put_price,
+        setup::routing::remove_price,
         health::healthz,
         health::readyz,
     )

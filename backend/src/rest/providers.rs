@@ -165,7 +165,7 @@ pub(crate) struct KeyExchange {
     public_key: String,
 }
 
-fn sealed(key: &SealedKey) -> Result<control::SealedKey, ErrorBody> {
+pub(super) fn sealed(key: &SealedKey) -> Result<control::SealedKey, ErrorBody> {
     let bytes = |text: &str| {
         BASE64
             .decode(text)

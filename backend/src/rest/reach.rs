@@ -2,11 +2,13 @@
 
 use crate::LOCAL_ACCOUNT;
 use crate::auth::extract::User;
+use crate::rest::gateway::error_of;
 use crate::server::App;
-use lodge_proto::control::{Budget, VirtualKey};
+use lodge_proto::control::{Budget, ListUsersRequest, User as Known, VirtualKey};
 use lodge_proto::relay::Rights;
 use lodge_proto::{ErrorBody, ErrorCode};
 use std::collections::BTreeSet;
+use tonic::Code;
 
 /// Whether an account administers this machine: who owns the runner of a machine owns the machine.
 pub(crate) fn administers(rights: Rights) -> bool {
@@ -39,6 +41,36 @@ impl Reach {
         Self {
             users,
             administrator: administers(rights),
+        }
+    }
+
+    /// With the names under which the gateway knows the account: what its sessions spend is counted under these.
+    pub(crate) async fn known(mut self, app: &App) -> Result<Self, ErrorBody> {
+        if self.users.is_empty() {
+            return Ok(self);
+        }
+        match app.gateway.users().list_users(ListUsersRequest {}).await {
+            Ok(listed) => self.learn(&listed.into_inner().users),
+            // A gateway that knows nobody by name.
+            Err(status) if status.code() == Code::Unimplemented => {}
+            Err(status) => return Err(error_of(&status)),
+        }
+        Ok(self)
+    }
+
+    fn learn(&mut self, known: &[Known]) {
+        for user in known {
+            let uid = user.uid.map(|uid| uid.to_string());
+            let names = [Some(&user.name), uid.as_ref()];
+            let names = names.into_iter().flatten();
+            if !names.clone().any(|name| self.users.contains(name)) {
+                continue;
+            }
+            for name in names {
+                if !self.users.contains(name) {
+                    self.users.push(name.clone());
+                }
+            }
         }
     }
 
@@ -95,6 +127,25 @@ mod tests {
         assert_eq!(Reach::new("7", Rights::Own, 7).users, [""; 0]);
         Reach::new("ann", Rights::View, 7).must_administer().unwrap_err();
         Reach::new("ann", Rights::Own, 7).must_administer().unwrap();
+    }
+
+    #[test]
+    fn an_account_is_whom_the_gateway_knows_by_its_uid_or_its_name() {
+        let known = |name: &str, uid: Option<u32>| Known {
+            name: name.into(),
+            uid,
+            ..Known::default()
+        };
+        let all = [known("mia", Some(7)), known("ann", Some(8)), known("bob", None)];
+        let users = |account: &str, rights: Rights| {
+            let mut reach = Reach::new(account, rights, 7);
+            reach.learn(&all);
+            reach.users
+        };
+        assert_eq!(users(LOCAL_ACCOUNT, Rights::Own), ["local", "7", "mia"]);
+        assert_eq!(users("ann", Rights::View), ["ann", "8"]);
+        assert_eq!(users("bob", Rights::View), ["bob"]);
+        assert_eq!(users("zoe", Rights::View), ["zoe"]);
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub(crate) enum By {
     Session,
     Key,
     User,
+    /// That the user belonged to at the time; empty: none.
+    Team,
+    /// The same of organisations.
+    Org,
 }
 
 impl By {
@@ -36,6 +40,8 @@ impl By {
             Self::Session => "session",
             Self::Key => "key",
             Self::User => "user",
+            Self::Team => "team",
+            Self::Org => "org",
         }
     }
 }
@@ -123,7 +129,7 @@ pub(crate) async fn own(
     user: User,
     Params(query): Params<UsageQuery>,
 ) -> Result<Json<UsageList>, ApiError> {
-    let users = Reach::of(&app, &user).users;
+    let users = Reach::of(&app, &user).known(&app).await?.users;
     // To the gateway nobody means everybody.
     if users.is_empty() {
         return Ok(Json(UsageList { rows: Vec::new() }));

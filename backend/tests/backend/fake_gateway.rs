@@ -3,18 +3,21 @@
 use lodge_proto::control::gateway_accounts_server::{GatewayAccounts, GatewayAccountsServer};
 use lodge_proto::control::gateway_admin_server::{GatewayAdmin, GatewayAdminServer};
 use lodge_proto::control::gateway_ops_server::{GatewayOps, GatewayOpsServer};
+use lodge_proto::control::gateway_setup_server::GatewaySetupServer;
+use lodge_proto::control::gateway_users_server::{GatewayUsers, GatewayUsersServer};
 use lodge_proto::control::{
-    AccountState, BeginKeyExchangeRequest, BeginKeyExchangeResponse, BeginLoginRequest, BeginLoginResponse,
-    Budget, CreateKeyRequest, CreateKeyResponse, EnableKeyRequest, EnableKeyResponse, FinishLoginRequest,
+    AccountState, AccountTest, AuditEntry, BeginKeyExchangeRequest, BeginKeyExchangeResponse,
+    BeginLoginRequest, BeginLoginResponse, Budget, CancelRequestRequest, CancelRequestResponse,
+    CreateKeyRequest, CreateKeyResponse, EnableKeyRequest, EnableKeyResponse, FinishLoginRequest,
     FinishLoginResponse, HealthRequest, HealthResponse, ListAuditRequest, ListAuditResponse,
     ListBudgetsRequest, ListBudgetsResponse, ListKeysRequest, ListKeysResponse, ListLiveRequest,
     ListLiveResponse, ListModelsRequest, ListModelsResponse, ListPricesRequest, ListPricesResponse,
-    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, MetricsRequest,
-    MetricsResponse, Model, ModelPrice, Provider, QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest,
-    ReloadResponse, RemoveProviderKeyRequest, RemoveProviderKeyResponse, ResealRequest, ResealResponse,
-    RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse,
-    SetProviderKeyRequest, SetProviderKeyResponse, TestProviderRequest, TestProviderResponse, UsageRow,
-    VirtualKey,
+    ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, ListUsersRequest,
+    ListUsersResponse, LiveRequest, MetricsRequest, MetricsResponse, Model, ModelPrice, Provider,
+    QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest, ReloadResponse, RemoveProviderKeyRequest,
+    RemoveProviderKeyResponse, RemoveUserRequest, RemoveUserResponse, ResealRequest, ResealResponse, RevokeKeyRequest, RevokeKeyResponse,
+    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
+    SetUserRequest, SetUserResponse, TestProviderRequest, TestProviderResponse, UsageRow, User, VirtualKey,
 };
 use lodge_proto::sock;
 use std::path::Path;
@@ -29,8 +32,15 @@ use tonic::{Request, Response, Status};
 pub(crate) struct State {
     pub(crate) keys: Vec<VirtualKey>,
     pub(crate) budgets: Vec<Budget>,
-    /// For whom keys were made.
+    pub(crate) live: Vec<LiveRequest>,
+    /// Serials of its entries.
+    pub(crate) audit: Vec<u64>,
+    /// For whom keys were made and requests ended.
     pub(crate) actors: Vec<String>,
+    /// The people it knows by name.
+    pub(crate) users: Vec<User>,
+    /// What was set up.
+    pub(crate) setup: lodge_proto::control::ShowSetupResponse,
     /// It knows no usage of some users only.
     pub(crate) is_old: bool,
 }
@@ -56,7 +66,7 @@ impl Fake {
     }
 }
 
-fn actor<T>(request: &Request<T>) -> String {
+pub(crate) fn actor<T>(request: &Request<T>) -> String {
     let actor = request.metadata().get("lodge-actor");
     actor.map_or("", |actor| actor.to_str().unwrap()).to_owned()
 }
@@ -237,7 +247,11 @@ impl GatewayAdmin for Fake {
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
-        Ok(Response::new(HealthResponse::default()))
+        Ok(Response::new(HealthResponse {
+            version: "1".into(),
+            config_error: "lodge.toml:3: `knid`".into(),
+            ..HealthResponse::default()
+        }))
     }
 }
 
@@ -255,20 +269,36 @@ impl GatewayAccounts for Fake {
             windows: vec![window],
             ..AccountState::default()
         };
+        let paused = AccountState {
+            provider: "main".into(),
+            account: "default".into(),
+            state: "limited".into(),
+            paused_until: 1_900_000_000_000,
+            ..AccountState::default()
+        };
         Ok(Response::new(QuotaResponse {
-            accounts: vec![account],
+            accounts: vec![account, paused],
         }))
     }
 
     async fn test_provider(
         &self,
-        _: Request<TestProviderRequest>,
+        request: Request<TestProviderRequest>,
     ) -> Result<Response<TestProviderResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        if request.into_inner().name == "demo" {
+            return Err(Status::failed_precondition("the demo model needs no test"));
+        }
+        let test = AccountTest {
+            account: "default".into(),
+            status: 401,
+            message: "the provider does not know this key".into(),
+            ..AccountTest::default()
+        };
+        Ok(Response::new(TestProviderResponse { accounts: vec![test] }))
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        Err(Status::invalid_argument("lodge.toml:3: `knid` is no key"))
     }
 
     async fn reseal(&self, _: Request<ResealRequest>) -> Result<Response<ResealResponse>, Status> {
@@ -277,16 +307,65 @@ impl GatewayAccounts for Fake {
 
     async fn begin_login(
         &self,
-        _: Request<BeginLoginRequest>,
+        request: Request<BeginLoginRequest>,
     ) -> Result<Response<BeginLoginResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        let request = request.into_inner();
+        if request.account == "default" {
+            return Err(Status::failed_precondition("the account has a key and no login"));
+        }
+        Ok(Response::new(BeginLoginResponse {
+            url: format!("https://{}.example/{}", request.provider, request.device),
+            ..BeginLoginResponse::default()
+        }))
     }
 
     async fn finish_login(
         &self,
-        _: Request<FinishLoginRequest>,
+        request: Request<FinishLoginRequest>,
     ) -> Result<Response<FinishLoginResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        let logged_in = request.into_inner().code == "c";
+        let after = if logged_in { 0 } else { 5 };
+        Ok(Response::new(FinishLoginResponse { logged_in, after }))
+    }
+}
+
+#[tonic::async_trait]
+impl GatewayUsers for Fake {
+    async fn list_users(&self, _: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let users = self.state().users.clone();
+        Ok(Response::new(ListUsersResponse { users }))
+    }
+
+    async fn set_user(&self, request: Request<SetUserRequest>) -> Result<Response<SetUserResponse>, Status> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.actors.push(actor);
+        let user = User {
+            name: request.name,
+            uid: request.uid.and_then(|uid| uid.try_into().ok()),
+            team: request.team.unwrap_or_default(),
+            ..User::default()
+        };
+        if user.team == "filed" {
+            return Err(Status::failed_precondition("the user is in lodge.toml"));
+        }
+        state.users.push(user.clone());
+        Ok(Response::new(SetUserResponse { user: Some(user) }))
+    }
+
+    async fn remove_user(
+        &self,
+        request: Request<RemoveUserRequest>,
+    ) -> Result<Response<RemoveUserResponse>, Status> {
+        let name = request.into_inner().name;
+        let mut state = self.state();
+        let before = state.users.len();
+        state.users.retain(|user| user.name != name);
+        if state.users.len() == before {
+            return Err(Status::not_found("there is no such user"));
+        }
+        Ok(Response::new(RemoveUserResponse {}))
     }
 }
 
@@ -319,12 +398,49 @@ impl GatewayOps for Fake {
         }))
     }
 
-    async fn list_audit(&self, _: Request<ListAuditRequest>) -> Result<Response<ListAuditResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+    async fn list_audit(
+        &self,
+        request: Request<ListAuditRequest>,
+    ) -> Result<Response<ListAuditResponse>, Status> {
+        let ListAuditRequest {
+            before,
+            limit,
+            search,
+        } = request.into_inner();
+        let audit = self.state().audit.clone();
+        let page = audit
+            .into_iter()
+            .rev()
+            .filter(|serial| before == 0 || *serial < before);
+        let entry = |serial| AuditEntry {
+            serial,
+            actor: search.clone(),
+            detail: r#"{"window":"day"}"#.into(),
+            ..AuditEntry::default()
+        };
+        let entries = page.take(limit.try_into().unwrap()).map(entry).collect();
+        Ok(Response::new(ListAuditResponse { entries }))
     }
 
     async fn list_live(&self, _: Request<ListLiveRequest>) -> Result<Response<ListLiveResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        let requests = self.state().live.clone();
+        Ok(Response::new(ListLiveResponse { requests }))
+    }
+
+    async fn cancel_request(
+        &self,
+        request: Request<CancelRequestRequest>,
+    ) -> Result<Response<CancelRequestResponse>, Status> {
+        let actor = actor(&request);
+        let id = request.into_inner().id;
+        let mut state = self.state();
+        let before = state.live.len();
+        state.live.retain(|live| live.id != id);
+        if state.live.len() == before {
+            return Err(Status::not_found("no such request is under way"));
+        }
+        state.actors.push(actor);
+        Ok(Response::new(CancelRequestResponse {}))
     }
 
     async fn metrics(&self, _: Request<MetricsRequest>) -> Result<Response<MetricsResponse>, Status> {
@@ -345,6 +461,8 @@ pub(crate) fn start(data: &Path) -> Fake {
             .add_service(GatewayAdminServer::new(fake.clone()))
             .add_service(GatewayAccountsServer::new(fake.clone()))
             .add_service(GatewayOpsServer::new(fake.clone()))
+            .add_service(GatewaySetupServer::new(fake.clone()))
+            .add_service(GatewayUsersServer::new(fake.clone()))
             .serve_with_incoming(incoming),
     );
     fake

@@ -29,7 +29,8 @@ async fn every_described_path_exists() {
             .replace("{id}", crate::support::SESSION)
             .replace("{name}", "demo")
             .replace("{scope}", "user:ann")
-            .replace("{window}", "day");
+            .replace("{window}", "day")
+            .replace("{account}", "default");
         for method in operations
             .as_object()
             .unwrap()

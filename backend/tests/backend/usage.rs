@@ -11,7 +11,7 @@ use lodge_proto::relay::Rights;
 use lodge_proto::sock;
 use serde_json::{Value, json};
 
-const KEY_ROUTES: [(Method, &str); 9] = [
+const KEY_ROUTES: [(Method, &str); 12] = [
     (Method::GET, "/api/v1/admin/usage?by=day"),
     (Method::GET, "/api/v1/admin/keys"),
     (Method::POST, "/api/v1/admin/keys"),
@@ -21,15 +21,18 @@ const KEY_ROUTES: [(Method, &str); 9] = [
     (Method::GET, "/api/v1/admin/budgets"),
     (Method::DELETE, "/api/v1/admin/budgets/user:ann/day"),
     (Method::GET, "/api/v1/admin/quota"),
+    (Method::GET, "/api/v1/admin/users"),
+    (Method::DELETE, "/api/v1/admin/users/ann"),
+    (Method::PATCH, "/api/v1/admin/users/ann"),
 ];
 
-struct Scene {
-    backend: Backend,
-    gateway: Fake,
+pub(crate) struct Scene {
+    pub(crate) backend: Backend,
+    pub(crate) gateway: Fake,
     /// Cookie of the machine's owner.
-    owner: String,
+    pub(crate) owner: String,
     /// Cookie of somebody who may only look.
-    ann: String,
+    pub(crate) ann: String,
 }
 
 async fn login_as(backend: &Backend, account: &str) -> String {
@@ -41,7 +44,7 @@ async fn login_as(backend: &Backend, account: &str) -> String {
     cookie.split(';').next().unwrap().to_owned()
 }
 
-async fn scene() -> Scene {
+pub(crate) async fn scene() -> Scene {
     let backend = Backend::start().await;
     let store = SqliteAccounts::open(&backend.data.join("backend/accounts.db")).unwrap();
     let account = Account {
@@ -84,7 +87,7 @@ async fn scene() -> Scene {
     }
 }
 
-fn texts(answer: &Answer, list: &str, field: &str) -> Vec<String> {
+pub(crate) fn texts(answer: &Answer, list: &str, field: &str) -> Vec<String> {
     let json = answer.json();
     let rows = json[list].as_array().unwrap_or_else(|| panic!("{json}"));
     rows.iter()

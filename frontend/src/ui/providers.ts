@@ -46,14 +46,15 @@ export async function listProviders(): Promise<readonly Provider[]> {
 /** Hands a key over, sealed for the gateway; an empty one: a server that asks for none. */
 export async function setProviderKey(name: string, { key, kind, baseUrl }: KeyInput): Promise<void> {
   const body: Fields = {
-    ...(key ? { sealed: await sealed(key, `${name}\n${kind ?? ""}\n${baseUrl ?? ""}`) } : {}),
+    ...(key ? { sealed: await sealedFor(key, `${name}\n${kind ?? ""}\n${baseUrl ?? ""}`) } : {}),
     ...(kind ? { kind } : {}),
     ...(baseUrl ? { base_url: baseUrl } : {}),
   };
   await api("PUT", `/providers/${encodeURIComponent(name)}/key`, body);
 }
 
-async function sealed(key: string, context: string) {
+/** A key that only the gateway can open, and only for what `context` names. */
+export async function sealedFor(key: string, context: string) {
   const begun = (await api("POST", "/key-exchange")) as Fields;
   return sealKey({ exchange: text(begun, "exchange"), publicKey: text(begun, "public_key") }, key, context);
 }

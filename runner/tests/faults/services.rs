@@ -90,6 +90,68 @@ async fn without_the_gateway_no_session_begins_and_the_same_command_works_later(
 }
 
 #[tokio::test]
+async fn what_a_session_may_use_is_asked_for_at_every_start_and_of_its_forks() {
+    let mut world = World::new();
+    world.rig.workspace("narrow");
+    let with = |limits: serde_json::Value| {
+        let CommandBody::SessionCreate {
+            harness, workspace, ..
+        } = create("narrow")
+        else {
+            unreachable!()
+        };
+        CommandBody::SessionCreate {
+            harness,
+            workspace,
+            model: None,
+            thinking_level: None,
+            title: None,
+            tier: None,
+            profile: None,
+            limits: serde_json::from_value(limits).unwrap(),
+        }
+    };
+    for (limits, named) in [
+        (serde_json::json!({"budget_nanodollars": 0}), "budget_nanodollars"),
+        (serde_json::json!({"models": ["no-such-*"]}), "limits.models"),
+    ] {
+        let refused = world.refused(None, with(limits)).await;
+        assert_eq!(refused.code, lodge_proto::ErrorCode::InvalidArgument);
+        assert!(refused.message.contains(named), "{}", refused.message);
+    }
+    let limits = serde_json::json!({"budget_nanodollars": 2_000_000_000_u64, "models": ["*"]});
+    let made = world.ok(None, with(limits.clone())).await;
+    assert_eq!(made["limits"], limits);
+    let id = made["id"].as_str().unwrap().parse().unwrap();
+    world.subscribe(id, None).await;
+    world.run(id, "hello").await;
+    let narrowed = |id: String| Asked::Narrowed(id, 2_000_000_000);
+    world
+        .leases
+        .as_ref()
+        .unwrap()
+        .heard(&narrowed(id.to_string()))
+        .await;
+    // The next start, by a runner and with a gateway that know nothing of the first.
+    world.ok(id, CommandBody::SessionClose {}).await;
+    world.status(id, SessionStatus::Stopped).await;
+    world.start_gateway();
+    world.restart_runner().await;
+    world.run(id, "again").await;
+    world
+        .leases
+        .as_ref()
+        .unwrap()
+        .heard(&narrowed(id.to_string()))
+        .await;
+    let fork = world.ok(id, CommandBody::SessionFork { message_id: None }).await;
+    assert_eq!(fork["limits"], limits);
+    let fork = fork["id"].as_str().unwrap().to_owned();
+    world.leases.as_ref().unwrap().heard(&narrowed(fork)).await;
+    world.finish();
+}
+
+#[tokio::test]
 async fn leases_are_resumed_after_the_gateway_and_after_the_runner_and_end_with_the_harness() {
     let mut world = World::new();
     let id = world.session("leases").await;

@@ -190,6 +190,8 @@ pub(crate) const KEY: &str = "virtual-key-of-the-rig";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
     Opened(String),
+    /// With less than its user may use: that budget, in nano-dollars.
+    Narrowed(String, u64),
     Resumed(String),
     Closed(String),
     /// The answer to a question about a connection.
@@ -292,6 +294,9 @@ async fn answering(
         let reply = match request.request? {
             Request::Open(open) => {
                 hear(Asked::Opened(open.session_id.clone()));
+                if let Some(narrow) = open.narrow {
+                    hear(Asked::Narrowed(open.session_id.clone(), narrow.budget));
+                }
                 Reply::Granted(granted(&open.session_id, KEY))
             }
             Request::Resume(resume) => {

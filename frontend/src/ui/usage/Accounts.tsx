@@ -7,8 +7,10 @@ import type { ErrorBody } from "../../protocol/generated";
 import { errorBody } from "../../protocol/wire";
 import { ErrorNote } from "../OtherPart";
 import { useCountdown } from "../useCountdown";
+import { AccountActions, AddAccount, Aliases } from "./AccountForms";
 import { Meter } from "./Meter";
 import { gatewayHealth, listAccounts, reloadConfig, testProvider, type Account, type QuotaWindow, type Tested } from "./operations";
+import { showSetup, type SetAccount } from "./setup";
 import { useLoaded } from "./useLoaded";
 import { usePolled } from "./usePolled";
 
@@ -20,6 +22,7 @@ const STATES: Readonly<Record<string, { readonly word: string; readonly why: str
   limited: { word: "Limited", why: "The provider asked to slow down." },
   failing: { word: "Failing", why: "The provider cannot be reached, or answers with errors." },
   refused: { word: "Refused", why: "The provider refused the key. Is it still good?" },
+  disabled: { word: "Out of use", why: "An administrator took it out of use." },
 };
 
 function Pause({ until }: { until: number }) {
@@ -42,7 +45,15 @@ function Quota({ window, of }: { window: QuotaWindow; of: string }) {
   );
 }
 
-function AccountItem({ account, tested }: { account: Account; tested: Tested | undefined }) {
+interface ItemProps {
+  readonly account: Account;
+  readonly tested: Tested | undefined;
+  /** As it is set up; `undefined`: not known yet. */
+  readonly set: SetAccount | undefined;
+  readonly onChanged: () => void;
+}
+
+function AccountItem({ account, tested, set, onChanged }: ItemProps) {
   const state = STATES[account.state] ?? { word: account.state, why: "" };
   const name = account.account === "default" ? account.provider : `${account.provider}/${account.account}`;
   return (
@@ -72,6 +83,7 @@ function AccountItem({ account, tested }: { account: Account; tested: Tested | u
           ))}
         </ul>
       )}
+      {set && <AccountActions account={set} onChanged={onChanged} />}
     </li>
   );
 }
@@ -97,46 +109,56 @@ function useTests() {
 
 function Providers() {
   const { value: accounts, error, refresh } = usePolled(listAccounts, EVERY_MS);
+  const { value: setup, refresh: refreshSetup } = useLoaded(showSetup);
   const { tested, busy, test } = useTests();
   const providers = [...new Set(accounts?.map((account) => account.provider))];
+  const onChanged = () => {
+    refresh();
+    refreshSetup();
+  };
   return (
-    <section className="usage-card" aria-labelledby="accounts-title">
-      <header>
-        <h2 id="accounts-title">Accounts with providers</h2>
-        {providers.length > 0 && (
-          <button
-            type="button"
-            className="button small"
-            data-testid="test-accounts"
-            disabled={busy}
-            onClick={() => {
-              test(providers);
-              refresh();
-            }}
-          >
-            {busy ? "Testing…" : "Test all"}
-          </button>
+    <>
+      <section className="usage-card" aria-labelledby="accounts-title">
+        <header>
+          <h2 id="accounts-title">Accounts with providers</h2>
+          {providers.length > 0 && (
+            <button
+              type="button"
+              className="button small"
+              data-testid="test-accounts"
+              disabled={busy}
+              onClick={() => {
+                test(providers);
+                refresh();
+              }}
+            >
+              {busy ? "Testing…" : "Test all"}
+            </button>
+          )}
+          {setup && setup.providers.length > 0 && <AddAccount providers={setup.providers} onChanged={onChanged} />}
+        </header>
+        {error && <ErrorNote code={error.code} message={error.message} />}
+        {!accounts && !error && <p className="muted">Loading…</p>}
+        {accounts?.length === 0 && (
+          <p className="muted">
+            There is none. <a href="#/settings">Add a provider</a> under Settings.
+          </p>
         )}
-      </header>
-      {error && <ErrorNote code={error.code} message={error.message} />}
-      {!accounts && !error && <p className="muted">Loading…</p>}
-      {accounts?.length === 0 && (
-        <p className="muted">
-          There is none. <a href="#/settings">Add a provider</a> under Settings.
-        </p>
-      )}
-      {accounts && accounts.length > 0 && (
-        <>
-          <p className="muted">A test asks for the list of models, which is free of charge.</p>
-          <ul className="accounts">
-            {accounts.map((account) => {
-              const name = `${account.provider}/${account.account}`;
-              return <AccountItem key={name} account={account} tested={tested[name]} />;
-            })}
-          </ul>
-        </>
-      )}
-    </section>
+        {accounts && accounts.length > 0 && (
+          <>
+            <p className="muted">A test asks for the list of models, which is free of charge.</p>
+            <ul className="accounts">
+              {accounts.map((account) => {
+                const name = `${account.provider}/${account.account}`;
+                const set = setup?.accounts.find((known) => known.provider === account.provider && known.account === account.account);
+                return <AccountItem key={name} account={account} tested={tested[name]} set={set} onChanged={onChanged} />;
+              })}
+            </ul>
+          </>
+        )}
+      </section>
+      {setup && <Aliases aliases={setup.aliases} />}
+    </>
   );
 }
 

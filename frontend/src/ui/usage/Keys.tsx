@@ -45,8 +45,8 @@ function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Action) => v
         {title}
         <code className="muted">{key.id}</code>
       </th>
-      <td>{key.user}</td>
-      <td>
+      <td data-label="User">{key.user}</td>
+      <td data-label="Models">
         {key.models.length === 0 ? "all" : key.models.join(", ")}
         {key.limits.map((limit) => (
           <small key={limit} className="muted">
@@ -54,7 +54,7 @@ function KeyRow({ keyOf: key, onAsk }: { keyOf: Key; onAsk: ((what: Action) => v
           </small>
         ))}
       </td>
-      <td>
+      <td data-label="State">
         <span data-testid="key-state">{stateOf(key, Date.now())}</span>
         {notesOf(key, Date.now()).map((note) => (
           <small key={note} className="muted">

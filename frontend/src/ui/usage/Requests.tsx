@@ -40,10 +40,10 @@ function Row({ live, withUser, now, onEnd }: RowProps) {
       <td>
         <Origin live={live} />
       </td>
-      {withUser && <td>{/^\d+$/.test(live.user) ? `uid ${live.user}` : live.user}</td>}
-      <td className="number">{lasted(live.since, now)}</td>
-      <td className="number">{formatNanos(live.cost)}</td>
-      <td className="number">{formatNanos(live.reserved)}</td>
+      {withUser && <td data-label="User">{/^\d+$/.test(live.user) ? `uid ${live.user}` : live.user}</td>}
+      <td className="number" data-label="For">{lasted(live.since, now)}</td>
+      <td className="number" data-label="Cost so far">{formatNanos(live.cost)}</td>
+      <td className="number" data-label="At most">{formatNanos(live.reserved)}</td>
       <td className="key-actions">
         <button type="button" className="button small danger" aria-label={`End the request ${live.id} to ${live.model}`} onClick={onEnd}>
           End
