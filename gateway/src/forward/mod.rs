@@ -28,7 +28,7 @@ use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::state::{State, StateError};
 use crate::stored::Objects;
-use crate::translate;
+use crate::translate::{self, Kept};
 pub(crate) use attempts::login;
 use socket::Sockets;
 pub(crate) use socket::handshake;
@@ -41,6 +41,8 @@ pub struct Routing {
     pub(crate) objects: Arc<Objects>,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) oauth: Oauth,
+    /// What providers want back and callers of other dialects cannot carry.
+    pub(crate) kept: Arc<Kept>,
     state: Arc<State>,
 }
 
@@ -55,6 +57,7 @@ impl Routing {
             oauth: Oauth::new(Arc::clone(&state), Arc::clone(seal), loaded.tokens),
             accounts: Accounts::start(Arc::clone(&state), loaded.accounts),
             sockets: Arc::default(),
+            kept: Arc::default(),
             state,
         })
     }

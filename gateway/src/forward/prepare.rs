@@ -13,7 +13,7 @@ use crate::json;
 use crate::meter::{Quote, Wanted};
 use crate::provider::ProviderSpec;
 use crate::routes::{Step, Target};
-use crate::translate::{self, Translation};
+use crate::translate::{self, Keeper, Translation};
 
 /// A request as one target gets it.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prep
         .steps(&asking.provider.name, model)?;
     let registry = gateway.providers.current();
     let mut prepared: Vec<Prepared> = Vec::new();
+    let mut refused = None;
     for step in &steps {
         let Some(provider) = registry.get(&step.target.provider) else {
             continue;
@@ -65,7 +66,14 @@ pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prep
         if asking.asked.check(&provider.provider_tools).is_err() {
             continue;
         }
-        prepared.push(at(asking, model, step, Arc::clone(provider))?);
+        if can_translate && let Some(error) = translate::refusal(&asking.asked) {
+            refused = Some(error);
+            continue;
+        }
+        prepared.push(at(gateway, asking, (model, step), Arc::clone(provider))?);
+    }
+    if let Some(error) = refused.filter(|_| prepared.is_empty()) {
+        return Err(error);
     }
     if prepared.is_empty() {
         let model: String = model
@@ -109,9 +117,9 @@ fn is_signed(dialect: Dialect, body: &[u8]) -> bool {
 }
 
 fn at(
+    gateway: &Gateway,
     asking: &Asking<'_>,
-    model: &str,
-    step: &Step,
+    (model, step): (&str, &Step),
     provider: Arc<ProviderSpec>,
 ) -> Result<Prepared, WireError> {
     let Step { target, set } = step;
@@ -125,10 +133,12 @@ fn at(
     };
     if let Some(dialect) = translate::target(&prepared.provider, asking.route.dialect) {
         let from = (asking.route.dialect, &asking.route.operation);
-        let to = (dialect, prepared.provider.kind);
-        let (body, translation) = translate::request(from, to, &asking.body, &target.model)?;
-        let (path, head) = translate::head(dialect, asking.parts);
-        path.clone_into(&mut prepared.path);
+        let to = (dialect, &*prepared.provider);
+        let kept = &gateway.routing.kept;
+        let keeper = Keeper::new(kept, &asking.session, &prepared.provider.name, &target.model);
+        let (body, translation) = translate::request(from, to, &asking.body, &target.model, keeper)?;
+        let (path, head) = translate::head(&translation, &target.model, asking.parts)?;
+        prepared.path = path;
         prepared.body = body.into();
         prepared.dialect = dialect;
         prepared.translated = Some((head, translation));

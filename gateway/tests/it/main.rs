@@ -6,6 +6,7 @@ pub(crate) mod budget;
 mod catalog;
 mod common;
 mod demo;
+mod dialects;
 mod edge;
 mod egress;
 mod faults;
