@@ -5,6 +5,7 @@ mod property;
 mod requests;
 mod signed;
 mod streams;
+mod tools;
 
 use std::sync::Arc;
 
