@@ -7,6 +7,7 @@ use hyper::http::request::Parts;
 use memchr::memmem;
 
 use super::Asking;
+use crate::asked;
 use crate::dialect::{Dialect, Operation, WireError};
 use crate::guest::Gateway;
 use crate::json;
@@ -58,8 +59,10 @@ pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prep
         let speaks = can_translate || provider.dialects().contains(&asking.route.dialect);
         let is_elsewhere = provider.name != asking.provider.name;
         // Objects are at one provider only, and what one provider signed another refuses.
-        let is_bound =
-            asking.pinned.is_some() || is_elsewhere && is_signed(asking.route.dialect, &asking.body);
+        let is_stored = matches!(asking.route.operation, Operation::Stored(_));
+        let is_bound = is_stored
+            || asking.pinned.is_some()
+            || is_elsewhere && is_signed(asking.route.dialect, &asking.body);
         if !speaks || !provider.is_usable() || is_elsewhere && is_bound {
             continue;
         }
@@ -150,7 +153,27 @@ fn at(
         let spliced = json::set(&prepared.body, &path, value);
         prepared.body = spliced.map_err(no_object)?.into();
     }
+    add(asking, &mut prepared)?;
     Ok(prepared)
+}
+
+/// What the ledger needs and the request does not say: a limit for tools that run at the provider and, where the provider's
+/// configuration wants it, the usage at the end of a stream.
+fn add(asking: &Asking<'_>, prepared: &mut Prepared) -> Result<(), WireError> {
+    let is_limitless = !asking.asked.tools.is_empty();
+    if is_limitless && let Some(limited) = asked::limited(prepared.dialect, &prepared.body) {
+        prepared.body = limited.into();
+    }
+    let generates = matches!(asking.route.operation, Operation::Generate { .. });
+    let is_chat = prepared.dialect == Dialect::Chat && prepared.translated.is_none();
+    if prepared.provider.add_usage && generates && is_chat && asking.asked.stream {
+        let path = ["stream_options", "include_usage"];
+        if json::get(&prepared.body, &path) != Some(b"true".as_slice()) {
+            let spliced = json::set(&prepared.body, &path, "true");
+            prepared.body = spliced.map_err(no_object)?.into();
+        }
+    }
+    Ok(())
 }
 
 /// Puts another model's name where the dialect has it.
@@ -170,7 +193,11 @@ fn rename(asking: &Asking<'_>, target: &Target, prepared: &mut Prepared) -> Resu
         prepared.path = format!("/v1beta/models/{}:{action}", target.model);
         return Ok(());
     }
-    let spliced = json::set(&prepared.body, &["model"], &json::quoted(&target.model));
+    let name = match &asking.route.operation {
+        Operation::Stored(_) => format!("models/{}", target.model),
+        _ => target.model.clone(),
+    };
+    let spliced = json::set(&prepared.body, &["model"], &json::quoted(&name));
     prepared.body = spliced.map_err(no_object)?.into();
     Ok(())
 }

@@ -33,7 +33,7 @@ impl Meter {
                 .unwrap_or_default()
         };
         let is_plain = matches!(text(CONTENT_ENCODING), "" | "identity");
-        let tap = if !is_plain {
+        let tap = if self.is_fixed() || !is_plain {
             Tap::blind(self.dialect)
         } else if text(CONTENT_TYPE).to_ascii_lowercase().contains("event-stream") {
             Tap::events(self.dialect)

@@ -300,6 +300,7 @@ impl Providers {
                 accounts: Vec::new(),
                 responses: false,
                 free: false,
+                add_usage: false,
             },
         };
         if row.sealed.is_empty() && configured.is_none() && kind == Kind::OpenaiCompatible {
@@ -388,5 +389,6 @@ fn demo() -> ProviderSpec {
         accounts: Vec::new(),
         responses: true,
         free: true,
+        add_usage: false,
     }
 }

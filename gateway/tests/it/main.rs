@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod bounds;
 pub(crate) mod budget;
 mod catalog;
 mod common;
@@ -17,5 +18,6 @@ mod proxy;
 mod routing;
 mod sealed;
 mod socket;
+mod stored;
 mod telemetry;
 mod translate;
