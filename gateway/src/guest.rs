@@ -296,10 +296,11 @@ async fn dispatch(
     incoming: &mut Incoming,
 ) -> Result<Response<GuestBody>, WireError> {
     let (body, held) = match parts.method {
-        Method::POST => {
+        Method::POST | Method::PATCH => {
             let intake = Intake {
                 limits: gateway.limits,
                 room: &gateway.room,
+                is_file: route.takes_a_file(),
                 own: &caller.bodies,
             };
             let (body, held) = intake.read(parts, incoming).await?;

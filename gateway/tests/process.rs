@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use lodge_gateway::{Config, Options};
-use rustix::process::{DumpableBehavior, dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
 const VARIABLE: &str = "LODGE_TEST_PROVIDER_KEY";
 
@@ -51,6 +51,8 @@ fn prepared() {
     let child = Command::new("env").output().unwrap();
     assert!(child.status.success() && !String::from_utf8_lossy(&child.stdout).contains(VARIABLE));
     assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    let core = getrlimit(Resource::Core);
+    assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
     let file = data.path().join("file");
     std::fs::write(&file, "x").unwrap();
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);

@@ -15,9 +15,10 @@ use lodge_proto::control::{
     ListProvidersRequest, ListProvidersResponse, ListUsageRequest, ListUsageResponse, ListUsersRequest,
     ListUsersResponse, LiveRequest, MetricsRequest, MetricsResponse, Model, ModelPrice, Provider,
     QuotaRequest, QuotaResponse, QuotaWindow, ReloadRequest, ReloadResponse, RemoveProviderKeyRequest,
-    RemoveProviderKeyResponse, RemoveUserRequest, RemoveUserResponse, ResealRequest, ResealResponse, RevokeKeyRequest, RevokeKeyResponse,
-    RotateKeyRequest, SetBudgetRequest, SetBudgetResponse, SetProviderKeyRequest, SetProviderKeyResponse,
-    SetUserRequest, SetUserResponse, TestProviderRequest, TestProviderResponse, UsageRow, User, VirtualKey,
+    RemoveProviderKeyResponse, RemoveUserRequest, RemoveUserResponse, ResealRequest, ResealResponse,
+    RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, SetBudgetRequest, SetBudgetResponse,
+    SetProviderKeyRequest, SetProviderKeyResponse, SetUserRequest, SetUserResponse, TestProviderRequest,
+    TestProviderResponse, UsageRow, User, VirtualKey,
 };
 use lodge_proto::sock;
 use std::path::Path;

@@ -78,7 +78,7 @@ enum Command {
     Audit(ops::Audit),
     /// Requests that are under way.
     Requests(ops::Requests),
-    /// The models there are: what they can do, what they cost, and which harnesses speak to them.
+    /// The models there are: what they can do, what they cost, and which harnesses can use them.
     Models(models::Models),
     /// What models cost, and where their prices come from; prices of one's own.
     Price(setup::Price),

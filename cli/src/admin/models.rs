@@ -56,7 +56,7 @@ pub(super) async fn models(socket: &Path, models: &Models) -> anyhow::Result<()>
     ];
     table::print(head, &rows);
     println(
-        "Prices are per million tokens. A harness that is not named reaches a model by translation, if at all.",
+        "Prices are per million tokens. A session with one of the harnesses that are named can use the model.",
     );
     Ok(())
 }
@@ -98,7 +98,7 @@ fn row(model: &Model) -> [String; 8] {
     ]
 }
 
-/// Those that speak one of its dialects.
+/// Those whose sessions can use it.
 fn harnesses(model: &Model) -> Vec<&'static str> {
     let fits = |harness: &&str| launch::can_use(harness, None, model);
     HARNESSES.into_iter().filter(fits).collect()

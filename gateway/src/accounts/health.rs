@@ -116,6 +116,25 @@ impl Health {
         self.pause.filter(|pause| pause.until > now)
     }
 
+    /// Whether it was paused and has not answered since: one request goes first, to see how it fares.
+    pub fn is_on_trial(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Of two that both hold for a request: the one that keeps it waiting for longer.
+    #[must_use]
+    pub fn worse(self, other: Self, now: u64) -> Self {
+        let weight = |health: &Self| {
+            let pause = health.pause(now).map(|pause| (pause.dictated, pause.until));
+            (pause, !health.is_well(now), health.is_on_trial())
+        };
+        if weight(&other) > weight(&self) {
+            other
+        } else {
+            self
+        }
+    }
+
     /// Whether nothing is held against it: those that come out of a pause are tried after these.
     pub fn is_well(&self, now: u64) -> bool {
         self.pause(now).is_none() && self.failures < TOLERATED

@@ -55,6 +55,13 @@ pub fn parse(headers: &HeaderMap, now: u64) -> Vec<Quota> {
     quotas
 }
 
+/// Whether these say that a limit is that of the account and not of a model: those of a subscription do.
+pub fn is_account_wide(quotas: &[Quota]) -> bool {
+    quotas
+        .iter()
+        .any(|quota| quota.name.starts_with("unified") && quota.status.as_deref() == Some("rejected"))
+}
+
 /// New ones in place of old ones of the same name.
 pub fn merged(old: &[Quota], new: Vec<Quota>) -> Vec<Quota> {
     let kept = old
@@ -139,7 +146,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// `2026-01-31T00:00:00Z`, with or without a fraction; only UTC is sent.
-fn rfc3339(text: &str) -> Option<u64> {
+pub(crate) fn rfc3339(text: &str) -> Option<u64> {
     let text = text.strip_suffix('Z')?;
     let (date, time) = text.split_once('T')?;
     let numbers = |text: &str, by: char| -> Option<[u64; 3]> {

@@ -183,16 +183,18 @@ impl GatewayAccounts for Accounts {
                 let known = known.get(&(provider.name.clone(), account.name.clone()));
                 let known = known.cloned().unwrap_or_default();
                 let pause = known.health.pause(now);
+                let models: Vec<&str> = known.paused_models(now).collect();
                 let state = match pause {
-                    _ if !is_in_use => "disabled",
-                    Some(pause) => pause.cause.as_str(),
-                    None if known.health.is_well(now) => "well",
-                    None => "trial",
+                    _ if !is_in_use => "disabled".to_owned(),
+                    Some(pause) => pause.cause.as_str().to_owned(),
+                    None if !models.is_empty() => format!("limited for {}", models.join(", ")),
+                    None if known.health.is_well(now) => "well".to_owned(),
+                    None => "trial".to_owned(),
                 };
                 states.push(AccountState {
                     provider: provider.name.clone(),
                     account: account.name,
-                    state: state.to_owned(),
+                    state,
                     paused_until: pause.map_or(0, |pause| pause.until),
                     windows: known.quotas.iter().map(window).collect(),
                     told_at: known.quotas_at,

@@ -12,7 +12,7 @@ mod tools;
 use crate::dialect::{Dialect, WireError};
 
 pub use objects::{Kind, Object};
-pub use tools::ProviderTools;
+pub use tools::{CALLS, ProviderTools, limited};
 
 /// What of a body decides whether and where it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,24 @@ pub struct Asked {
     pub objects: Vec<Object>,
     /// Tools that run at the provider, as the dialect names them.
     pub tools: Vec<String>,
+    /// The most calls of those, all together: as the request says, else [`CALLS`] for each tool, or for all of them where
+    /// the dialect has one limit for all.
+    pub calls: u64,
+    /// GiB of memory of the largest container it asks for, 1 where it does not say.
+    pub memory: u64,
+    /// What it wants to have kept at the provider for a price.
+    pub keeping: Option<Keeping>,
     /// Whether it names anything by a URL that the provider would fetch.
     pub fetches: bool,
+}
+
+/// Something that is kept at the provider for a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Nano-dollars, as policy has it: of a container with 1 GiB, or of a million cached tokens and an hour.
+    pub price: u64,
+    /// For how long.
+    pub seconds: u64,
 }
 
 /// Policy names a tool of this name where the provider may fetch what a request names by URL.
@@ -43,6 +59,7 @@ pub fn read(dialect: Dialect, body: &[u8]) -> Result<Asked, WireError> {
     let found = objects::find(body).map_err(|error| tools::unreadable(&error))?;
     asked.objects = found.objects;
     asked.fetches = found.fetches;
+    asked.memory = found.memory.max(1);
     Ok(asked)
 }
 

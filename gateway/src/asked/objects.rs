@@ -6,6 +6,9 @@
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+/// Of a container, GiB: what one counts as whose size cannot be read.
+const MOST_MEMORY: u64 = 1024;
+
 /// What an id stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -18,6 +21,8 @@ pub enum Kind {
     Item,
     VectorStore,
     Skill,
+    /// Of a file, under way in pieces.
+    Upload,
 }
 
 impl Kind {
@@ -32,6 +37,7 @@ impl Kind {
             Self::Item => "item",
             Self::VectorStore => "vector store",
             Self::Skill => "skill",
+            Self::Upload => "upload",
         }
     }
 }
@@ -48,6 +54,8 @@ pub struct Object {
 pub(super) struct Found {
     pub(super) objects: Vec<Object>,
     pub(super) fetches: bool,
+    /// GiB of memory of the largest container, which is what its price goes by; 0 where none is asked for.
+    pub(super) memory: u64,
 }
 
 /// Of a whole body.
@@ -82,6 +90,11 @@ enum Place {
     Skills,
     /// An address the provider would open.
     Url,
+    /// What a container may reach.
+    Network,
+    NetworkType,
+    /// How much of it a container has, as `4g`.
+    Memory,
     /// What kind of item it is.
     Type,
     /// The item's own id, which matters where the item is nothing else.
@@ -95,7 +108,7 @@ impl Place {
             (
                 Self::Body,
                 "messages" | "input" | "contents" | "system" | "systemInstruction" | "system_instruction"
-                | "content" | "requests",
+                | "content" | "requests" | "items",
             )
             | (Self::Parts, "content" | "output" | "parts" | "result")
             | (Self::Source, "content")
@@ -108,12 +121,13 @@ impl Place {
                 Self::Reference(Kind::Container)
             }
             (Self::Body, "cachedContent" | "cached_content") => Self::Reference(Kind::Cache),
-            (Self::Body, "tools") => Self::Tools,
+            // The environment is that of a shell in a container.
+            (Self::Body, "tools") | (Self::Tools, "environment") => Self::Tools,
             (Self::Body, "generateContentRequest" | "generate_content_request") => Self::Body,
-            (Self::Tools | Self::Reference(Kind::Container), "file_ids")
-            | (Self::Parts | Self::Source, "file_id") => Self::Reference(Kind::File),
-            (Self::Parts, "container_id") => Self::Reference(Kind::Container),
-            (Self::Reference(Kind::Container), "skills") => Self::Skills,
+            (Self::Body | Self::Tools | Self::Reference(Kind::Container), "file_ids")
+            | (Self::Body | Self::Parts | Self::Source, "file_id") => Self::Reference(Kind::File),
+            (Self::Parts | Self::Tools, "container_id") => Self::Reference(Kind::Container),
+            (Self::Body | Self::Tools | Self::Reference(Kind::Container), "skills") => Self::Skills,
             (Self::Skills, "skill_id") => Self::Reference(Kind::Skill),
             (Self::Tools, "vector_store_ids") => Self::Reference(Kind::VectorStore),
             (Self::Parts, "source" | "file") => Self::Source,
@@ -123,11 +137,25 @@ impl Place {
             (Self::Parts, "file_url")
             | (Self::Source | Self::Image, "url")
             | (Self::FileData, "fileUri" | "file_uri") => Self::Url,
+            (Self::Body | Self::Tools | Self::Reference(Kind::Container), "network_policy") => Self::Network,
+            (Self::Network, "type") => Self::NetworkType,
+            (Self::Body | Self::Tools | Self::Reference(Kind::Container), "memory_limit") => Self::Memory,
             (Self::Parts, "type") => Self::Type,
             (Self::Parts, "id") => Self::OwnId,
             _ => Self::Skipped,
         }
     }
+}
+
+/// The id of a file stored at Gemini, whose address is no other server's.
+fn gemini_file(url: &str) -> Option<String> {
+    let id = url.strip_prefix("https://generativelanguage.googleapis.com/v1beta/")?;
+    let name = id.strip_prefix("files/")?;
+    let is_plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_plain.then(|| id.to_owned())
 }
 
 struct Walk<'a> {
@@ -158,11 +186,21 @@ impl Walk<'_> {
                 id: text.to_owned(),
             }),
             // `data:` holds the bytes themselves.
+            Place::Url if gemini_file(text).is_some() => {
+                self.found
+                    .objects
+                    .extend(gemini_file(text).map(|id| Object { kind: Kind::File, id }));
+            }
             Place::Url | Place::Image => {
                 let is_data = text
                     .get(..5)
                     .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
                 self.found.fetches |= !is_data;
+            }
+            Place::Network | Place::NetworkType => self.found.fetches |= text != "disabled",
+            Place::Memory => {
+                let size = text.strip_suffix('g').and_then(|size| size.parse().ok());
+                self.found.memory = self.found.memory.max(size.unwrap_or(MOST_MEMORY));
             }
             Place::Type | Place::OwnId => {
                 return Told {

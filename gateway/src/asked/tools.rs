@@ -8,6 +8,14 @@ use serde_json::value::RawValue;
 
 use super::Asked;
 use crate::dialect::{Dialect, WireError};
+use crate::json;
+use crate::price::Count;
+
+/// Calls of a tool that runs at the provider, where the request does not say.
+pub const CALLS: u64 = 20;
+
+/// Tools of Messages that have a limit of their own; the others have none.
+const LIMITED: [&str; 3] = ["web_search", "web_fetch", "advisor"];
 
 /// The tools that an administrator lets run at a provider, each with its price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +49,7 @@ struct Peek<T> {
     tools: Option<Vec<T>>,
     background: Option<bool>,
     prompt: Option<IgnoredAny>,
+    max_tool_calls: Option<Count>,
     mcp_servers: Option<Vec<IgnoredAny>>,
     web_search_options: Option<IgnoredAny>,
 }
@@ -50,6 +59,15 @@ struct Peek<T> {
 struct Typed {
     #[serde(rename = "type")]
     kind: Option<String>,
+    max_uses: Option<Count>,
+    /// Where a shell runs.
+    environment: Option<Environment>,
+}
+
+#[derive(Deserialize)]
+struct Environment {
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 /// A tool of Gemini's: one of its fields says what it is.
@@ -57,11 +75,49 @@ type Keyed = BTreeMap<String, Box<RawValue>>;
 
 pub(super) fn read(dialect: Dialect, body: &[u8]) -> Result<Asked, WireError> {
     if dialect == Dialect::Gemini {
-        return Ok(asked(dialect, peek::<Keyed>(body)?, keyed_tool));
+        return Ok(asked(dialect, peek::<Keyed>(body)?, |tool| {
+            Some((keyed_tool(tool)?, CALLS))
+        }));
     }
     Ok(asked(dialect, peek::<Typed>(body)?, |tool| {
-        typed_tool(dialect, tool)
+        let uses = tool.max_uses.map_or(CALLS, |Count(uses)| uses);
+        Some((typed_tool(dialect, tool)?, uses))
     }))
+}
+
+/// The body with a limit for every tool that runs at the provider, has none, and can have one; none where nothing is to be
+/// added. Where there is no such field, [`CALLS`] is what such tools are known to keep to.
+pub fn limited(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
+    let tools = match dialect {
+        Dialect::Messages | Dialect::Responses => peek::<Typed>(body).ok()?.tools?,
+        Dialect::Chat | Dialect::Gemini => return None,
+    };
+    let mut ran_there = tools.iter().map(|tool| typed_tool(dialect, tool));
+    if dialect == Dialect::Responses {
+        let is_unlimited = peek::<IgnoredAny>(body).ok()?.max_tool_calls.is_none();
+        let needs = is_unlimited && ran_there.any(|tool| tool.is_some());
+        return needs.then(|| json::set(body, &["max_tool_calls"], &CALLS.to_string()).ok())?;
+    }
+    let needs: Vec<bool> = ran_there
+        .zip(&tools)
+        .map(|(name, tool)| {
+            let can = |name: String| LIMITED.iter().any(|limited| name.starts_with(limited));
+            tool.max_uses.is_none() && name.is_some_and(can)
+        })
+        .collect();
+    if !needs.contains(&true) {
+        return None;
+    }
+    let fields = json::fields(body).ok()?;
+    let field = fields.iter().find(|field| field.name == "tools")?;
+    let mut limited = body.to_vec();
+    // From the last to the first, so that what was found stays where it is.
+    let elements = json::elements(body, field.value.clone()).ok()?;
+    for (range, _) in elements.into_iter().zip(needs).rev().filter(|(_, needs)| *needs) {
+        let tool = json::set(&body[range.clone()], &["max_uses"], &CALLS.to_string()).ok()?;
+        limited.splice(range, tool);
+    }
+    Some(limited)
 }
 
 fn peek<T: DeserializeOwned>(body: &[u8]) -> Result<Peek<T>, WireError> {
@@ -72,14 +128,28 @@ pub(super) fn unreadable(error: &serde_json::Error) -> WireError {
     WireError::invalid(format!("the request body cannot be read: {error}"))
 }
 
-fn asked<T>(dialect: Dialect, peek: Peek<T>, provider_side: impl Fn(&T) -> Option<String>) -> Asked {
-    let mut tools: Vec<String> = peek.tools.iter().flatten().filter_map(provider_side).collect();
-    if peek.mcp_servers.is_some_and(|servers| !servers.is_empty()) {
-        tools.push("mcp_servers".to_owned());
+/// `provider_side`: the name of a tool that runs at the provider, and how often it may.
+fn asked<T>(dialect: Dialect, peek: Peek<T>, provider_side: impl Fn(&T) -> Option<(String, u64)>) -> Asked {
+    let found = peek.tools.iter().flatten().filter_map(provider_side);
+    let (mut tools, mut uses): (Vec<String>, Vec<u64>) = found.unzip();
+    for (name, is_asked) in [
+        (
+            "mcp_servers",
+            peek.mcp_servers.is_some_and(|servers| !servers.is_empty()),
+        ),
+        ("web_search_options", peek.web_search_options.is_some()),
+    ] {
+        if is_asked {
+            tools.push(name.to_owned());
+            uses.push(CALLS);
+        }
     }
-    if peek.web_search_options.is_some() {
-        tools.push("web_search_options".to_owned());
-    }
+    let calls = match dialect {
+        _ if tools.is_empty() => 0,
+        Dialect::Responses => peek.max_tool_calls.map_or(CALLS, |Count(calls)| calls),
+        Dialect::Messages => uses.into_iter().fold(0, u64::saturating_add),
+        Dialect::Chat | Dialect::Gemini => CALLS,
+    };
     Asked {
         model: peek.model,
         stream: peek.stream == Some(true),
@@ -92,6 +162,7 @@ fn asked<T>(dialect: Dialect, peek: Peek<T>, provider_side: impl Fn(&T) -> Optio
         background: peek.background == Some(true),
         stored_prompt: dialect == Dialect::Responses && peek.prompt.is_some(),
         tools,
+        calls,
         ..Asked::default()
     }
 }
@@ -119,11 +190,14 @@ fn typed_tool(dialect: Dialect, tool: &Typed) -> Option<String> {
             kind == "custom" || run_by_caller.iter().any(|prefix| kind.starts_with(prefix))
         }),
         Dialect::Chat => matches!(kind, Some("function" | "custom")),
+        // In a container of the provider's, unless it says that it is the caller's own.
+        Dialect::Responses if kind == Some("shell") => tool
+            .environment
+            .as_ref()
+            .is_none_or(|environment| environment.kind.as_deref() == Some("local")),
         Dialect::Responses => matches!(
             kind,
-            Some(
-                "function" | "custom" | "namespace" | "local_shell" | "shell" | "apply_patch" | "tool_search"
-            )
+            Some("function" | "custom" | "namespace" | "local_shell" | "apply_patch" | "tool_search")
         ),
         Dialect::Gemini => false,
     };

@@ -36,6 +36,7 @@ pub(super) fn check_demo(at: &At<'_>, entry: &ProviderEntry, demo: Option<bool>)
         provider_tools,
         account,
         responses,
+        add_usage,
         models,
         ..
     } = entry;
@@ -47,6 +48,7 @@ pub(super) fn check_demo(at: &At<'_>, entry: &ProviderEntry, demo: Option<bool>)
         ("provider_tools", !provider_tools.is_empty()),
         ("account", !account.is_empty()),
         ("responses", *responses),
+        ("add_usage", *add_usage),
         ("models", models.is_some()),
     ] {
         if is_set {
@@ -71,6 +73,10 @@ pub(super) fn provider(
     };
     if entry.responses && kind != Kind::OpenaiCompatible {
         return Err(at.error("responses", "is a setting of kind `openai_compatible`"));
+    }
+    let speaks_chat = matches!(kind, Kind::Openai | Kind::OpenaiCompatible);
+    if entry.add_usage && !speaks_chat {
+        return Err(at.error("add_usage", "is a setting of kinds that speak Chat Completions"));
     }
     let (source, key) = key(
         at,
@@ -120,6 +126,7 @@ pub(super) fn provider(
         prices: BTreeMap::new(),
         responses: entry.responses,
         free: entry.free,
+        add_usage: entry.add_usage,
     })
 }
 

@@ -122,6 +122,10 @@ pub struct ProviderEntry {
     /// `true`: requests cost nothing. Default: only where no key is set.
     #[serde(default)]
     pub free: bool,
+    /// `true`: a stream of Chat Completions that does not ask for its usage is made to, so that it can be settled exactly; the
+    /// client then gets one chunk more, without choices. Default: `false`, its bytes stay as they are.
+    #[serde(default)]
+    pub add_usage: bool,
     /// What the picker offers; default: a short list for the kind.
     pub models: Option<Vec<ModelEntry>>,
 }

@@ -80,10 +80,8 @@ impl Demo {
             Operation::Socket => {
                 return Err(WireError::not_found("the demo model has no WebSocket".to_owned()));
             }
-            Operation::StoredResponse(_) => {
-                return Err(WireError::not_found(
-                    "the demo model keeps no responses".to_owned(),
-                ));
+            Operation::Stored(_) | Operation::Compact => {
+                return Err(WireError::not_found("the demo model keeps nothing".to_owned()));
             }
             Operation::Generate { .. } | Operation::CountTokens { .. } => {}
         }

@@ -2,9 +2,11 @@
 
 mod error;
 mod route;
+mod stored;
 
 pub use error::WireError;
 pub use route::{Operation, Route, RouteError, guess};
+pub use stored::{Action, Stored};
 
 use lodge_proto::control::Dialect as ProtoDialect;
 

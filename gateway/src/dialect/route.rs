@@ -1,9 +1,10 @@
-//! The closed list of methods and paths. Whatever is not on it is not forwarded: stored files, batches,
-//! fine-tuning and administration of the provider's account would act on everybody's behalf.
+//! The closed list of methods and paths. Whatever is not on it is not forwarded: batches, fine-tuning and administration of
+//! the provider's account would act on everybody's behalf.
 
 use hyper::{HeaderMap, Method};
 
 use super::Dialect;
+use super::stored::{self, Action, Stored};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +20,12 @@ pub enum Operation {
     Embed {
         model: Option<String>,
     },
+    /// Makes a long conversation short, by a model.
+    Compact,
     /// Responses over a WebSocket.
     Socket,
-    /// Reads or deletes a stored response.
-    StoredResponse(String),
+    /// Objects stored at the provider.
+    Stored(Stored),
     ListModels,
     GetModel(String),
     /// `HEAD` on the root, which some clients send to see whether anybody is there.
@@ -97,22 +100,41 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Whether its body is the bytes of a file, with or without a form around them.
+    pub fn takes_a_file(&self) -> bool {
+        let Operation::Stored(stored) = &self.operation else {
+            return false;
+        };
+        match stored.action {
+            // Gemini is told of a file first.
+            Action::Upload => self.dialect != Dialect::Gemini,
+            Action::Continue(_) => true,
+            _ => false,
+        }
+    }
+}
+
 fn native(method: &Method, path: &str, query: Option<&str>) -> Option<(Option<Dialect>, Operation)> {
     let generate = Operation::Generate {
         model: None,
         sse: None,
     };
+    if let Some((dialect, stored)) = stored::find(method, path, query) {
+        return Some((dialect, Operation::Stored(stored)));
+    }
     let found = match (method, path) {
         (&Method::POST, "/v1/chat/completions") => (Some(Dialect::Chat), generate),
         (&Method::POST, "/v1/responses") => (Some(Dialect::Responses), generate),
+        (&Method::POST, "/v1/responses/compact") => (Some(Dialect::Responses), Operation::Compact),
+        (&Method::POST, "/v1/responses/input_tokens") => {
+            (Some(Dialect::Responses), Operation::CountTokens { model: None })
+        }
         (&Method::POST, "/v1/messages") => (Some(Dialect::Messages), generate),
         (&Method::POST, "/v1/messages/count_tokens") => {
             (Some(Dialect::Messages), Operation::CountTokens { model: None })
         }
         (&Method::POST, "/v1/embeddings") => (Some(Dialect::Chat), Operation::Embed { model: None }),
-        (&Method::GET | &Method::DELETE, _) if path.starts_with("/v1/responses/") => {
-            (Some(Dialect::Responses), stored_response(method, path)?)
-        }
         (&Method::GET, "/v1/models") => (None, Operation::ListModels),
         (&Method::GET, "/v1beta/models") => (Some(Dialect::Gemini), Operation::ListModels),
         (&Method::POST, _) => {
@@ -157,17 +179,8 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
     upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// `/v1/responses/ID`, and to be read `/v1/responses/ID/input_items`.
-fn stored_response(method: &Method, path: &str) -> Option<Operation> {
-    let id = path.strip_prefix("/v1/responses/")?;
-    let id = match id.strip_suffix("/input_items") {
-        Some(id) if *method == Method::GET => id,
-        _ => id,
-    };
-    segment(id).map(Operation::StoredResponse)
-}
-
-fn segment(model: &str) -> Option<String> {
+/// A part of a path that names something.
+pub(super) fn segment(model: &str) -> Option<String> {
     (!model.is_empty() && !model.contains(['/', ':'])).then(|| model.to_owned())
 }
 
@@ -246,14 +259,83 @@ mod tests {
         assert_eq!(find(&Method::HEAD, "/").unwrap().operation, Operation::Probe);
         assert_eq!(dialect("/v1/embeddings"), Dialect::Chat);
         assert_eq!(dialect("/v1beta/models/m:embedContent"), Dialect::Gemini);
-        for (method, path) in [
-            (Method::GET, "/v1/responses/resp_1"),
-            (Method::DELETE, "/v1/responses/resp_1"),
-            (Method::GET, "/v1/responses/resp_1/input_items"),
+        assert_eq!(
+            find(&Method::POST, "/v1/responses/compact").unwrap().operation,
+            Operation::Compact
+        );
+        assert_eq!(
+            find(&Method::POST, "/v1/responses/input_tokens")
+                .unwrap()
+                .operation,
+            Operation::CountTokens { model: None }
+        );
+    }
+
+    #[test]
+    fn stored_objects() {
+        use super::super::Action::{Change, Continue, Create, Delete, List, Read, Upload};
+        use crate::asked::Kind::{Cache, Container, Conversation, File, Response, Upload as Begun};
+        let of = |id: &str| id.to_owned();
+        for (method, path, kind, action) in [
+            ("GET", "/v1/responses/r", Response, Read(of("r"))),
+            ("DELETE", "/v1/responses/r", Response, Delete(of("r"))),
+            ("GET", "/v1/responses/r/input_items", Response, Read(of("r"))),
+            ("POST", "/v1/responses/r/cancel", Response, Change(of("r"))),
+            ("POST", "/v1/conversations", Conversation, Create),
+            ("POST", "/v1/conversations/c", Conversation, Change(of("c"))),
+            ("POST", "/v1/conversations/c/items", Conversation, Change(of("c"))),
+            ("GET", "/v1/conversations/c/items/i", Conversation, Read(of("c"))),
+            (
+                "DELETE",
+                "/v1/conversations/c/items/i",
+                Conversation,
+                Change(of("c")),
+            ),
+            ("DELETE", "/v1/conversations/c", Conversation, Delete(of("c"))),
+            ("POST", "/v1/files", File, Upload),
+            ("GET", "/v1/files", File, List),
+            ("GET", "/v1/files/f/content", File, Read(of("f"))),
+            ("DELETE", "/v1/files/f", File, Delete(of("f"))),
+            ("POST", "/v1/containers", Container, Create),
+            ("POST", "/v1/containers/c/files", Container, Change(of("c"))),
+            (
+                "GET",
+                "/v1/containers/c/files/f/content",
+                Container,
+                Read(of("c")),
+            ),
+            ("POST", "/v1beta/cachedContents", Cache, Create),
+            (
+                "PATCH",
+                "/v1beta/cachedContents/x",
+                Cache,
+                Change(of("cachedContents/x")),
+            ),
+            ("GET", "/v1beta/files", File, List),
+            ("DELETE", "/v1beta/files/x", File, Delete(of("files/x"))),
+            ("POST", "/upload/v1beta/files", File, Upload),
+            (
+                "POST",
+                "/upload/v1beta/files?upload_id=u&key=k",
+                Begun,
+                Continue(of("u")),
+            ),
         ] {
-            let stored = Operation::StoredResponse("resp_1".into());
-            assert_eq!(find(&method, path).unwrap().operation, stored);
+            let (path, query) = path
+                .split_once('?')
+                .map_or((path, None), |(path, query)| (path, Some(query)));
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let route = Route::find(&ALL, &HeaderMap::new(), &method, path, query).unwrap();
+            let stored = Operation::Stored(Stored { kind, action });
+            assert_eq!(route.operation, stored, "{method} {path}");
         }
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "anthropic-version",
+            hyper::header::HeaderValue::from_static("2023-06-01"),
+        );
+        let route = Route::find(&ALL, &headers, &Method::POST, "/v1/files", None).unwrap();
+        assert_eq!(route.dialect, Dialect::Messages);
     }
 
     #[test]
@@ -261,12 +343,21 @@ mod tests {
         for (method, path) in [
             (Method::GET, "/v1/chat/completions"),
             (Method::DELETE, "/v1/models/x"),
-            (Method::POST, "/v1/files"),
-            (Method::POST, "/v1/responses/resp_1/cancel"),
+            (Method::POST, "/upload/v1beta/files"),
+            (Method::PUT, "/v1/files"),
+            (Method::POST, "/v1/files/f/content"),
+            (Method::POST, "/v1/uploads"),
+            (Method::POST, "/v1/batches"),
+            (Method::POST, "/v1/vector_stores"),
+            (Method::GET, "/v1/conversations"),
+            (Method::GET, "/v1/conversations/c/items/i/x"),
+            (Method::POST, "/v1beta/files/x"),
+            (Method::GET, "/v1beta/files/x:download"),
+            (Method::PUT, "/v1beta/cachedContents/x"),
             (Method::GET, "/v1/responses/resp_1/cancel"),
             (Method::DELETE, "/v1/responses/resp_1/input_items"),
             (Method::GET, "/v1/responses/"),
-            (Method::POST, "/v1/conversations"),
+            (Method::POST, "/v1/conversations/"),
             (Method::POST, "/v1/responses/compact/.."),
             (Method::POST, "/v1/messages/batches"),
             (Method::POST, "/v1/messages/../files"),
@@ -274,7 +365,6 @@ mod tests {
             (Method::POST, "/v1/messages%2fbatches"),
             (Method::POST, "/v1beta/models/a/b:generateContent"),
             (Method::POST, "/v1beta/models/m:batchGenerateContent"),
-            (Method::POST, "/v1beta/cachedContents"),
             (Method::GET, "/v1/models/../files"),
             (Method::GET, "/v1/models/"),
             (Method::GET, "/"),

@@ -1,18 +1,23 @@
 //! One account after the other, while nothing has gone to the caller.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Response, StatusCode};
+use tokio::time::Instant;
 
 use super::Asking;
 use super::prepare::Prepared;
 use crate::accounts::health::{Cause, Outcome, Pause};
 use crate::accounts::order::{self, Candidate};
-use crate::accounts::{self, quota};
+use crate::accounts::probe::Probe;
+use crate::accounts::{self, Admission, quota};
 use crate::body::GuestBody;
 use crate::caller::Caller;
-use crate::dialect::{Dialect, Operation, WireError};
+use crate::dialect::{Action, Dialect, Operation, WireError};
 use crate::guest::Gateway;
 use crate::meter::{Meter, Plan};
 use crate::oauth::{Login, OauthError};
@@ -23,6 +28,8 @@ use crate::translate;
 
 /// Accounts that one request is sent to, at most.
 const MAX_ATTEMPTS: usize = 4;
+/// How long a request waits for another one that is finding out whether an account works again.
+const PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// One account that could take the request.
 pub(super) struct Choice<'a> {
@@ -47,10 +54,9 @@ pub(super) async fn run<'a>(
     prepared: &'a [Prepared],
     plan: Option<Plan<'_>>,
 ) -> Result<Taken<'a>, WireError> {
-    let choices = choices(asking, prepared);
-    let ordered = ordered(gateway, asking, choices)?;
-    let last = ordered.len().min(MAX_ATTEMPTS).saturating_sub(1);
-    for (turn, choice) in ordered.into_iter().enumerate() {
+    let (mut next, mut rest) = first(gateway, asking, prepared).await?;
+    for turn in 1.. {
+        let (choice, probe) = next;
         let mut body = choice.prepared.body.clone();
         let mut meter = match &plan {
             Some(plan) => Some(plan.reserve(choice.step, &choice.account.name, &mut body).await?),
@@ -60,33 +66,76 @@ pub(super) async fn run<'a>(
             meter.mark_sent();
         }
         let (choice, answer) = attempt(gateway, asking, choice, &body).await;
-        match answer {
-            Err(error) => {
-                // One that took too long may still be at it.
-                let goes_on = turn < last && matches!(error.status, 401 | 502);
-                if let Some(meter) = meter {
-                    meter.failed(&error);
-                }
-                if !goes_on {
-                    return Err(error);
-                }
-            }
-            // An error that the provider states costs nothing.
-            Ok(answer) if turn < last && !matches!(outcome(&answer), Outcome::Answered) => {
-                if let Some(meter) = meter {
-                    meter.void();
-                }
-            }
-            Ok(answer) => {
+        drop(probe);
+        let goes_on = match &answer {
+            // One that took too long may still be at it.
+            Err(error) => matches!(error.status, 401 | 502),
+            Ok(answer) => !matches!(outcome(answer), Outcome::Answered),
+        };
+        let another = (goes_on && turn < MAX_ATTEMPTS).then(|| admitted(gateway, &mut rest));
+        let another = another.flatten();
+        match (answer, another) {
+            (Ok(answer), None) => {
                 return Ok(Taken {
                     choice,
                     meter,
                     answer,
                 });
             }
+            // An error that the provider states costs nothing.
+            (Ok(answer), Some(another)) => {
+                if let Some(meter) = meter {
+                    meter.refused(answer.status().as_u16());
+                }
+                next = another;
+            }
+            (Err(error), another) => {
+                if let Some(meter) = meter {
+                    meter.failed(&error);
+                }
+                next = another.ok_or(error)?;
+            }
         }
     }
     Err(no_account(asking))
+}
+
+/// An account that may be asked, and the right to be the only one that asks it.
+type Admitted<'a> = (Choice<'a>, Option<Probe>);
+
+/// The account to begin with, and those after it; where all that may be asked are being probed, once that has ended.
+async fn first<'a>(
+    gateway: &Gateway,
+    asking: &Asking<'_>,
+    prepared: &'a [Prepared],
+) -> Result<(Admitted<'a>, VecDeque<Choice<'a>>), WireError> {
+    let until = Instant::now() + PROBE_WAIT;
+    loop {
+        let mut ended = std::pin::pin!(gateway.routing.accounts.probes().ended());
+        ended.as_mut().enable();
+        let mut rest = VecDeque::from(ordered(gateway, asking, choices(asking, prepared))?);
+        if rest.is_empty() {
+            return Err(no_account(asking));
+        }
+        if let Some(admitted) = admitted(gateway, &mut rest) {
+            return Ok((admitted, rest));
+        }
+        if tokio::time::timeout_at(until, ended).await.is_err() {
+            return Err(probed(asking));
+        }
+    }
+}
+
+/// The next of these that may be asked now.
+fn admitted<'a>(gateway: &Gateway, rest: &mut VecDeque<Choice<'a>>) -> Option<Admitted<'a>> {
+    while let Some(choice) = rest.pop_front() {
+        let Prepared { provider, model, .. } = choice.prepared;
+        let accounts = &gateway.routing.accounts;
+        if let Admission::Go(probe) = accounts.admit(&provider.name, &choice.account.name, model) {
+            return Some((choice, probe));
+        }
+    }
+    None
 }
 
 /// Passes the answer on to the caller, watched where it may issue ids, and where it costs money.
@@ -160,7 +209,9 @@ fn ordered<'a>(
                 step: choice.step,
                 provider,
                 account,
-                health: known.map(|known| known.health).unwrap_or_default(),
+                health: known
+                    .map(|known| known.health_for(&choice.prepared.model, now))
+                    .unwrap_or_default(),
             }
         })
         .collect();
@@ -181,6 +232,16 @@ fn no_account(asking: &Asking<'_>) -> WireError {
     WireError::upstream(format!(
         "no account of the provider `{name}` can take this request"
     ))
+}
+
+/// Another request is out to see whether the provider works again.
+fn probed(asking: &Asking<'_>) -> WireError {
+    let name = &asking.provider.name;
+    let mut error = WireError::limited(format!(
+        "the provider `{name}` comes out of a pause, and another request is finding out whether it works again"
+    ));
+    error.retry_after = Some("1".to_owned());
+    error
 }
 
 /// Every account was told to wait.
@@ -225,7 +286,11 @@ async fn attempt<'a>(
     gateway
         .routing
         .accounts
-        .report(&provider.name, &choice.account.name, outcome, quotas)
+        .report(
+            (&provider.name, &choice.account.name, &choice.prepared.model),
+            outcome,
+            quotas,
+        )
         .await;
     (choice, answer)
 }
@@ -305,6 +370,20 @@ fn tap(
     choice: &Choice<'_>,
     response: &Response<Incoming>,
 ) -> Option<Tap> {
+    let issuer = || Issuer {
+        provider: choice.prepared.provider.name.clone(),
+        account: choice.account.name.clone(),
+        owner: asking.owner.clone(),
+    };
+    let objects = std::sync::Arc::clone(&gateway.routing.objects);
+    if let Operation::Stored(stored) = &asking.route.operation {
+        let makes = matches!(
+            stored.action,
+            Action::Create | Action::Upload | Action::Continue(_)
+        );
+        let made = makes && response.status().is_success();
+        return made.then(|| Tap::made(objects, issuer(), asking.route.dialect, stored.kind));
+    }
     let may_issue = match asking.route.dialect {
         Dialect::Responses => asking.asked.keeps,
         // Containers, and the files that come out of them.
@@ -316,11 +395,5 @@ fn tap(
     }
     let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     let lines = content_type.starts_with("text/event-stream");
-    let issuer = Issuer {
-        provider: choice.prepared.provider.name.clone(),
-        account: choice.account.name.clone(),
-        owner: asking.owner.clone(),
-    };
-    let objects = std::sync::Arc::clone(&gateway.routing.objects);
-    Some(Tap::new(objects, issuer, asking.route.dialect, lines))
+    Some(Tap::new(objects, issuer(), asking.route.dialect, lines))
 }

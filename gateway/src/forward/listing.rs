@@ -29,7 +29,7 @@ pub(super) async fn narrowed(
     }
     let (mut head, answer) = answer.into_parts();
     let unreadable = || WireError::upstream(format!("the list of models of `{provider}` cannot be read"));
-    let bytes = whole(answer).await.ok_or_else(unreadable)?;
+    let bytes = whole(answer, MAX_LIST).await.ok_or_else(unreadable)?;
     let mut list: Value = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
     let permits = |model: &str| caller.permits(provider, model) && routes.steps(provider, model).is_ok();
     if !retain(&mut list, permits) {
@@ -41,13 +41,13 @@ pub(super) async fn narrowed(
 }
 
 /// All of a body; none where it breaks off or is too long.
-async fn whole(mut body: GuestBody) -> Option<Bytes> {
+pub(super) async fn whole(mut body: GuestBody, most: usize) -> Option<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.ok()?.into_data() {
             whole.extend_from_slice(&data);
         }
-        if whole.len() > MAX_LIST {
+        if whole.len() > most {
             return None;
         }
     }

@@ -5,6 +5,7 @@ mod attempts;
 mod listing;
 mod prepare;
 mod socket;
+mod stored;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
 use crate::accounts::Accounts;
-use crate::asked::{self, Asked, Kind as ObjectKind, Object};
+use crate::asked::{self, Asked};
 use crate::body::GuestBody;
 use crate::caller::Caller;
-use crate::dialect::{Dialect, Operation, Route, RouteError, WireError};
+use crate::dialect::{Action, Dialect, Operation, Route, RouteError, WireError};
 use crate::guest::Gateway;
 use crate::intake::Body;
 use crate::meter::{self, Paid, Plan, Quote, Wanted};
@@ -26,7 +27,7 @@ use crate::provider::{DEFAULT_ACCOUNT, ProviderSpec};
 use crate::seal::Seal;
 use crate::state::{State, StateError};
 use crate::stored::Objects;
-use crate::translate;
+use crate::translate::{self, Kept};
 pub(crate) use attempts::login;
 use socket::Sockets;
 pub(crate) use socket::handshake;
@@ -38,6 +39,8 @@ pub struct Routing {
     pub(crate) objects: Arc<Objects>,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) oauth: Oauth,
+    /// What providers want back and callers of other dialects cannot carry.
+    pub(crate) kept: Arc<Kept>,
     state: Arc<State>,
 }
 
@@ -51,6 +54,7 @@ impl Routing {
             oauth: Oauth::new(Arc::clone(&state), Arc::clone(seal), loaded.tokens),
             accounts: Accounts::start(Arc::clone(&state), loaded.accounts),
             sockets: Arc::default(),
+            kept: Arc::default(),
             state,
         })
     }
@@ -64,6 +68,7 @@ impl Routing {
 }
 
 /// Everything about a request that does not change from one attempt to the next.
+#[derive(Clone)]
 struct Asking<'a> {
     provider: &'a Arc<ProviderSpec>,
     route: &'a Route,
@@ -104,8 +109,12 @@ pub(crate) async fn send(
     parts: &Parts,
     Body { plain: body, coded }: Body,
 ) -> Result<Response<GuestBody>, WireError> {
-    let mut asked = match parts.method {
-        Method::POST => asked::read(route.dialect, &body)?,
+    let asked = match &route.operation {
+        Operation::Stored(stored) => {
+            stored::check_room(gateway, &provider.name, caller, stored)?;
+            stored::asked(provider, route, stored, parts, &body)?
+        }
+        _ if parts.method == Method::POST => asked::read(route.dialect, &body)?,
         _ => Asked::default(),
     };
     asked.check(&provider.provider_tools)?;
@@ -115,13 +124,8 @@ pub(crate) async fn send(
             let named = model.clone().or_else(|| asked.model.clone());
             Some(named.unwrap_or_default())
         }
-        Operation::StoredResponse(id) => {
-            asked.objects.push(Object {
-                kind: ObjectKind::Response,
-                id: id.clone(),
-            });
-            None
-        }
+        Operation::Compact => Some(asked.model.clone().unwrap_or_default()),
+        Operation::Stored(stored) => stored::model(stored, &asked),
         Operation::GetModel(model) if !caller.permits(&provider.name, model) => {
             return Err(meter::not_permitted(&provider.name, model));
         }
@@ -144,6 +148,11 @@ pub(crate) async fn send(
         session: caller.affinity().to_owned(),
         pinned,
     };
+    if let Operation::Stored(stored) = &route.operation
+        && stored.action == Action::List
+    {
+        return stored::list(gateway, caller, &asking, stored.kind).await;
+    }
     let prepared = prepare::targets(gateway, &asking)?;
     let plan = match meter::paid(&route.operation) {
         Paid::Itself => {
@@ -160,7 +169,11 @@ pub(crate) async fn send(
     if route.operation == Operation::Socket {
         return socket::open(gateway, caller, &asking, taken).await;
     }
+    let account = taken.choice.account.name.clone();
     let answer = attempts::pass_on(gateway, caller, &asking, taken).await?;
+    if let Operation::Stored(stored) = &route.operation {
+        return stored::after(gateway, &asking, &account, stored, answer);
+    }
     if route.operation == Operation::ListModels {
         return listing::narrowed(gateway, caller, &provider.name, answer).await;
     }

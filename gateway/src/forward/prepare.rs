@@ -7,13 +7,14 @@ use hyper::http::request::Parts;
 use memchr::memmem;
 
 use super::Asking;
+use crate::asked;
 use crate::dialect::{Dialect, Operation, WireError};
 use crate::guest::Gateway;
 use crate::json;
 use crate::meter::{Quote, Wanted};
 use crate::provider::ProviderSpec;
 use crate::routes::{Step, Target};
-use crate::translate::{self, Translation};
+use crate::translate::{self, Keeper, Translation};
 
 /// A request as one target gets it.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prep
     let registry = gateway.providers.current();
     let steps = registry.routes().steps(&asking.provider.name, model)?;
     let mut prepared: Vec<Prepared> = Vec::new();
+    let mut refused = None;
     for step in &steps {
         let Some(provider) = registry.get(&step.target.provider) else {
             continue;
@@ -53,15 +55,24 @@ pub(super) fn targets(gateway: &Gateway, asking: &Asking<'_>) -> Result<Vec<Prep
         let speaks = can_translate || provider.dialects().contains(&asking.route.dialect);
         let is_elsewhere = provider.name != asking.provider.name;
         // Objects are at one provider only, and what one provider signed another refuses.
-        let is_bound =
-            asking.pinned.is_some() || is_elsewhere && is_signed(asking.route.dialect, &asking.body);
+        let is_stored = matches!(asking.route.operation, Operation::Stored(_));
+        let is_bound = is_stored
+            || asking.pinned.is_some()
+            || is_elsewhere && is_signed(asking.route.dialect, &asking.body);
         if !speaks || !provider.is_usable() || is_elsewhere && is_bound {
             continue;
         }
         if asking.asked.check(&provider.provider_tools).is_err() {
             continue;
         }
-        prepared.push(at(asking, model, step, Arc::clone(provider))?);
+        if can_translate && let Some(error) = translate::refusal(&asking.asked) {
+            refused = Some(error);
+            continue;
+        }
+        prepared.push(at(gateway, asking, (model, step), Arc::clone(provider))?);
+    }
+    if let Some(error) = refused.filter(|_| prepared.is_empty()) {
+        return Err(error);
     }
     if prepared.is_empty() {
         let model: String = model
@@ -105,9 +116,9 @@ fn is_signed(dialect: Dialect, body: &[u8]) -> bool {
 }
 
 fn at(
+    gateway: &Gateway,
     asking: &Asking<'_>,
-    model: &str,
-    step: &Step,
+    (model, step): (&str, &Step),
     provider: Arc<ProviderSpec>,
 ) -> Result<Prepared, WireError> {
     let Step { target, set } = step;
@@ -121,10 +132,12 @@ fn at(
     };
     if let Some(dialect) = translate::target(&prepared.provider, asking.route.dialect) {
         let from = (asking.route.dialect, &asking.route.operation);
-        let to = (dialect, prepared.provider.kind);
-        let (body, translation) = translate::request(from, to, &asking.body, &target.model)?;
-        let (path, head) = translate::head(dialect, asking.parts);
-        path.clone_into(&mut prepared.path);
+        let to = (dialect, &*prepared.provider);
+        let kept = &gateway.routing.kept;
+        let keeper = Keeper::new(kept, &asking.session, &prepared.provider.name, &target.model);
+        let (body, translation) = translate::request(from, to, &asking.body, &target.model, keeper)?;
+        let (path, head) = translate::head(&translation, &target.model, asking.parts)?;
+        prepared.path = path;
         prepared.body = body.into();
         prepared.dialect = dialect;
         prepared.translated = Some((head, translation));
@@ -136,7 +149,27 @@ fn at(
         let spliced = json::set(&prepared.body, &path, value);
         prepared.body = spliced.map_err(no_object)?.into();
     }
+    add(asking, &mut prepared)?;
     Ok(prepared)
+}
+
+/// What the ledger needs and the request does not say: a limit for tools that run at the provider and, where the provider's
+/// configuration wants it, the usage at the end of a stream.
+fn add(asking: &Asking<'_>, prepared: &mut Prepared) -> Result<(), WireError> {
+    let is_limitless = !asking.asked.tools.is_empty();
+    if is_limitless && let Some(limited) = asked::limited(prepared.dialect, &prepared.body) {
+        prepared.body = limited.into();
+    }
+    let generates = matches!(asking.route.operation, Operation::Generate { .. });
+    let is_chat = prepared.dialect == Dialect::Chat && prepared.translated.is_none();
+    if prepared.provider.add_usage && generates && is_chat && asking.asked.stream {
+        let path = ["stream_options", "include_usage"];
+        if json::get(&prepared.body, &path) != Some(b"true".as_slice()) {
+            let spliced = json::set(&prepared.body, &path, "true");
+            prepared.body = spliced.map_err(no_object)?.into();
+        }
+    }
+    Ok(())
 }
 
 /// Puts another model's name where the dialect has it.
@@ -156,7 +189,11 @@ fn rename(asking: &Asking<'_>, target: &Target, prepared: &mut Prepared) -> Resu
         prepared.path = format!("/v1beta/models/{}:{action}", target.model);
         return Ok(());
     }
-    let spliced = json::set(&prepared.body, &["model"], &json::quoted(&target.model));
+    let name = match &asking.route.operation {
+        Operation::Stored(_) => format!("models/{}", target.model),
+        _ => target.model.clone(),
+    };
+    let spliced = json::set(&prepared.body, &["model"], &json::quoted(&name));
     prepared.body = spliced.map_err(no_object)?.into();
     Ok(())
 }

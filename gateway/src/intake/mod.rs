@@ -49,6 +49,8 @@ pub(crate) struct Body {
 pub(crate) struct Intake<'a> {
     pub(crate) limits: Limits,
     pub(crate) room: &'a Room,
+    /// It is the bytes of a file, of whatever type, and not JSON.
+    pub(crate) is_file: bool,
     /// Of the caller.
     pub(crate) own: &'a std::sync::Arc<Semaphore>,
 }
@@ -60,7 +62,9 @@ impl Intake<'_> {
         parts: &Parts,
         incoming: &mut Incoming,
     ) -> Result<(Body, Held), WireError> {
-        kind::check(&parts.headers)?;
+        if !self.is_file {
+            kind::check(&parts.headers)?;
+        }
         let coding = Coding::of(&parts.headers)?;
         let most = self.limits.max_body;
         let announced = incoming

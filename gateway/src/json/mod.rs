@@ -35,6 +35,32 @@ pub fn fields(body: &[u8]) -> Result<Vec<Field>, NoObject> {
     Ok(object(&mut scanner)?.0)
 }
 
+/// The value of `path`, if every part of it is an object with that name once or more; of several the last one.
+pub fn get<'a>(body: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
+    path.iter().try_fold(body, |body, name| {
+        let fields = fields(body).ok()?;
+        let field = fields.into_iter().rev().find(|field| field.name == *name)?;
+        Some(&body[field.value])
+    })
+}
+
+/// The values of the array at `range` of the body, in order.
+pub fn elements(body: &[u8], range: Range<usize>) -> Result<Vec<Range<usize>>, NoObject> {
+    let mut scanner = Scanner::new(body.get(..range.end).ok_or(NoObject)?, range.start);
+    scanner.expect(b'[')?;
+    let mut elements = Vec::new();
+    if scanner.accept(b']') {
+        return Ok(elements);
+    }
+    loop {
+        elements.push(scanner.value()?);
+        if scanner.accept(b']') {
+            return Ok(elements);
+        }
+        scanner.expect(b',')?;
+    }
+}
+
 /// The same body with the value of `path` replaced by `value`, which must be JSON.
 ///
 /// A name that comes twice is replaced each time, so that it does not matter which one a parser takes. What is not

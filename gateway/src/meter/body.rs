@@ -32,7 +32,7 @@ impl Meter {
         };
         let is_plain = matches!(text(CONTENT_ENCODING), "" | "identity");
         let is_events = text(CONTENT_TYPE).to_ascii_lowercase().contains("event-stream");
-        let tap = if !is_plain {
+        let tap = if self.is_fixed() || !is_plain {
             Tap::blind(self.dialect)
         } else if is_events {
             Tap::events(self.dialect)

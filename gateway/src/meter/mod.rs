@@ -16,7 +16,8 @@ mod span;
 
 use std::sync::Arc;
 
-use crate::dialect::{Dialect, Operation, WireError};
+use crate::asked::Kind;
+use crate::dialect::{Action, Dialect, Operation, Stored, WireError};
 use crate::ledger::{How, Ticket};
 use crate::money::Nanos;
 use crate::price::{Asked, Bound, Pricing};
@@ -40,13 +41,33 @@ pub(crate) enum Paid {
 /// When a request of this kind is paid for. Each kind is named: one that is added later has to be thought about here.
 pub(crate) fn paid(operation: &Operation) -> Paid {
     match operation {
-        Operation::Generate { .. } | Operation::Embed { .. } => Paid::Itself,
+        Operation::Generate { .. } | Operation::Embed { .. } | Operation::Compact => Paid::Itself,
+        Operation::Stored(stored) if costs(stored) => Paid::Itself,
         Operation::Socket => Paid::ByMessage,
         Operation::CountTokens { .. }
-        | Operation::StoredResponse(_)
+        | Operation::Stored(_)
         | Operation::ListModels
         | Operation::GetModel(_)
         | Operation::Probe => Paid::Never,
+    }
+}
+
+/// What is kept at the provider for a price: containers, and what Gemini has cached, whose life a change makes longer.
+fn costs(stored: &Stored) -> bool {
+    match (stored.kind, &stored.action) {
+        (Kind::Container, Action::Create) | (Kind::Cache, Action::Create | Action::Change(_)) => true,
+        (
+            Kind::Response
+            | Kind::Conversation
+            | Kind::Container
+            | Kind::File
+            | Kind::Cache
+            | Kind::Item
+            | Kind::VectorStore
+            | Kind::Skill
+            | Kind::Upload,
+            _,
+        ) => false,
     }
 }
 
@@ -64,6 +85,8 @@ pub(crate) struct Meter {
     /// What the request counts as for [`Rates`] until it has settled.
     expected: u64,
     _place: live::Place,
+    /// Its answer says nothing of what it costs: all that was reserved counts.
+    fixed: bool,
 }
 
 impl Meter {
@@ -93,6 +116,11 @@ impl Meter {
             self.ticket.void();
             self.span.failed(error);
         }
+    }
+
+    /// Whether what it costs was known when it was reserved.
+    fn is_fixed(&self) -> bool {
+        self.fixed
     }
 
     /// The dialect in which its provider answers.
@@ -210,6 +238,7 @@ mod tests {
     #[test]
     fn what_costs_money_is_paid_for() {
         let model = || Some("m".to_owned());
+        let stored = |kind, action| Operation::Stored(Stored { kind, action });
         for (operation, when) in [
             (
                 Operation::Generate {
@@ -222,6 +251,12 @@ mod tests {
             (Operation::Socket, Paid::ByMessage),
             (Operation::CountTokens { model: model() }, Paid::Never),
             (Operation::ListModels, Paid::Never),
+            (Operation::Compact, Paid::Itself),
+            (stored(Kind::Container, Action::Create), Paid::Itself),
+            (stored(Kind::Cache, Action::Create), Paid::Itself),
+            (stored(Kind::Cache, Action::Change("c".into())), Paid::Itself),
+            (stored(Kind::Cache, Action::List), Paid::Never),
+            (stored(Kind::File, Action::Upload), Paid::Never),
         ] {
             assert_eq!(paid(&operation), when, "{operation:?}");
         }

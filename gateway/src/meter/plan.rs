@@ -104,6 +104,7 @@ impl<'a> Plan<'a> {
                 self.operation,
             ),
             expected,
+            fixed: matches!(self.operation, Operation::Stored(_)),
         }
     }
 
@@ -164,10 +165,20 @@ impl<'a> Plan<'a> {
         let room = self.gateway.ledger.room(self.scopes(draft)).await;
         let room = room.ok().flatten().ok_or_else(no)?;
         let (pricing, bound) = quote.pricing.as_ref().zip(quote.bound).ok_or_else(no)?;
-        let fits = |output: u64| Bound::dearest(&quote.asked, pricing, bound.input, output) <= room;
-        let output = clamp::most(bound.output, fits) / quote.asked.answers;
-        let smaller = clamp::output(quote.dialect, body, output).ok_or_else(no)?;
-        let clamped = quote.with_body(self.operation, &smaller)?.ok_or_else(no)?;
+        // A limit that is added, and does not replace one, is input too.
+        let mut cut = None;
+        for input in [bound.input, bound.input.saturating_add(clamp::ADDED)] {
+            let fits = |output: u64| Bound::dearest(&quote.asked, pricing, input, output) <= room;
+            let output = clamp::most(bound.output, fits) / quote.asked.answers;
+            let smaller = clamp::output(quote.dialect, quote.provider.kind, body, output).ok_or_else(no)?;
+            let clamped = quote.with_body(self.operation, &smaller)?.ok_or_else(no)?;
+            let does_fit = clamped.bound.is_some_and(|bound| bound.amount <= room);
+            cut = Some((output, smaller, clamped));
+            if does_fit {
+                break;
+            }
+        }
+        let (output, smaller, clamped) = cut.ok_or_else(no)?;
         tracing::info!(
             caller = self.caller.id,
             model = quote.asked.model,

@@ -1,7 +1,7 @@
 //! The most a request can cost, from what it says before anybody has counted a token.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny};
+use serde::de::{Deserializer, Error};
 
 use super::Pricing;
 use crate::dialect::{Dialect, Operation, WireError};
@@ -42,9 +42,7 @@ pub struct Asked {
     pub answers: u64,
     /// Something is named by its address: its size is anybody's guess.
     pub by_reference: bool,
-    /// The provider may search the web on its own: what it finds goes in as input.
-    pub searches: bool,
-    /// Most calls of tools that run at the provider; none where the request does not say.
+    /// The most calls of tools at the provider that the body allows for all of them together; none where it does not say.
     pub calls: Option<u64>,
     /// What those cost.
     pub tools: ToolBill,
@@ -52,7 +50,7 @@ pub struct Asked {
     pub hidden: bool,
     /// The service tier asked for.
     pub tier: Option<String>,
-    /// A field that changes the price in a way no table here knows.
+    /// It asks for something that changes the price in a way no table here knows.
     pub surcharge: Option<&'static str>,
 }
 
@@ -63,19 +61,14 @@ struct Peek {
     max_completion_tokens: Option<Count>,
     max_output_tokens: Option<Count>,
     max_tool_calls: Option<Count>,
-    tools: Option<Vec<Tool>>,
     n: Option<Count>,
     thinking: Option<Thinking>,
+    #[serde(alias = "serviceTier")]
     service_tier: Option<String>,
     speed: Option<String>,
-    inference_geo: Option<IgnoredAny>,
+    inference_geo: Option<String>,
     #[serde(rename = "generationConfig", alias = "generation_config")]
     generation: Option<Generation>,
-}
-
-#[derive(Deserialize)]
-struct Tool {
-    max_uses: Option<Count>,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +88,7 @@ struct Generation {
 
 /// A number of tokens or answers. Clients write `1e2` and `100.0` too, and providers take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Count(u64);
+pub(crate) struct Count(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -151,33 +144,53 @@ impl Asked {
             Dialect::Gemini => candidates,
             Dialect::Responses | Dialect::Messages => None,
         };
-        let fast = peek
-            .speed
-            .is_some_and(|speed| speed != "standard")
-            .then_some("speed");
         Ok(Self {
             model,
             bytes: body.len() as u64,
             output,
             answers: count(answers).unwrap_or(1).max(1),
             by_reference: names_an_address(body),
-            searches: false,
-            calls: calls(
-                count(peek.max_tool_calls),
-                peek.tools.as_deref().unwrap_or_default(),
-            ),
+            calls: count(peek.max_tool_calls),
             tools: ToolBill::default(),
             hidden,
-            tier: peek.service_tier.filter(|tier| tier.len() <= 32),
-            surcharge: fast.or(peek.inference_geo.is_some().then_some("inference_geo")),
+            surcharge: surcharge(peek.speed.as_deref(), peek.inference_geo.as_deref()),
+            tier: peek.service_tier,
         })
+    }
+
+    /// Why nobody knows what it costs at a model whose tokens have a price.
+    pub(crate) fn unpriced(&self, pricing: &Pricing) -> Option<&'static str> {
+        if pricing.is_free() {
+            return None;
+        }
+        let is_known = match self.tiers() {
+            [_, Some(_)] if self.tier.as_deref() == Some("auto") => true,
+            tiers => tiers.iter().all(|tier| pricing.knows_tier(*tier)),
+        };
+        self.surcharge.or((!is_known).then_some(
+            "nobody knows the price of the `service_tier` that it asks for; leave the field away, or ask for `default`",
+        ))
+    }
+
+    /// The service tiers it may be billed at; none is what everybody gets who does not ask.
+    fn tiers(&self) -> [Option<&str>; 2] {
+        match self.tier.as_deref() {
+            // Flex is never dearer.
+            None | Some("default" | "standard" | "flex" | "standard_only") => [None, None],
+            // The project's settings at the provider decide.
+            Some("auto") => [None, Some("priority")],
+            Some(tier) => [None, Some(tier)],
+        }
     }
 }
 
-/// How often tools may run at the provider, if the request limits each that has a limit.
-fn calls(all: Option<u64>, tools: &[Tool]) -> Option<u64> {
-    let limits = tools.iter().filter_map(|tool| count(tool.max_uses));
-    all.or_else(|| limits.reduce(u64::saturating_add))
+/// A field that changes the price in a way no table here knows, in words for the one who sent it.
+fn surcharge(speed: Option<&str>, geo: Option<&str>) -> Option<&'static str> {
+    if speed.is_some_and(|speed| speed != "standard") {
+        return Some("nobody knows the price of the `speed` that it asks for; leave the field away");
+    }
+    geo.is_some_and(|geo| geo != "global")
+        .then_some("nobody knows the price of the `inference_geo` that it asks for; leave the field away")
 }
 
 /// Whether the body may name an image, a file or a video by its address. Spellings differ too much for a list of
@@ -219,11 +232,14 @@ impl Bound {
             .or_else(|| super::context_window(provider, &asked.model));
         let longest = listed.and_then(|listed| known(listed.max_output)).or(window);
         let by_bytes = asked.bytes.saturating_add(OVERHEAD);
-        let input = if asked.by_reference || asked.searches {
+        let calls = asked.tools.most;
+        let once = if asked.by_reference || calls > 0 {
             by_bytes.max(window?)
         } else {
             by_bytes
         };
+        // After each call of a tool the model reads all there is once more, and each reading is billed.
+        let input = once.saturating_mul(calls.saturating_add(1));
         let output = asked.output.or(longest)?.saturating_mul(asked.answers);
         Some(Self {
             input,
@@ -256,10 +272,7 @@ impl Bound {
                 ..written
             },
         ];
-        let tiers: &[Option<&str>] = match asked.tier.as_deref() {
-            None | Some("default" | "standard" | "flex" | "standard_only") => &[None],
-            Some(tier) => &[None, Some("priority"), Some(tier)],
-        };
+        let tiers = asked.tiers();
         let prices = readings
             .iter()
             .flat_map(|usage| tiers.iter().map(|tier| pricing.cost(usage, *tier)));

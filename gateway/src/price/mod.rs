@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use genai_prices::{PriceRequest, UsageKey};
 
+pub(crate) use bound::Count;
 pub use bound::{Asked, Bound, ToolBill};
 pub use rates::{MAX_RATE, Rates, Stated};
 
@@ -94,6 +95,22 @@ impl Pricing {
             Self::Configured(_) => "configuration",
             Self::Entered(_) => "administrator",
             Self::Table { .. } => TABLE,
+        }
+    }
+
+    /// Whether a service tier has a price of its own here. One that the table does not know is priced as if nobody had
+    /// asked for it, which would be too little.
+    pub(crate) fn knows_tier(&self, tier: Option<&str>) -> bool {
+        let Some(tier) = tier else { return true };
+        let some = Usage {
+            input: 1_000_000,
+            output: 1_000_000,
+            ..Usage::default()
+        };
+        match self {
+            Self::Free => true,
+            Self::Configured(_) | Self::Entered(_) => false,
+            Self::Table { .. } => self.try_cost(&some, Some(tier)) != self.try_cost(&some, None),
         }
     }
 

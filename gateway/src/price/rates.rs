@@ -87,6 +87,16 @@ impl From<Stated> for Rates {
 }
 
 impl Rates {
+    /// Of what is not billed by the token.
+    pub(crate) const NOTHING: Self = Self {
+        input: 0,
+        cache_read: 0,
+        cache_write: 0,
+        cache_write_1h: 0,
+        output: 0,
+        reasoning: 0,
+    };
+
     /// Rounded up to a whole nano-dollar.
     pub fn cost(&self, usage: &Usage) -> Nanos {
         let short = usage.cache_write.saturating_sub(usage.cache_write_1h);

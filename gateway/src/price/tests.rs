@@ -28,6 +28,7 @@ pub(crate) fn provider(kind: Kind, url: &str) -> ProviderSpec {
         prices: std::collections::BTreeMap::new(),
         responses: false,
         free: false,
+        add_usage: false,
     }
 }
 
@@ -258,7 +259,7 @@ proptest! {
         let (spec, model) = which.get(&models);
         let pricing = Pricing::find(spec, model, november()).unwrap();
         let amount = Bound::dearest(
-            &Asked { model: model.clone(), bytes: 0, output: None, answers: 1, by_reference: false, hidden: true, searches: false,
+            &Asked { model: model.clone(), bytes: 0, output: None, answers: 1, by_reference: false, hidden: true,
                 calls: None, tools: ToolBill::default(), tier: None, surcharge: None },
             &pricing, input, output,
         );

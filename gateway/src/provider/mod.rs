@@ -175,6 +175,8 @@ pub struct ProviderSpec {
     pub responses: bool,
     /// An administrator says that its requests cost nothing.
     pub free: bool,
+    /// Whether streams of Chat Completions are asked for their usage where the caller does not.
+    pub add_usage: bool,
 }
 
 impl ProviderSpec {

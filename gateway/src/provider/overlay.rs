@@ -127,6 +127,7 @@ pub(crate) fn plain(name: &str, kind: Kind, base: BaseUrl) -> ProviderSpec {
         prices: BTreeMap::new(),
         responses: false,
         free: false,
+        add_usage: false,
     }
 }
 

@@ -164,6 +164,7 @@ pub(crate) fn provider(setup: &ProviderSetup) -> Result<ProviderSpec, SetupError
         account: Vec::new(),
         responses: setup.responses,
         free: setup.free,
+        add_usage: setup.add_usage,
         models: (!models.is_empty()).then_some(models),
     };
     Ok(config::entered(entry)?)

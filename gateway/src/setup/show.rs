@@ -65,6 +65,7 @@ fn of_spec(provider: &ProviderSpec, origin: &str) -> ProviderSetup {
         insecure_http: false,
         responses: provider.responses,
         free: provider.free,
+        add_usage: provider.add_usage,
         models: provider.models.iter().map(model).collect(),
         provider_tools: tools
             .map(|(name, nanos)| (name.clone(), dollars(*nanos)))

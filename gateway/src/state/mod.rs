@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use write::Write;
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE object (
@@ -26,6 +26,7 @@ CREATE TABLE object (
     account  TEXT NOT NULL,
     owner    TEXT NOT NULL,
     id       TEXT NOT NULL,
+    kind     TEXT NOT NULL DEFAULT '',
     UNIQUE (provider, id)
 ) STRICT;
 CREATE TABLE account (
@@ -40,7 +41,13 @@ CREATE TABLE token (
     sealed   BLOB NOT NULL,
     PRIMARY KEY (provider, account)
 ) STRICT;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
+";
+
+/// From version 1, which did not tell what an object was.
+const TO_2: &str = "
+ALTER TABLE object ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 2;
 ";
 
 /// Writes that wait at a time; more are dropped where they may be.
@@ -68,6 +75,8 @@ pub struct StoredObject {
     pub account: String,
     pub owner: String,
     pub id: String,
+    /// What it is, in one word or two; empty where that was not noted.
+    pub kind: String,
 }
 
 /// The state of one account, as JSON.
@@ -120,7 +129,8 @@ impl State {
             0 => connection
                 .execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))
                 .map_err(open)?,
-            SCHEMA_VERSION => {}
+            // Brought up to date when it is read.
+            1 | SCHEMA_VERSION => {}
             found => {
                 return Err(StateError::Version {
                     path: path.to_owned(),
@@ -240,9 +250,14 @@ pub(crate) fn reseal(
     Ok(replaced)
 }
 
+/// Reads everything, of an older schema too.
 fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
-    let mut objects =
-        connection.prepare("SELECT serial, provider, account, owner, id FROM object ORDER BY serial")?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == 1 {
+        connection.execute_batch(&format!("BEGIN; {TO_2} COMMIT;"))?;
+    }
+    let mut objects = connection
+        .prepare("SELECT serial, provider, account, owner, id, kind FROM object ORDER BY serial")?;
     let objects = objects.query_map([], |row| {
         Ok(StoredObject {
             serial: row.get::<_, i64>(0)?.cast_unsigned(),
@@ -250,6 +265,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             account: row.get(2)?,
             owner: row.get(3)?,
             id: row.get(4)?,
+            kind: row.get(5)?,
         })
     })?;
     let mut accounts = connection.prepare("SELECT provider, account, state FROM account")?;

@@ -12,6 +12,7 @@ async fn what_was_written_is_there_again() {
         account: "default".into(),
         owner: owner.into(),
         id: id.into(),
+        kind: "response".into(),
     };
     let account = |state: &str| StoredAccount {
         provider: "p".into(),
@@ -39,6 +40,30 @@ async fn what_was_written_is_there_again() {
     );
     assert_eq!(loaded.accounts, [account("{\"x\":1}")]);
     assert_eq!(loaded.tokens, [token]);
+}
+
+#[test]
+fn what_an_older_program_wrote_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    drop(State::open(&path).unwrap());
+    // As version 1 was.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "INSERT INTO object (serial, provider, account, owner, id) VALUES (7, 'p', 'a', 'o', 'resp_1');
+             ALTER TABLE object DROP COLUMN kind; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    for _ in 0..2 {
+        let (_state, loaded) = State::open(&path).unwrap();
+        let known: Vec<_> = loaded
+            .objects
+            .iter()
+            .map(|object| (object.serial, object.id.as_str(), object.kind.as_str()))
+            .collect();
+        assert_eq!(known, [(7, "resp_1", "")]);
+    }
 }
 
 #[test]

@@ -50,11 +50,12 @@ fn group(connection: &mut Connection, writes: &[Write]) -> rusqlite::Result<()> 
                     account,
                     owner,
                     id,
+                    kind,
                 } = object;
                 // Never to another owner: the first one it was issued to keeps it.
                 transaction.execute(
-                    "INSERT OR IGNORE INTO object (serial, provider, account, owner, id) VALUES (?, ?, ?, ?, ?)",
-                    params![serial.cast_signed(), provider, account, owner, id],
+                    "INSERT OR IGNORE INTO object (serial, provider, account, owner, id, kind) VALUES (?, ?, ?, ?, ?, ?)",
+                    params![serial.cast_signed(), provider, account, owner, id, kind],
                 )?;
             }
             Write::NoObject(serial) => {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use tap::{Tap, Tapped};
 
-use crate::asked::Object;
+use crate::asked::{Kind, Object};
 use crate::dialect::WireError;
 use crate::state::{State, StoredObject};
 
@@ -44,6 +44,7 @@ struct Known {
     serial: u64,
     owner: String,
     account: String,
+    kind: String,
 }
 
 impl Table {
@@ -57,6 +58,7 @@ impl Table {
             serial: object.serial,
             owner: object.owner.clone(),
             account: object.account.clone(),
+            kind: object.kind.clone(),
         };
         self.next = self.next.max(object.serial + 1);
         self.by_serial.insert(object.serial, key.clone());
@@ -78,14 +80,30 @@ impl Table {
         } else {
             return None;
         };
-        let known = self.known.remove(&self.by_serial.remove(&serial)?)?;
+        let key = self.by_serial.get(&serial)?.clone();
+        self.remove(&key)
+    }
+
+    /// Its serial, if it was known.
+    fn remove(&mut self, key: &(String, String)) -> Option<u64> {
+        let known = self.known.remove(key)?;
+        self.by_serial.remove(&known.serial);
         if let Some(owned) = self.by_owner.get_mut(&known.owner) {
-            owned.remove(&serial);
+            owned.remove(&known.serial);
             if owned.is_empty() {
                 self.by_owner.remove(&known.owner);
             }
         }
         Some(known.serial)
+    }
+
+    fn owned(&self, provider: &str, owner: &str, kind: Kind) -> impl Iterator<Item = (&str, &Known)> {
+        let serials = self.by_owner.get(owner).into_iter().flatten().rev();
+        serials.filter_map(move |serial| {
+            let key = self.by_serial.get(serial)?;
+            let known = self.known.get(key)?;
+            (key.0 == provider && known.kind == kind.as_str()).then_some((key.1.as_str(), known))
+        })
     }
 }
 
@@ -103,7 +121,7 @@ impl Objects {
     }
 
     /// Remembers whose an object is, from now on and over a restart.
-    pub fn issue(&self, issuer: &Issuer, id: &str) {
+    pub fn issue(&self, issuer: &Issuer, kind: Kind, id: &str) {
         if id.is_empty() || id.len() > MAX_ID {
             return;
         }
@@ -114,6 +132,7 @@ impl Objects {
             account: issuer.account.clone(),
             owner: issuer.owner.clone(),
             id: id.to_owned(),
+            kind: kind.as_str().to_owned(),
         };
         if !table.insert(&object) {
             return;
@@ -131,6 +150,25 @@ impl Objects {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let known = table.known.get(&(provider.to_owned(), id.to_owned()))?;
         (known.owner == owner).then(|| known.account.clone())
+    }
+
+    /// Those of an owner's that are of this kind, the newest first, each with its account.
+    pub fn owned(&self, provider: &str, owner: &str, kind: Kind) -> Vec<(String, String)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let owned = table.owned(provider, owner, kind);
+        owned
+            .map(|(id, known)| (id.to_owned(), known.account.clone()))
+            .collect()
+    }
+
+    /// Forgets an object that is no more. Where its id may come again, the next one it is issued to has it.
+    pub fn forget(&self, provider: &str, id: &str) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let serial = table.remove(&(provider.to_owned(), id.to_owned()));
+        drop(table);
+        if let Some(serial) = serial {
+            self.state.remove_object(serial);
+        }
     }
 
     /// The one account that has all of these; none where there are none of them.

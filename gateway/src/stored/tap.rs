@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use memchr::memmem;
 
 use super::{Issuer, Objects, ids};
+use crate::asked::Kind;
 use crate::dialect::Dialect;
 
 /// A longer line, or answer, is passed on and not read.
@@ -20,6 +21,8 @@ pub(crate) struct Tap {
     objects: Arc<Objects>,
     issuer: Issuer,
     dialect: Dialect,
+    /// What the request makes, where it is nothing but an object.
+    makes: Option<Kind>,
     /// Lines of events, instead of one JSON value.
     lines: bool,
     held: Vec<u8>,
@@ -33,9 +36,18 @@ impl Tap {
             objects,
             issuer,
             dialect,
+            makes: None,
             lines,
             held: Vec::new(),
             skipping: false,
+        }
+    }
+
+    /// Of an answer that is the object that was made, or tells of it.
+    pub(crate) fn made(objects: Arc<Objects>, issuer: Issuer, dialect: Dialect, kind: Kind) -> Self {
+        Self {
+            makes: Some(kind),
+            ..Self::new(objects, issuer, dialect, false)
         }
     }
 
@@ -90,6 +102,14 @@ impl Tap {
 
     /// One event or a whole answer.
     pub(crate) fn value(&self, json: &[u8]) {
+        if let Some(kind) = self.makes {
+            if let Ok(value) = serde_json::from_slice(json)
+                && let Some((kind, id)) = ids::made(kind, &value)
+            {
+                self.objects.issue(&self.issuer, kind, id);
+            }
+            return;
+        }
         let may_hold_ids = ids::needles(self.dialect)
             .iter()
             .any(|needle| memmem::find(json, needle.as_bytes()).is_some());
@@ -97,8 +117,8 @@ impl Tap {
             return;
         }
         if let Ok(value) = serde_json::from_slice(json) {
-            for id in ids::find(self.dialect, &value) {
-                self.objects.issue(&self.issuer, id);
+            for (kind, id) in ids::find(self.dialect, &value) {
+                self.objects.issue(&self.issuer, kind, id);
             }
         }
     }

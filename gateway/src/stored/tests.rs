@@ -98,20 +98,68 @@ fn an_id_never_changes_hands_and_every_mention_must_be_owned() {
         account: "second".into(),
         ..issuer("a")
     };
-    scene.objects.issue(&elsewhere, "resp_3");
+    scene.objects.issue(&elsewhere, Kind::Response, "resp_3");
     assert_eq!(pinned("a", &["resp_1", "resp_3"]), Err(400));
 }
 
 #[test]
 fn the_table_is_bounded_for_each_owner() {
     let scene = Scene::new();
-    scene.objects.issue(&issuer("b"), "kept");
+    scene.objects.issue(&issuer("b"), Kind::File, "kept");
     for count in 0..=MAX_OWNED {
-        scene.objects.issue(&issuer("a"), &format!("resp_{count}"));
+        scene
+            .objects
+            .issue(&issuer("a"), Kind::Response, &format!("resp_{count}"));
     }
     assert!(!scene.owns("a", "resp_0") && scene.owns("a", "resp_1") && scene.owns("b", "kept"));
-    scene.objects.issue(&issuer("a"), &"x".repeat(300));
+    scene
+        .objects
+        .issue(&issuer("a"), Kind::Response, &"x".repeat(300));
     assert!(!scene.owns("a", &"x".repeat(300)));
+}
+
+#[test]
+fn what_a_request_makes_is_its_owners_until_it_is_deleted() {
+    let scene = Scene::new();
+    let pass = |owner: &str, kind, answer: &str| {
+        let objects = Arc::clone(&scene.objects);
+        let mut tap = Tap::made(objects, issuer(owner), Dialect::Chat, kind);
+        tap.data(answer.as_bytes());
+        tap.end();
+    };
+    pass("a", Kind::File, r#"{"id":"file-1","object":"file"}"#);
+    pass("a", Kind::File, r#"{"id":"file_2","type":"file"}"#);
+    pass(
+        "a",
+        Kind::Upload,
+        r#"{"file":{"name":"files/3","uri":"https://x"}}"#,
+    );
+    pass(
+        "a",
+        Kind::Conversation,
+        r#"{"id":"conv_1","object":"conversation"}"#,
+    );
+    pass("a", Kind::Cache, r#"{"name":"cachedContents/1"}"#);
+    pass("b", Kind::Container, r#"{"id":"cntr_1","object":"container"}"#);
+    let files = || -> Vec<String> {
+        let owned = scene.objects.owned("p", "a", Kind::File);
+        owned.into_iter().map(|(id, _)| id).collect()
+    };
+    assert_eq!(files(), ["files/3", "file_2", "file-1"]);
+    assert!(scene.owns("a", "conv_1") && scene.owns("a", "cachedContents/1") && scene.owns("b", "cntr_1"));
+    // An answer that is something else issues nothing.
+    for (kind, answer) in [
+        (Kind::File, r#"{"id":"file-9","object":"list"}"#),
+        (Kind::Cache, r#"{"name":"files/9"}"#),
+        (Kind::Conversation, r#"{"id":"file-9","object":"file"}"#),
+    ] {
+        pass("a", kind, answer);
+    }
+    assert!(!scene.owns("a", "file-9") && !scene.owns("a", "files/9"));
+    scene.objects.forget("p", "file_2");
+    assert_eq!(files(), ["files/3", "file-1"]);
+    pass("b", Kind::File, r#"{"id":"file_2","type":"file"}"#);
+    assert!(scene.owns("b", "file_2") && !scene.owns("a", "file_2"));
 }
 
 proptest! {

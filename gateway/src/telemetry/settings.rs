@@ -8,7 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::config::TelemetrySection;
-use crate::provider::{BaseUrl, Kind};
+use crate::provider::{BadBaseUrl, BaseUrl, Kind};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
@@ -17,6 +17,7 @@ const DISABLED: &str = "OTEL_SDK_DISABLED";
 /// Variables that are read, and taken from the environment: headers may hold a key.
 pub(crate) const VARIABLES: [&str; 4] = [ENDPOINT, HEADERS, NAME, DISABLED];
 
+const INSECURE: &str = "plain http to another machine can be read on its way; use https, or set `insecure_http = true` in [telemetry]";
 const MAX_HEADERS: usize = 16;
 const DEFAULT_NAME: &str = "lodge-gateway";
 
@@ -59,7 +60,10 @@ impl Settings {
             },
         };
         let base = BaseUrl::parse(Kind::Anthropic, endpoint, section.insecure_http);
-        let base = base.map_err(|error| (key, error.to_string()))?;
+        let base = base.map_err(|error| match error {
+            BadBaseUrl::Insecure => (key, INSECURE.to_owned()),
+            error => (key, error.to_string()),
+        })?;
         let uri = base.join("/v1/traces", None);
         let uri = uri.map_err(|_| (key, "is not a URL".to_owned()))?;
         let mut headers = Vec::new();

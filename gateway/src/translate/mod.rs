@@ -4,7 +4,10 @@
 //! named in the answer's header [`LOST`].
 
 mod answer;
+mod effort;
+mod kept;
 mod model;
+mod names;
 mod read;
 mod stream;
 #[cfg(test)]
@@ -15,15 +18,19 @@ mod write;
 use http_body_util::BodyExt;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use serde_json::Value;
 
+use crate::asked::Asked;
 use crate::body::{self, GuestBody};
 use crate::dialect::{Dialect, Operation, WireError};
-use crate::provider::{Kind, ProviderSpec};
+use crate::provider::ProviderSpec;
 use answer::Reader;
-use model::{Answer, Lost};
+pub(crate) use kept::{Keeper, Kept};
+use model::{Answer, Event, Lost};
+use names::Names;
 use wire::Wanted;
+use write::To;
 
 /// Header of a translated answer: between which dialects.
 pub const TRANSLATED: HeaderName = HeaderName::from_static("x-lodge-translated");
@@ -41,6 +48,30 @@ pub(crate) struct Translation {
     stream: bool,
     wanted: Wanted,
     lost: Lost,
+    back: Back,
+}
+
+/// What of the request the answer has to be read with.
+#[derive(Clone, Debug)]
+struct Back {
+    names: Names,
+    keeper: Keeper,
+}
+
+impl Back {
+    /// Has a call named as the caller knows it.
+    fn own(&self, event: &mut Event) {
+        if let Event::CallStart { call, .. } = event {
+            self.names.own(call);
+        }
+    }
+
+    /// Keeps what the provider wants back.
+    fn keep(&self, answer: &mut Answer) {
+        for (call, items) in answer.kept.drain(..) {
+            self.keeper.keep(&call, items);
+        }
+    }
 }
 
 /// The dialect in which a provider can be asked on behalf of a caller that speaks another one.
@@ -49,8 +80,7 @@ pub(crate) fn target(provider: &ProviderSpec, caller: Dialect) -> Option<Dialect
     if spoken.contains(&caller) {
         return None;
     }
-    let known = [Dialect::Chat, Dialect::Messages];
-    known.into_iter().find(|dialect| spoken.contains(dialect))
+    spoken.first().copied()
 }
 
 /// The dialects in which a provider is served by translation only.
@@ -66,12 +96,28 @@ pub(crate) fn callers(provider: &ProviderSpec) -> Vec<Dialect> {
         .collect()
 }
 
+/// Why a request cannot be asked of a provider that does not speak its dialect: what it refers to is at one that does.
+pub(crate) fn refusal(asked: &Asked) -> Option<WireError> {
+    let what = if let Some(object) = asked.objects.first() {
+        format!("refers to a stored {}", object.kind.as_str())
+    } else if let Some(tool) = asked.tools.first() {
+        format!("names the tool `{tool}`, which runs at a provider")
+    } else {
+        return None;
+    };
+    Some(WireError::invalid(format!(
+        "this model's provider does not speak the dialect of the request, which {what}: that cannot be translated; send the \
+         whole conversation with tools of your own, or choose a model whose provider speaks the dialect"
+    )))
+}
+
 /// A request in the provider's dialect.
 pub(crate) fn request(
     (caller, operation): (Dialect, &Operation),
-    (provider, kind): (Dialect, Kind),
+    (provider, spec): (Dialect, &ProviderSpec),
     body: &[u8],
     model: &str,
+    keeper: Keeper,
 ) -> Result<(Vec<u8>, Translation), WireError> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| WireError::invalid(format!("the request body cannot be read: {error}")))?;
@@ -85,7 +131,15 @@ pub(crate) fn request(
     if chat.turns.is_empty() {
         return Err(WireError::invalid("the request has no messages".to_owned()));
     }
-    let written = write::request(provider, kind, &chat, model, &mut lost);
+    let names = Names::plain(&mut chat);
+    let to = To {
+        dialect: provider,
+        kind: spec.kind,
+        model,
+        known: spec.models.iter().find(|known| known.id == model),
+        keeper: &keeper,
+    };
+    let written = write::request(&to, &mut chat, &mut lost);
     let translation = Translation {
         caller,
         provider,
@@ -95,12 +149,17 @@ pub(crate) fn request(
             array,
         },
         lost,
+        back: Back { names, keeper },
     };
     Ok((written.to_string().into_bytes(), translation))
 }
 
 /// The native path, and the head of the request: the caller's headers belong to its own dialect.
-pub(crate) fn head(provider: Dialect, caller: &Parts) -> (&'static str, Parts) {
+pub(crate) fn head(
+    translation: &Translation,
+    model: &str,
+    caller: &Parts,
+) -> Result<(String, Parts), WireError> {
     let mut parts = Request::new(()).into_parts().0;
     parts.method = caller.method.clone();
     let headers = &mut parts.headers;
@@ -108,11 +167,37 @@ pub(crate) fn head(provider: Dialect, caller: &Parts) -> (&'static str, Parts) {
     if let Some(agent) = caller.headers.get("user-agent") {
         headers.insert("user-agent", agent.clone());
     }
-    if provider == Dialect::Messages {
-        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-        return ("/v1/messages", parts);
+    let path = match translation.provider {
+        Dialect::Chat => "/v1/chat/completions".to_owned(),
+        Dialect::Responses => "/v1/responses".to_owned(),
+        Dialect::Messages => {
+            headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+            "/v1/messages".to_owned()
+        }
+        Dialect::Gemini => {
+            let action = if translation.stream {
+                parts.uri = Uri::from_static("/?alt=sse");
+                "streamGenerateContent"
+            } else {
+                "generateContent"
+            };
+            format!("/v1beta/models/{}:{action}", plain(model)?)
+        }
+    };
+    Ok((path, parts))
+}
+
+/// A model's name as it may stand in a path: it comes from the body of a request, and must not lead to another one.
+fn plain(model: &str) -> Result<&str, WireError> {
+    let name = model.strip_prefix("models/").unwrap_or(model);
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
+        let shown: String = name.chars().filter(|char| !char.is_control()).take(100).collect();
+        return Err(WireError::no_model(format!(
+            "`{shown}` cannot be the name of a model"
+        )));
     }
-    ("/v1/chat/completions", parts)
+    Ok(name)
 }
 
 /// The provider's answer in the caller's dialect.
@@ -193,10 +278,15 @@ fn whole(translation: &Translation, value: &Value) -> Result<Response<GuestBody>
     let mut answer = Answer::default();
     let mut out = String::new();
     let mut wire = wire::stream(translation.caller, translation.wanted);
-    for event in Reader::new(translation.provider).whole(value) {
+    for mut event in Reader::new(translation.provider).whole(value) {
+        translation.back.own(&mut event);
         answer.take(event.clone());
         wire.event(&event, &answer, &mut out);
     }
+    if let Some(message) = answer.error {
+        return Err(WireError::upstream(message));
+    }
+    translation.back.keep(&mut answer);
     if !translation.stream {
         return Ok(body::json(200, &wire::whole(translation.caller, &answer)));
     }
@@ -227,6 +317,7 @@ async fn error(
     error.status = status;
     error.retry_after = retry_after
         .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+        .map(str::to_owned)
+        .or_else(|| answer::retry_after(&value));
     Ok(error)
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::effort::Effort;
+
 /// What a translation could not carry over, by field or kind of part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lost(pub(crate) BTreeSet<String>);
@@ -53,8 +55,21 @@ pub(super) enum Part {
     Result {
         id: String,
         text: String,
+        /// Images, as the other two kinds of part.
+        images: Vec<Part>,
         is_error: bool,
     },
+}
+
+/// What a tool takes, where it is not an object by a schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ToolKind {
+    #[default]
+    Function,
+    /// Text, which a function of one argument, `input`, stands for.
+    Custom,
+    /// Responses' own tool for commands.
+    LocalShell,
 }
 
 /// A call of a tool.
@@ -62,6 +77,9 @@ pub(super) enum Part {
 pub(super) struct Call {
     pub(super) id: String,
     pub(super) name: String,
+    /// The group the tool is in, where the dialect has such.
+    pub(super) namespace: Option<String>,
+    pub(super) kind: ToolKind,
     /// JSON.
     pub(super) arguments: String,
 }
@@ -72,9 +90,11 @@ pub(super) struct Turn {
     pub(super) parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Tool {
     pub(super) name: String,
+    pub(super) namespace: Option<String>,
+    pub(super) kind: ToolKind,
     pub(super) description: Option<String>,
     /// A JSON Schema.
     pub(super) schema: Value,
@@ -90,6 +110,17 @@ pub(super) enum Choice {
     Tool(String),
 }
 
+/// What an answer has to be, beside text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Format {
+    /// Any JSON.
+    Json,
+    Schema {
+        name: Option<String>,
+        schema: Value,
+    },
+}
+
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Chat {
@@ -100,12 +131,15 @@ pub(super) struct Chat {
     pub(super) turns: Vec<Turn>,
     pub(super) tools: Vec<Tool>,
     pub(super) choice: Choice,
+    /// One call at a time.
+    pub(super) serial: bool,
     pub(super) max_tokens: Option<u64>,
     pub(super) temperature: Option<Value>,
     pub(super) top_p: Option<Value>,
+    pub(super) top_k: Option<Value>,
     pub(super) stop: Vec<Value>,
-    /// `low`, `medium`, `high` ...
-    pub(super) effort: Option<String>,
+    pub(super) effort: Option<Effort>,
+    pub(super) format: Option<Format>,
 }
 
 impl Chat {
@@ -120,9 +154,13 @@ impl Chat {
         }
     }
 
+    /// What the system says in the middle of a conversation stays where it was said: not every dialect lets it speak there.
     pub(super) fn add_system(&mut self, text: &str) {
         if text.is_empty() {
             return;
+        }
+        if !self.turns.is_empty() {
+            return self.add(Role::User, vec![Part::Text(text.to_owned())]);
         }
         if !self.system.is_empty() {
             self.system.push_str("\n\n");
@@ -162,12 +200,12 @@ pub(super) enum Event {
     },
     Text(String),
     Thinking(String),
-    Signature(String),
-    /// `index` is the provider's own.
+    /// Something that only its provider reads, and wants back with the call that follows: see [`super::kept`].
+    Opaque(Value),
+    /// `index` is the provider's own; the arguments follow.
     CallStart {
         index: u64,
-        id: String,
-        name: String,
+        call: Call,
     },
     CallArguments {
         index: u64,
@@ -186,12 +224,15 @@ pub(super) struct Answer {
     pub(super) id: String,
     pub(super) model: String,
     pub(super) thinking: String,
-    pub(super) signature: Option<String>,
     pub(super) text: String,
     pub(super) calls: Vec<(u64, Call)>,
     pub(super) reason: Option<Reason>,
     pub(super) usage: Usage,
     pub(super) error: Option<String>,
+    /// What is to be kept with each call, by its id.
+    pub(super) kept: Vec<(String, Vec<Value>)>,
+    /// The same for the next call.
+    pending: Vec<Value>,
 }
 
 impl Answer {
@@ -200,13 +241,12 @@ impl Answer {
             Event::Start { id, model } => (self.id, self.model) = (id, model),
             Event::Text(text) => self.text.push_str(&text),
             Event::Thinking(text) => self.thinking.push_str(&text),
-            Event::Signature(text) => self.signature = Some(text),
-            Event::CallStart { index, id, name } => {
-                let call = Call {
-                    id,
-                    name,
-                    arguments: String::new(),
-                };
+            Event::Opaque(value) => self.pending.push(value),
+            Event::CallStart { index, call } => {
+                if !self.pending.is_empty() {
+                    self.kept
+                        .push((call.id.clone(), std::mem::take(&mut self.pending)));
+                }
                 self.calls.push((index, call));
             }
             Event::CallArguments { index, json } => {
@@ -254,4 +294,21 @@ pub(super) fn image(url: &str) -> Part {
         },
         None => Part::ImageUrl(url.to_owned()),
     }
+}
+
+/// A number of a field.
+pub(super) fn number(value: &Value) -> Option<Value> {
+    value.is_number().then(|| value.clone())
+}
+
+/// The arguments of a function that stands for a tool which takes text.
+pub(super) fn as_input(text: &str) -> String {
+    serde_json::json!({ "input": text }).to_string()
+}
+
+/// And back; what a model wrote in another form is passed on as it is.
+pub(super) fn input_of(arguments: &str) -> String {
+    let value: Option<Value> = serde_json::from_str(arguments).ok();
+    let input = value.as_ref().and_then(|value| value["input"].as_str());
+    input.unwrap_or(arguments).to_owned()
 }

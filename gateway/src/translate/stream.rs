@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 
-use super::Translation;
 use super::answer::Reader;
 use super::model::{Answer, Event};
 use super::wire::{self, Wire};
+use super::{Back, Translation};
 use crate::body::{Cut, GuestBody};
 
 /// Of one event, in bytes.
@@ -23,6 +23,7 @@ pub(super) fn body(translation: &Translation, incoming: GuestBody) -> GuestBody 
         script: Script {
             reader: Reader::new(translation.provider),
             wire: wire::stream(translation.caller, translation.wanted),
+            back: translation.back.clone(),
             answer: Answer::default(),
             ended: false,
         },
@@ -75,6 +76,7 @@ impl Events {
 pub(super) struct Script {
     reader: Reader,
     wire: Box<dyn Wire>,
+    back: Back,
     answer: Answer,
     /// The caller's end was written.
     ended: bool,
@@ -86,13 +88,14 @@ impl Script {
             if self.ended {
                 return;
             }
-            self.event(&event, out);
+            self.event(event, out);
         }
     }
 
-    fn event(&mut self, event: &Event, out: &mut String) {
+    fn event(&mut self, mut event: Event, out: &mut String) {
+        self.back.own(&mut event);
         self.answer.take(event.clone());
-        match event {
+        match &event {
             Event::Done => self.finish(out),
             Event::Error(message) => {
                 self.wire.fail(&self.answer, message, out);
@@ -103,6 +106,7 @@ impl Script {
     }
 
     fn finish(&mut self, out: &mut String) {
+        self.back.keep(&mut self.answer);
         self.wire.finish(&self.answer, out);
         self.ended = true;
     }
@@ -142,7 +146,7 @@ impl Body for Translated {
                     let fed = this.events.feed(&data, |event| script.data(event, &mut out));
                     if fed.is_err() && !script.ended {
                         script.event(
-                            &Event::Error("the provider sent an event that is too large".to_owned()),
+                            Event::Error("the provider sent an event that is too large".to_owned()),
                             &mut out,
                         );
                     }

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod bounds;
 pub(crate) mod budget;
 mod cancel;
 mod catalog;
 mod common;
 mod demo;
+mod dialects;
 mod edge;
 mod egress;
 mod faults;
@@ -19,5 +21,6 @@ mod routing;
 mod sealed;
 mod setup;
 mod socket;
+mod stored;
 mod telemetry;
 mod translate;

@@ -20,16 +20,22 @@ use crate::common::{Running, soon};
 /// A cheap model and a dear one, a chain over both, tools with a price, and a provider of another dialect.
 fn settings(port: u16) -> String {
     let models = "models = [{ id = 'm', max_output = 100, context_window = 5000, price = { input = 2, output = 10 } }, \
-                  { id = 'dear', max_output = 100, context_window = 5000, price = { input = 200, output = 1000 } }]\n";
+                  { id = 'dear', max_output = 100, context_window = 5000, price = { input = 200, output = 1000 } }, \
+                  { id = 'large', max_output = 64000, context_window = 100000, price = { input = 2, output = 10 } }]\n";
     format!(
         "[[provider]]\nname = 'openai'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:{port}/v1'\nkey_env = 'PROVIDER_KEY'\n\
-         {models}[[provider]]\nname = 'anthropic'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:{port}'\n\
+         provider_tools = {{ container = 0.03, web_search = 0.01 }}\n{models}\
+         [[provider]]\nname = 'local'\nkind = 'openai_compatible'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'PROVIDER_KEY'\n\
+         add_usage = true\n{models}\
+         [[provider]]\nname = 'gemini'\nkind = 'gemini'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'PROVIDER_KEY'\n\
+         provider_tools = {{ cached_content = 1.0 }}\n{models}\
+         [[provider]]\nname = 'anthropic'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:{port}'\n\
          key_env = 'PROVIDER_KEY'\nprovider_tools = {{ web_search = 0.01 }}\n{models}\
          [[alias]]\nprovider = 'anthropic'\nname = 'best'\ntargets = ['anthropic/m', 'anthropic/dear']\n"
     )
 }
 
-struct Scene {
+pub(crate) struct Scene {
     _data: tempfile::TempDir,
     admin: GatewayAdminClient<Channel>,
     address: SocketAddr,
@@ -40,7 +46,7 @@ struct Scene {
 
 impl Scene {
     /// A key with a budget, in nano-dollars.
-    async fn new(port: u16, key: VirtualKey, limit: u64) -> Self {
+    pub(crate) async fn new(port: u16, key: VirtualKey, limit: u64) -> Self {
         let data = tempfile::tempdir().unwrap();
         let gateway = Running::start(data.path(), &settings(port)).await;
         let mut admin = admin(data.path()).await;
@@ -60,23 +66,37 @@ impl Scene {
         }
     }
 
-    async fn spent(&mut self) -> u64 {
+    pub(crate) async fn spent(&mut self) -> u64 {
         let scope = format!("key:{}", self.key.id);
         settled(&mut self.admin, &scope).await.spent
     }
 
     /// Sends a request that the provider answers like this, one answer an attempt.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         upstream: &mut Upstream,
         path: &str,
         body: &str,
         answers: &[(&str, &str)],
     ) -> (u16, String) {
+        let (status, text, _) = self.seen(upstream, path, body, answers).await;
+        (status, text)
+    }
+
+    /// The same, with the last body that the provider got.
+    pub(crate) async fn seen(
+        &self,
+        upstream: &mut Upstream,
+        path: &str,
+        body: &str,
+        answers: &[(&str, &str)],
+    ) -> (u16, String, String) {
         let sending = send(self.address, post(path, &self.secret, body.to_owned()));
-        let (answer, ()) = tokio::join!(sending, async {
+        let (answer, got) = tokio::join!(sending, async {
+            let mut got = Vec::new();
             for (status, body) in answers {
                 let mut exchange = upstream.next().await;
+                got.clone_from(&exchange.request.body);
                 if status.is_empty() {
                     // The connection is closed after the request was read.
                     continue;
@@ -84,9 +104,10 @@ impl Scene {
                 let headers = "content-type: application/json\r\nconnection: close\r\n";
                 exchange.answer(status, headers, body).await;
             }
+            got
         });
         let status = answer.status().as_u16();
-        (status, text(answer).await)
+        (status, text(answer).await, String::from_utf8(got).unwrap())
     }
 
     async fn socket(&self) -> WebSocketStream<TcpStream> {
@@ -110,7 +131,7 @@ fn bound(body: &str, input: u64, output: u64) -> u64 {
     (body.len() as u64 + 4096) * 2 * input + 100 * output
 }
 
-const ASK: &str = r#"{"model":"m","max_tokens":100,"messages":[]}"#;
+pub(crate) const ASK: &str = r#"{"model":"m","max_tokens":100,"messages":[]}"#;
 const CREATE: &str = r#"{"type":"response.create","model":"m","max_output_tokens":100,"input":"x"}"#;
 
 async fn event(socket: &mut WebSocketStream<TcpStream>) -> Value {
@@ -294,8 +315,8 @@ async fn tools_at_the_provider_are_reserved_and_charged_by_the_call() {
         )
     };
     let call = 10_000_000;
-    // What is found goes in as input: at the most the window.
-    let of_tokens = 5000 * 4000 + 100 * 10_000;
+    // What is found goes in as input: at the most the window, before the first call and after each.
+    let of_tokens = 6 * 5000 * 4000 + 100 * 10_000;
     let mut scene = Scene::new(upstream.port, of_user("ann"), of_tokens + 5 * call).await;
     let answer = r#"{"type":"message","usage":{"input_tokens":30,"output_tokens":20,
         "server_tool_use":{"web_search_requests":2}}}"#;

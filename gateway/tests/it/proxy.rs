@@ -330,7 +330,12 @@ async fn refusals_are_typed_and_reach_no_provider() {
             400,
             "invalid_request_error",
         ),
-        ("/anthropic/v1/files", b"{}".to_vec(), 404, "not_found_error"),
+        (
+            "/anthropic/v1/messages/batches",
+            b"{}".to_vec(),
+            404,
+            "not_found_error",
+        ),
         ("/anthropic/v1/embeddings", b"{}".to_vec(), 404, "not_found_error"),
         ("/nobody/v1/messages", b"{}".to_vec(), 404, "not_found_error"),
         ("/demo/v1/messages", b"{}".to_vec(), 404, "not_found_error"),

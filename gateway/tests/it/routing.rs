@@ -1,6 +1,7 @@
 //! Accounts, chains, aliases and whose stored objects are: which bytes reach which provider with which key.
 
-use hyper::Request;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use lodge_gateway::Config;
 use serde_json::json;
 
@@ -27,16 +28,21 @@ fn settings(port: u16) -> String {
     )
 }
 
-struct Scene {
-    data: tempfile::TempDir,
-    upstream: Upstream,
-    session: Session,
-    guest: Guest,
+pub(crate) struct Scene {
+    pub(crate) data: tempfile::TempDir,
+    pub(crate) upstream: Upstream,
+    pub(crate) session: Session,
+    pub(crate) guest: Guest,
     gateway: Option<Running>,
+    settings: fn(u16) -> String,
 }
 
 impl Scene {
     async fn new() -> Self {
+        Self::with(settings).await
+    }
+
+    pub(crate) async fn with(settings: fn(u16) -> String) -> Self {
         let data = tempfile::tempdir().unwrap();
         let upstream = Upstream::start().await;
         let gateway = Running::start(data.path(), &settings(upstream.port)).await;
@@ -48,13 +54,14 @@ impl Scene {
             session,
             guest,
             gateway: Some(gateway),
+            settings,
         }
     }
 
     /// Stops the gateway as on KILL or as on TERM, and starts it again.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.gateway.take().unwrap().stop().await;
-        self.gateway = Some(Running::start(self.data.path(), &settings(self.upstream.port)).await);
+        self.gateway = Some(Running::start(self.data.path(), &(self.settings)(self.upstream.port)).await);
         self.session = Runner::connect(self.data.path())
             .session(self.data.path(), "s1", 0)
             .await;
@@ -73,6 +80,17 @@ impl Scene {
         answers: &[(&str, &str, &str)],
     ) -> (Vec<Received>, u16, String) {
         let request = self.post(path, body);
+        let (attempts, response) = self.send(request, answers).await;
+        let status = response.status().as_u16();
+        (attempts, status, guest::text(response).await)
+    }
+
+    /// The same with any request, and with the head of what came back.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<http_body_util::Full<bytes::Bytes>>,
+        answers: &[(&str, &str, &str)],
+    ) -> (Vec<Received>, Response<Incoming>) {
         let answer = self.guest.send(request);
         let respond = async {
             let mut attempts = Vec::new();
@@ -86,15 +104,14 @@ impl Scene {
             attempts
         };
         let (response, attempts) = tokio::join!(answer, respond);
-        let status = response.status().as_u16();
-        (attempts, status, guest::text(response).await)
+        (attempts, response)
     }
 }
 
 const OK: (&str, &str, &str) = ("200 OK", "", "{\"ok\":1}");
 const CHAT: &str = "{ \"model\":\"m\", \"n\":1e2 }";
 
-fn key(request: &Received) -> &str {
+pub(crate) fn key(request: &Received) -> &str {
     request.header("authorization").unwrap()
 }
 
@@ -143,6 +160,78 @@ async fn a_session_keeps_its_account_and_leaves_it_while_it_is_limited() {
         (429, &json!("rate_limit_error"))
     );
     assert!(scene.upstream.is_untouched());
+}
+
+#[tokio::test]
+async fn a_limit_is_for_one_model_and_two_limited_models_are_the_account() {
+    let mut scene = Scene::new().await;
+    let path = "/two/v1/chat/completions";
+    let chat = |model: &str| CHAT.replace("\"m\"", &format!("\"{model}\""));
+    let limited = ("429 Slow", "retry-after: 3000\r\n", "{}");
+    let (_, status, _) = scene.ask(path, &chat("a"), &[limited]).await;
+    assert_eq!(status, 429);
+    for restart in [false, true] {
+        if restart {
+            scene.restart().await;
+        }
+        let (_, status, text) = scene.ask(path, &chat("a"), &[]).await;
+        assert!(status == 429 && text.contains("left alone"), "{text}");
+        let (_, status, _) = scene.ask(path, &chat("b"), &[OK]).await;
+        assert_eq!(status, 200);
+    }
+    let (_, status, _) = scene.ask(path, &chat("b"), &[limited]).await;
+    assert_eq!(status, 429);
+    for restart in [false, true] {
+        if restart {
+            scene.restart().await;
+        }
+        let (_, status, text) = scene.ask(path, &chat("c"), &[]).await;
+        assert!(status == 429 && text.contains("left alone"), "{text}");
+    }
+    assert!(scene.upstream.is_untouched());
+}
+
+#[tokio::test]
+async fn one_request_finds_out_whether_a_paused_account_works_again() {
+    let mut scene = Scene::new().await;
+    let path = "/two/v1/chat/completions";
+    // Without a time: the provider may be asked again, by one.
+    let (_, status, _) = scene.ask(path, CHAT, &[("429 Slow", "", "{}")]).await;
+    assert_eq!(status, 429);
+    let mut probing = Guest::connect(&scene.session.socket).await;
+    let request = scene.post(path, CHAT);
+    let probe = tokio::spawn(async move {
+        let _cut = probing.try_send(request).await;
+    });
+    let held = scene.upstream.next().await;
+    let request = scene.post(path, CHAT);
+    let waiting = scene.guest.send(request).await;
+    assert_eq!(waiting.headers()["retry-after"], "1");
+    let (status, body) = guest::json(waiting).await;
+    assert!(
+        status == 429
+            && body["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("another request"),
+        "{body}"
+    );
+    assert!(scene.upstream.is_untouched());
+    // Its client goes away: the next one finds out, and then everybody is let in.
+    probe.abort();
+    held.cancelled().await;
+    let (_, status, _) = scene.ask(path, CHAT, &[OK]).await;
+    assert_eq!(status, 200);
+    let mut other = Guest::connect(&scene.session.socket).await;
+    let (one, two) = (scene.post(path, CHAT), scene.post(path, CHAT));
+    let both = async { tokio::join!(scene.guest.send(one), other.send(two)) };
+    let respond = async {
+        let (mut first, mut second) = (scene.upstream.next().await, scene.upstream.next().await);
+        first.answer("200 OK", "", "{}").await;
+        second.answer("200 OK", "", "{}").await;
+    };
+    let ((one, two), ()) = tokio::join!(both, respond);
+    assert_eq!((one.status().as_u16(), two.status().as_u16()), (200, 200));
 }
 
 #[tokio::test]

@@ -25,20 +25,22 @@ fn settings(port: u16) -> String {
          [[provider.account]]\nname = 'second'\nkey_env = 'SECOND_KEY'\n\
          [[provider.account]]\nname = 'login'\n[provider.account.oauth]\nclient_id = 'c'\nbeta = 'oauth-1'\n\
          authorize_url = 'https://login.example/a'\ntoken_url = 'http://127.0.0.1:{port}/token'\n\
+         [[provider]]\nname = 'google'\nkind = 'gemini'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'PROVIDER_KEY'\nmodels = [{{ id = 'gemini-3.8-flash' }}]\n\
+         [[provider]]\nname = 'openai'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:{port}/v1'\nkey_env = 'PROVIDER_KEY'\n\
          [[alias]]\nprovider = 'anthropic'\nname = 'best'\ntargets = ['anthropic/opus', 'local/qwen']\n"
     )
 }
 
-struct Scene {
+pub(crate) struct Scene {
     data: tempfile::TempDir,
-    upstream: Upstream,
+    pub(crate) upstream: Upstream,
     session: Session,
-    guest: Guest,
+    pub(crate) guest: Guest,
     _gateway: Running,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let upstream = Upstream::start().await;
         std::fs::create_dir(data.path().join("config")).unwrap();
@@ -56,7 +58,7 @@ impl Scene {
         }
     }
 
-    fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.session.lease.virtual_key
     }
 }
@@ -71,7 +73,7 @@ pub(crate) async fn accounts(data: &Path) -> GatewayAccountsClient<Channel> {
     GatewayAccountsClient::new(endpoint.connect_with_connector(connect).await.unwrap())
 }
 
-const CLOSE: &str = "connection: close\r\n";
+pub(crate) const CLOSE: &str = "connection: close\r\n";
 
 #[tokio::test]
 async fn a_caller_of_another_dialect_is_understood_and_told_what_was_lost() {
@@ -302,7 +304,7 @@ async fn the_configuration_is_read_again_and_checked_before_anything_changes() {
         .into_inner()
         .accounts
         .len();
-    assert_eq!(before, 4);
+    assert_eq!(before, 6);
     let changed =
         format!("{text}[[model_policy]]\nmodel = 'm'\ndeny = 'since today'\n[egress]\nmax_gib = 7\n");
     std::fs::write(&file, changed).unwrap();

@@ -91,14 +91,23 @@ pub fn can_use(harness: &str, agent: Option<&Agent>, model: &Model) -> bool {
     dialects(model).into_iter().any(speaks)
 }
 
-/// The models of the gateway that one process of a harness can use, of those it is allowed.
+/// The models of the gateway that one process of a harness can use, of those it is allowed: first those whose provider
+/// speaks with it without translation.
 pub fn usable(harness: &str, agent: Option<&Agent>, models: &[Model], wanted: Option<&str>) -> Vec<Model> {
     if harness == "claude" && agent.is_none() {
         // It knows a single address.
         return super::claude::launch::usable(models, wanted);
     }
     let speaks = |model: &&Model| can_use(harness, agent, model);
-    models.iter().filter(speaks).cloned().collect()
+    let mut usable: Vec<Model> = models.iter().filter(speaks).cloned().collect();
+    usable.sort_by_key(|model| {
+        let native = Model {
+            translated: Vec::new(),
+            ..model.clone()
+        };
+        !can_use(harness, agent, &native)
+    });
+    usable
 }
 
 /// As `set_model` takes it.
@@ -129,12 +138,10 @@ pub fn text_models(models: &[Model]) -> Vec<String> {
         .collect()
 }
 
-/// The dialects of a model, best first; unknown ones left out.
+/// The dialects of a model, best first: its provider's own, and those that the gateway translates; unknown ones left out.
 pub fn dialects(model: &Model) -> Vec<Dialect> {
-    model
-        .dialects
-        .iter()
-        .filter_map(|dialect| Dialect::try_from(*dialect).ok())
+    let all = model.dialects.iter().chain(&model.translated);
+    all.filter_map(|dialect| Dialect::try_from(*dialect).ok())
         .collect()
 }
 
@@ -172,5 +179,39 @@ mod tests {
             ..Model::default()
         };
         assert!(can_use("codex", None, &two) && !can_use("codex", None, &Model::default()));
+    }
+
+    #[test]
+    fn a_model_that_is_spoken_to_by_translation_comes_after_those_that_are_not() {
+        let model = |id: &str, dialect: Dialect, translated: &[Dialect]| Model {
+            id: id.to_owned(),
+            provider: id.to_owned(),
+            dialects: vec![dialect.into()],
+            translated: translated.iter().map(|dialect| (*dialect).into()).collect(),
+            ..Model::default()
+        };
+        let others = [
+            Dialect::OpenaiChat,
+            Dialect::OpenaiResponses,
+            Dialect::AnthropicMessages,
+        ];
+        let models = [
+            model("gemini", Dialect::Gemini, &others),
+            model("chat", Dialect::OpenaiChat, &[]),
+            model("anthropic", Dialect::AnthropicMessages, &others[..2]),
+            model("openai", Dialect::OpenaiResponses, &[Dialect::AnthropicMessages]),
+        ];
+        let ids = |harness: &str, wanted: Option<&str>| -> Vec<String> {
+            let usable = usable(harness, None, &models, wanted);
+            usable.into_iter().map(|model| model.id).collect()
+        };
+        assert_eq!(ids("codex", None), ["openai", "gemini", "anthropic"]);
+        assert_eq!(ids("gemini", None), ["gemini"]);
+        assert_eq!(ids("opencode", None), ["chat", "anthropic", "openai", "gemini"]);
+        // It knows one provider at a time.
+        assert_eq!(ids("claude", None), ["anthropic"]);
+        assert_eq!(ids("claude", Some("gemini/gemini")), ["gemini"]);
+        let natively = dialects(&models[0]);
+        assert_eq!((natively[0], natively.len()), (Dialect::Gemini, 4));
     }
 }

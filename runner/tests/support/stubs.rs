@@ -314,6 +314,7 @@ async fn answering(
             }
             Request::Models(_) => Reply::Models(ListModelsResponse {
                 models: vec![model()],
+                problems: Vec::new(),
             }),
         };
         send(write, request.id, reply).await?;

@@ -35,6 +35,11 @@ pub(crate) struct SetupModel {
     pub(super) reasoning: bool,
     #[serde(default)]
     pub(super) images: bool,
+    /// It takes definitions of tools; absent: it does.
+    pub(super) tools: Option<bool>,
+    /// Levels of reasoning, as the model names them, least first; empty: unknown.
+    #[serde(default)]
+    pub(super) efforts: Vec<String>,
 }
 
 impl From<SetupModel> for ModelSetup {
@@ -46,6 +51,8 @@ impl From<SetupModel> for ModelSetup {
             max_output: model.max_output,
             reasoning: model.reasoning,
             images: model.images,
+            tools: model.tools,
+            efforts: model.efforts,
         }
     }
 }
@@ -68,6 +75,9 @@ pub(crate) struct NewProvider {
     /// Its requests cost nothing.
     #[serde(default)]
     free: bool,
+    /// Streams of Chat Completions are asked for their usage.
+    #[serde(default)]
+    add_usage: bool,
     /// Empty: those of the kind, or those that the server lists.
     #[serde(default)]
     models: Vec<SetupModel>,
@@ -142,6 +152,7 @@ pub(crate) async fn put_provider(
             insecure_http: new.insecure_http,
             responses: new.responses,
             free: new.free,
+            add_usage: new.add_usage,
             models: new.models.into_iter().map(ModelSetup::from).collect(),
             provider_tools: new.provider_tools.into_iter().collect(),
             ..ProviderSetup::default()

@@ -29,6 +29,7 @@ pub(crate) struct SetupProvider {
     base_url: String,
     responses: bool,
     free: bool,
+    add_usage: bool,
     models: Vec<SetupModel>,
     /// Dollars a call.
     provider_tools: BTreeMap<String, f64>,
@@ -118,6 +119,8 @@ impl From<control::ProviderSetup> for SetupProvider {
             max_output: model.max_output,
             reasoning: model.reasoning,
             images: model.images,
+            tools: model.tools,
+            efforts: model.efforts,
         };
         Self {
             name: provider.name,
@@ -125,6 +128,7 @@ impl From<control::ProviderSetup> for SetupProvider {
             base_url: provider.base_url,
             responses: provider.responses,
             free: provider.free,
+            add_usage: provider.add_usage,
             models: provider.models.into_iter().map(model).collect(),
             provider_tools: provider.provider_tools.into_iter().collect(),
             origin: provider.origin,

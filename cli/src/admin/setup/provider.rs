@@ -38,6 +38,9 @@ pub(in crate::admin) struct Add {
     /// Its requests cost nothing although it has a key.
     #[arg(long)]
     free: bool,
+    /// Ask its streams of Chat Completions for their usage, where a client does not.
+    #[arg(long)]
+    add_usage: bool,
     /// It may be plain HTTP on another machine: the key crosses the network in clear.
     #[arg(long)]
     insecure_http: bool,
@@ -102,8 +105,12 @@ pub(in crate::admin) async fn add(socket: &Path, add: &Add) -> anyhow::Result<()
     let kind = add.kind.clone().unwrap_or_else(|| preset.kind.to_owned());
     let base_url = add.base_url.clone().unwrap_or_else(|| preset.base_url.to_owned());
     let has_key = !key.is_empty();
-    let is_plain =
-        add.models.is_empty() && !add.responses && !add.free && !add.insecure_http && add.tools.is_empty();
+    let is_plain = add.models.is_empty()
+        && !add.responses
+        && !add.free
+        && !add.add_usage
+        && !add.insecure_http
+        && add.tools.is_empty();
     // Without a key only servers of one's own are whole; others wait for their accounts.
     let is_whole = has_key || kind == "openai_compatible";
     if is_plain && is_whole {
@@ -132,6 +139,7 @@ pub(in crate::admin) async fn add(socket: &Path, add: &Add) -> anyhow::Result<()
         insecure_http: add.insecure_http,
         responses: add.responses,
         free: add.free,
+        add_usage: add.add_usage,
         models: add.models.clone(),
         provider_tools: add.tools.iter().cloned().collect(),
         ..ProviderSetup::default()

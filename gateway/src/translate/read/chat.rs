@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::super::model::{Call, Chat, Choice, Lost, Part, Role, Tool, image, list, text};
-use super::content_text;
+use super::super::effort::Effort;
+use super::super::model::{
+    Call, Chat, Choice, Format, Lost, Part, Role, Tool, ToolKind, as_input, image, list, number, text,
+};
+use super::{content_text, custom};
 
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 16] = [
     "model",
     "messages",
     "tools",
@@ -18,6 +21,8 @@ const KNOWN: [&str; 14] = [
     "stream",
     "stream_options",
     "reasoning_effort",
+    "parallel_tool_calls",
+    "response_format",
     "n",
     "store",
 ];
@@ -39,12 +44,11 @@ pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
         max_tokens: value["max_completion_tokens"]
             .as_u64()
             .or_else(|| value["max_tokens"].as_u64()),
-        temperature: value
-            .get("temperature")
-            .filter(|value| value.is_number())
-            .cloned(),
-        top_p: value.get("top_p").filter(|value| value.is_number()).cloned(),
-        effort: value["reasoning_effort"].as_str().map(str::to_owned),
+        temperature: number(&value["temperature"]),
+        top_p: number(&value["top_p"]),
+        serial: value["parallel_tool_calls"] == false,
+        format: format(&value["response_format"]),
+        effort: value["reasoning_effort"].as_str().and_then(Effort::parse),
         ..Chat::default()
     };
     chat.stop = match &value["stop"] {
@@ -62,26 +66,58 @@ fn add(chat: &mut Chat, message: &Value, lost: &mut Lost) {
         Some("system" | "developer") => chat.add_system(&content_text(&message["content"])),
         Some("assistant") => {
             let mut parts = parts(&message["content"], lost);
-            let calls = list(&message["tool_calls"]).map(|call| {
-                Part::Call(Call {
-                    id: text(&call["id"]),
-                    name: text(&call["function"]["name"]),
-                    arguments: text(&call["function"]["arguments"]),
-                })
-            });
-            parts.extend(calls);
+            parts.extend(list(&message["tool_calls"]).map(call).map(Part::Call));
             chat.add(Role::Assistant, parts);
         }
         Some("tool") => {
             let result = Part::Result {
                 id: text(&message["tool_call_id"]),
                 text: content_text(&message["content"]),
+                images: parts(&message["content"], lost)
+                    .into_iter()
+                    .filter(|part| !matches!(part, Part::Text(_)))
+                    .collect(),
                 is_error: false,
             };
             chat.add(Role::User, vec![result]);
         }
         Some("user") => chat.add(Role::User, parts(&message["content"], lost)),
         _ => lost.note("messages.role"),
+    }
+}
+
+fn call(item: &Value) -> Call {
+    let (function, own) = (&item["function"], &item["custom"]);
+    let is_custom = item["type"] == "custom";
+    Call {
+        id: text(&item["id"]),
+        name: text(if is_custom {
+            &own["name"]
+        } else {
+            &function["name"]
+        }),
+        kind: if is_custom {
+            ToolKind::Custom
+        } else {
+            ToolKind::Function
+        },
+        arguments: if is_custom {
+            as_input(own["input"].as_str().unwrap_or_default())
+        } else {
+            text(&function["arguments"])
+        },
+        namespace: None,
+    }
+}
+
+fn format(value: &Value) -> Option<Format> {
+    match value["type"].as_str()? {
+        "json_object" => Some(Format::Json),
+        "json_schema" => Some(Format::Schema {
+            name: value["json_schema"]["name"].as_str().map(str::to_owned),
+            schema: value["json_schema"]["schema"].clone(),
+        }),
+        _ => None,
     }
 }
 
@@ -106,15 +142,19 @@ fn parts(content: &Value, lost: &mut Lost) -> Vec<Part> {
 
 fn tool(item: &Value, lost: &mut Lost) -> Option<Tool> {
     let function = &item["function"];
-    if item["type"] != "function" {
-        lost.note("tools.custom");
-        return None;
+    match item["type"].as_str() {
+        Some("function") => Some(Tool {
+            name: text(&function["name"]),
+            description: function["description"].as_str().map(str::to_owned),
+            schema: function["parameters"].clone(),
+            ..Tool::default()
+        }),
+        Some("custom") => Some(custom(&item["custom"], &item["custom"]["format"]["grammar"])),
+        kind => {
+            lost.note(&format!("tools.{}", kind.unwrap_or("untyped")));
+            None
+        }
     }
-    Some(Tool {
-        name: text(&function["name"]),
-        description: function["description"].as_str().map(str::to_owned),
-        schema: function["parameters"].clone(),
-    })
 }
 
 fn choice(value: &Value) -> Choice {
@@ -122,7 +162,10 @@ fn choice(value: &Value) -> Choice {
         Some("none") => Choice::None,
         Some("required") => Choice::Any,
         Some(_) => Choice::Auto,
-        None => match value["function"]["name"].as_str() {
+        None => match value["function"]["name"]
+            .as_str()
+            .or_else(|| value["custom"]["name"].as_str())
+        {
             Some(name) => Choice::Tool(name.to_owned()),
             None => Choice::Auto,
         },

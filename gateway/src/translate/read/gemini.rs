@@ -1,10 +1,11 @@
 //! Gemini `generateContent`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::Value;
 
-use super::super::model::{Call, Chat, Choice, Lost, Part, Role, Tool, list, text};
+use super::super::effort::{Effort, NOT_SIGNED};
+use super::super::model::{Call, Chat, Choice, Format, Lost, Part, Role, Tool, list, number, text};
 use super::content_text;
 
 /// Safety settings are the provider's own.
@@ -18,13 +19,17 @@ const KNOWN: [&str; 8] = [
     "safetySettings",
     "model",
 ];
-const KNOWN_GENERATION: [&str; 6] = [
+const KNOWN_GENERATION: [&str; 10] = [
     "maxOutputTokens",
     "temperature",
     "topP",
     "stopSequences",
     "thinkingConfig",
     "candidateCount",
+    "topK",
+    "responseMimeType",
+    "responseSchema",
+    "responseJsonSchema",
 ];
 
 pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
@@ -35,8 +40,11 @@ pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
     if let Some(object) = generation.as_object() {
         lost.rest(object, &KNOWN_GENERATION);
     }
-    if generation.get("thinkingConfig").is_some() {
-        lost.note("thinkingConfig");
+    if generation["candidateCount"]
+        .as_u64()
+        .is_some_and(|count| count != 1)
+    {
+        lost.note("candidateCount");
     }
     let system = value
         .get("systemInstruction")
@@ -55,11 +63,11 @@ pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
         tools: declarations.iter().flat_map(list).map(tool).collect(),
         choice: choice(&value["toolConfig"]["functionCallingConfig"]),
         max_tokens: generation["maxOutputTokens"].as_u64(),
-        temperature: generation
-            .get("temperature")
-            .filter(|value| value.is_number())
-            .cloned(),
-        top_p: generation.get("topP").filter(|value| value.is_number()).cloned(),
+        temperature: number(&generation["temperature"]),
+        top_p: number(&generation["topP"]),
+        top_k: number(&generation["topK"]),
+        effort: effort(&generation["thinkingConfig"]),
+        format: format(generation),
         stop: list(&generation["stopSequences"]).cloned().collect(),
         ..Chat::default()
     };
@@ -81,7 +89,9 @@ pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
 #[derive(Default)]
 struct Calls {
     count: usize,
-    open: VecDeque<(String, String)>,
+    open: HashSet<String>,
+    /// Ids by the name of the function, oldest first; some may have been answered by id.
+    by_name: HashMap<String, VecDeque<String>>,
 }
 
 impl Calls {
@@ -89,27 +99,33 @@ impl Calls {
         self.count += 1;
         let own = item["id"].as_str().map(str::to_owned);
         let id = own.unwrap_or_else(|| format!("call_{}", self.count));
-        self.open.push_back((text(&item["name"]), id.clone()));
+        self.open.insert(id.clone());
+        let same = self.by_name.entry(text(&item["name"])).or_default();
+        same.push_back(id.clone());
         id
     }
 
     fn answered(&mut self, item: &Value) -> String {
-        let own = item["id"].as_str();
-        let fits = |(name, id): &(String, String)| own.map_or(item["name"] == *name, |own| own == id);
-        match self
-            .open
-            .iter()
-            .position(fits)
-            .and_then(|at| self.open.remove(at))
-        {
-            Some((_, id)) => id,
-            None => own.unwrap_or("call_0").to_owned(),
+        if let Some(own) = item["id"].as_str() {
+            self.open.remove(own);
+            return own.to_owned();
         }
+        let same = self.by_name.get_mut(item["name"].as_str().unwrap_or_default());
+        let mut same = same
+            .into_iter()
+            .flat_map(|same| std::iter::from_fn(|| same.pop_front()));
+        let open = &mut self.open;
+        same.find(|id| open.remove(id))
+            .unwrap_or_else(|| "call_0".to_owned())
     }
 }
 
 fn part(item: &Value, calls: &mut Calls, lost: &mut Lost) -> Option<Part> {
-    if item.get("thoughtSignature").is_some() {
+    // Its vendor's own client says of calls that came without one that there is none.
+    if item["thoughtSignature"]
+        .as_str()
+        .is_some_and(|signature| signature != NOT_SIGNED)
+    {
         lost.note("thoughtSignature");
     }
     if let Some(said) = item["text"].as_str() {
@@ -130,12 +146,20 @@ fn part(item: &Value, calls: &mut Calls, lost: &mut Lost) -> Option<Part> {
             data: text(&inline["data"]),
         });
     }
+    if let Some(address) = item["fileData"]["fileUri"].as_str() {
+        return Some(Part::ImageUrl(address.to_owned()));
+    }
     let call = &item["functionCall"];
     if call.is_object() {
         return Some(Part::Call(Call {
             id: calls.called(call),
             name: text(&call["name"]),
-            arguments: call["args"].to_string(),
+            arguments: if call["args"].is_object() {
+                call["args"].to_string()
+            } else {
+                "{}".to_owned()
+            },
+            ..Call::default()
         }));
     }
     let answer = &item["functionResponse"];
@@ -149,6 +173,10 @@ fn part(item: &Value, calls: &mut Calls, lost: &mut Lost) -> Option<Part> {
         return Some(Part::Result {
             id: calls.answered(answer),
             text: content_text(output),
+            images: list(&answer["parts"])
+                .filter_map(|item| part(item, calls, lost))
+                .filter(|part| matches!(part, Part::Image { .. } | Part::ImageUrl(_)))
+                .collect(),
             is_error: response.get("error").is_some(),
         });
     }
@@ -158,6 +186,30 @@ fn part(item: &Value, calls: &mut Calls, lost: &mut Lost) -> Option<Part> {
             .map_or("parts", |key| key),
     );
     None
+}
+
+/// `-1` lets the model decide.
+fn effort(thinking: &Value) -> Option<Effort> {
+    let level = thinking["thinkingLevel"].as_str();
+    let level = level.and_then(|level| Effort::parse(&level.to_lowercase()));
+    let budget = || match thinking["thinkingBudget"].as_i64()? {
+        tokens @ 0.. => Some(Effort::of_budget(tokens.unsigned_abs())),
+        _ => Some(Effort::Medium),
+    };
+    level.or_else(budget)
+}
+
+fn format(generation: &Value) -> Option<Format> {
+    if generation["responseMimeType"] != "application/json" {
+        return None;
+    }
+    let given = generation.get("responseJsonSchema");
+    let Some(schema) = given.or_else(|| generation.get("responseSchema")) else {
+        return Some(Format::Json);
+    };
+    let mut schema = schema.clone();
+    lower_types(&mut schema);
+    Some(Format::Schema { name: None, schema })
 }
 
 fn tool(item: &Value) -> Tool {
@@ -170,6 +222,7 @@ fn tool(item: &Value) -> Tool {
         name: text(&item["name"]),
         description: item["description"].as_str().map(str::to_owned),
         schema,
+        ..Tool::default()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::model::{Call, Chat, Choice, Lost, Part, Role, Tool, list, text};
+use super::super::effort::Effort;
+use super::super::model::{Call, Chat, Choice, Format, Lost, Part, Role, Tool, list, number, text};
 use super::content_text;
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 14] = [
     "model",
     "messages",
     "system",
@@ -14,6 +15,9 @@ const KNOWN: [&str; 11] = [
     "max_tokens",
     "temperature",
     "top_p",
+    "top_k",
+    "output_config",
+    "output_format",
     "stop_sequences",
     "stream",
     "thinking",
@@ -26,19 +30,19 @@ pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
     let mut chat = Chat {
         stream: value["stream"] == true,
         include_usage: true,
-        system: content_text(&value["system"]),
+        system: system(&value["system"]),
         tools: list(&value["tools"])
             .filter_map(|item| tool(item, lost))
             .collect(),
-        choice: choice(&value["tool_choice"], lost),
+        choice: choice(&value["tool_choice"]),
         max_tokens: value["max_tokens"].as_u64(),
-        temperature: value
-            .get("temperature")
-            .filter(|value| value.is_number())
-            .cloned(),
-        top_p: value.get("top_p").filter(|value| value.is_number()).cloned(),
+        temperature: number(&value["temperature"]),
+        top_p: number(&value["top_p"]),
+        top_k: number(&value["top_k"]),
+        serial: value["tool_choice"]["disable_parallel_tool_use"] == true,
+        format: format(&value["output_config"]["format"]).or_else(|| format(&value["output_format"])),
         stop: list(&value["stop_sequences"]).cloned().collect(),
-        effort: effort(&value["thinking"]),
+        effort: effort(value),
         ..Chat::default()
     };
     note_cache(&value["system"], lost);
@@ -57,6 +61,19 @@ pub(super) fn request(value: &Value, lost: &mut Lost) -> Chat {
     chat
 }
 
+/// What Claude Code tells its vendor of itself stands before its prompt, and changes from one request to the next: no other
+/// vendor's cache would know the prompt again.
+const OF_VENDOR: &str = "x-anthropic-billing-header:";
+
+fn system(content: &Value) -> String {
+    let is_prompt = |part: &&str| !part.starts_with(OF_VENDOR);
+    let parts = list(content).filter_map(|part| part["text"].as_str());
+    match content {
+        Value::Array(_) => parts.filter(is_prompt).collect::<Vec<_>>().join("\n"),
+        content => content_text(content),
+    }
+}
+
 fn note_cache(content: &Value, lost: &mut Lost) {
     if list(content).any(|block| block.get("cache_control").is_some()) {
         lost.note("cache_control");
@@ -64,14 +81,26 @@ fn note_cache(content: &Value, lost: &mut Lost) {
 }
 
 /// How hard to think, from how much room there is for it.
-fn effort(thinking: &Value) -> Option<String> {
-    let effort = match (thinking["type"].as_str()?, thinking["budget_tokens"].as_u64()) {
-        ("enabled", Some(0..=4096)) => "low",
-        ("enabled", Some(0..=16384)) | ("adaptive", _) => "medium",
-        ("enabled", _) => "high",
-        _ => return None,
+fn effort(value: &Value) -> Option<Effort> {
+    let thinking = &value["thinking"];
+    if thinking["type"] == "disabled" {
+        return None;
+    }
+    let stated = value["output_config"]["effort"].as_str().and_then(Effort::parse);
+    let by_room = match (thinking["type"].as_str(), thinking["budget_tokens"].as_u64()) {
+        (Some("enabled"), Some(budget)) => Some(Effort::of_budget(budget)),
+        (Some("enabled"), None) => Some(Effort::High),
+        (Some("adaptive"), _) => Some(Effort::Medium),
+        _ => None,
     };
-    Some(effort.to_owned())
+    stated.or(by_room)
+}
+
+fn format(value: &Value) -> Option<Format> {
+    (value["type"] == "json_schema").then(|| Format::Schema {
+        name: None,
+        schema: value["schema"].clone(),
+    })
 }
 
 fn parts(content: &Value, lost: &mut Lost) -> Vec<Part> {
@@ -84,13 +113,7 @@ fn parts(content: &Value, lost: &mut Lost) -> Vec<Part> {
 fn part(block: &Value, lost: &mut Lost) -> Option<Part> {
     Some(match block["type"].as_str() {
         Some("text") => Part::Text(text(&block["text"])),
-        Some("image") => match block["source"]["type"].as_str() {
-            Some("base64") => Part::Image {
-                media_type: text(&block["source"]["media_type"]),
-                data: text(&block["source"]["data"]),
-            },
-            _ => Part::ImageUrl(text(&block["source"]["url"])),
-        },
+        Some("image") => image(block),
         Some("thinking") => Part::Thinking {
             text: text(&block["thinking"]),
             signature: block["signature"].as_str().map(str::to_owned),
@@ -99,14 +122,14 @@ fn part(block: &Value, lost: &mut Lost) -> Option<Part> {
             id: text(&block["id"]),
             name: text(&block["name"]),
             arguments: block["input"].to_string(),
+            ..Call::default()
         }),
         Some("tool_result") => {
-            if list(&block["content"]).any(|part| part["type"] != "text") {
-                lost.note("tool_result.image");
-            }
+            let images = list(&block["content"]).filter(|part| part["type"] != "text");
             Part::Result {
                 id: text(&block["tool_use_id"]),
                 text: content_text(&block["content"]),
+                images: images.filter_map(|part| result_image(part, lost)).collect(),
                 is_error: block["is_error"] == true,
             }
         }
@@ -115,6 +138,28 @@ fn part(block: &Value, lost: &mut Lost) -> Option<Part> {
             return None;
         }
     })
+}
+
+fn image(block: &Value) -> Part {
+    let source = &block["source"];
+    match source["type"].as_str() {
+        Some("base64") => Part::Image {
+            media_type: text(&source["media_type"]),
+            data: text(&source["data"]),
+        },
+        _ => Part::ImageUrl(text(&source["url"])),
+    }
+}
+
+fn result_image(part: &Value, lost: &mut Lost) -> Option<Part> {
+    if part["type"] == "image" {
+        return Some(image(part));
+    }
+    lost.note(&format!(
+        "tool_result.{}",
+        part["type"].as_str().unwrap_or("content")
+    ));
+    None
 }
 
 fn tool(item: &Value, lost: &mut Lost) -> Option<Tool> {
@@ -129,13 +174,11 @@ fn tool(item: &Value, lost: &mut Lost) -> Option<Tool> {
         name: text(&item["name"]),
         description: item["description"].as_str().map(str::to_owned),
         schema: item["input_schema"].clone(),
+        ..Tool::default()
     })
 }
 
-fn choice(value: &Value, lost: &mut Lost) -> Choice {
-    if value["disable_parallel_tool_use"] == true {
-        lost.note("disable_parallel_tool_use");
-    }
+fn choice(value: &Value) -> Choice {
     match value["type"].as_str() {
         Some("none") => Choice::None,
         Some("any") => Choice::Any,

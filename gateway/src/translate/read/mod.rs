@@ -5,9 +5,9 @@ mod gemini;
 mod messages;
 mod responses;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::model::{Chat, Lost};
+use super::model::{Chat, Lost, Tool, ToolKind, text};
 use crate::dialect::Dialect;
 
 /// A request in the caller's dialect, and what of it is lost already.
@@ -30,5 +30,30 @@ fn content_text(content: &Value) -> String {
         }
         Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+/// A tool that takes text, as a function of one argument. What the text has to be is said in words: a grammar binds no
+/// other provider's models.
+fn custom(item: &Value, grammar: &Value) -> Tool {
+    let mut description = text(&item["description"]);
+    if let Some(definition) = grammar["definition"].as_str() {
+        let syntax = grammar["syntax"].as_str().unwrap_or("lark");
+        if !description.is_empty() {
+            description.push_str("\n\n");
+        }
+        for piece in ["`input` must match this ", syntax, " grammar:\n", definition] {
+            description.push_str(piece);
+        }
+    }
+    Tool {
+        name: text(&item["name"]),
+        namespace: None,
+        kind: ToolKind::Custom,
+        description: (!description.is_empty()).then_some(description),
+        schema: json!({
+            "type": "object", "properties": { "input": { "type": "string", "description": "The whole input of the tool, as it is." } },
+            "required": ["input"], "additionalProperties": false,
+        }),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::model::{Answer, Event, Reason, Usage};
+use super::super::model::{Answer, Call, Event, Reason, ToolKind, Usage, input_of};
 use super::{Wire, created, id, sse};
 
 pub(super) struct Stream {
@@ -38,16 +38,18 @@ impl Wire for Stream {
             Event::Start { .. } => delta(so_far, &json!({ "role": "assistant", "content": "" }), out),
             Event::Text(text) => delta(so_far, &json!({ "content": text }), out),
             Event::Thinking(text) => delta(so_far, &json!({ "reasoning_content": text }), out),
-            Event::CallStart { index, id, name } => {
-                let call = json!({
-                    "index": self.calls.len(), "id": id, "type": "function",
-                    "function": { "name": name, "arguments": "" },
-                });
+            // One that takes text is known when it is whole.
+            Event::CallStart { call, .. } if call.kind == ToolKind::Custom => {}
+            Event::CallStart { index, call } => {
+                let mut call = written(call);
+                call["index"] = json!(self.calls.len());
                 self.calls.push(*index);
                 delta(so_far, &json!({ "tool_calls": [call] }), out);
             }
             Event::CallArguments { index, json } => {
-                let own = self.calls.iter().rposition(|call| call == index).unwrap_or(0);
+                let Some(own) = self.calls.iter().rposition(|call| call == index) else {
+                    return;
+                };
                 let call = json!({ "index": own, "function": { "arguments": json } });
                 delta(so_far, &json!({ "tool_calls": [call] }), out);
             }
@@ -56,6 +58,16 @@ impl Wire for Stream {
     }
 
     fn finish(&mut self, answer: &Answer, out: &mut String) {
+        for (_, call) in answer
+            .calls
+            .iter()
+            .filter(|(_, call)| call.kind == ToolKind::Custom)
+        {
+            let mut call = written(call);
+            call["index"] = json!(self.calls.len());
+            self.calls.push(u64::MAX);
+            delta(answer, &json!({ "tool_calls": [call] }), out);
+        }
         let choices = json!([{ "index": 0, "delta": {}, "finish_reason": reason(answer) }]);
         sse(None, &chunk(answer, &choices), out);
         if self.usage {
@@ -75,11 +87,22 @@ impl Wire for Stream {
     }
 }
 
+fn written(call: &Call) -> Value {
+    if call.kind == ToolKind::Custom {
+        let custom = json!({ "name": call.name, "input": input_of(&call.arguments) });
+        return json!({ "id": call.id, "type": "custom", "custom": custom });
+    }
+    let function = json!({ "name": call.name, "arguments": call.arguments });
+    json!({ "id": call.id, "type": "function", "function": function })
+}
+
 fn reason(answer: &Answer) -> &'static str {
     match answer.reason {
         Some(Reason::Length) => "length",
         Some(Reason::Refusal) => "content_filter",
         Some(Reason::Tools) => "tool_calls",
+        // Some providers say `stop` after calls.
+        _ if !answer.calls.is_empty() => "tool_calls",
         _ => "stop",
     }
 }
@@ -99,8 +122,7 @@ pub(super) fn whole(answer: &Answer) -> Value {
         message["reasoning_content"] = json!(answer.thinking);
     }
     if !answer.calls.is_empty() {
-        let call = |(_, call): &(u64, super::super::model::Call)| json!({ "id": call.id, "type": "function", "function": { "name": call.name, "arguments": call.arguments } });
-        message["tool_calls"] = answer.calls.iter().map(call).collect();
+        message["tool_calls"] = answer.calls.iter().map(|(_, call)| written(call)).collect();
     }
     json!({
         "id": id("chatcmpl-", &answer.id), "object": "chat.completion", "created": created(), "model": answer.model,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::model::{Answer, Event, Reason, Usage, object};
-use super::{Wire, sse};
+use super::Wire;
 
 /// Calls are whole here, so they are written at the end.
 pub(super) struct Stream {
@@ -19,15 +19,19 @@ impl Stream {
     }
 
     fn write(&mut self, value: &Value, out: &mut String) {
-        let Some(began) = &mut self.array else {
-            return sse(None, value, out);
+        let before = self.array.as_mut().map(|began| std::mem::replace(began, true));
+        let start = match before {
+            None => "data: ",
+            Some(true) => ",\r\n",
+            Some(false) => "[",
         };
-        out.push_str(if std::mem::replace(began, true) {
-            ",\r\n"
-        } else {
-            "["
-        });
-        out.push_str(&value.to_string());
+        out.push_str(start);
+        // The vendor's own client takes these two for the end of a line.
+        let text = value.to_string();
+        out.push_str(&text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"));
+        if self.array.is_none() {
+            out.push_str("\r\n\r\n");
+        }
     }
 
     fn end(&self, out: &mut String) {

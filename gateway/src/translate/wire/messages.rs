@@ -146,8 +146,8 @@ fn usage(usage: Usage) -> Value {
 pub(super) fn whole(answer: &Answer) -> Value {
     let mut content = Vec::new();
     if !answer.thinking.is_empty() {
-        let signature = answer.signature.as_deref().unwrap_or_default();
-        content.push(json!({ "type": "thinking", "thinking": answer.thinking, "signature": signature }));
+        // Signed by nobody that the caller could show it to: what was is kept here.
+        content.push(json!({ "type": "thinking", "thinking": answer.thinking, "signature": "" }));
     }
     if !answer.text.is_empty() {
         content.push(json!({ "type": "text", "text": answer.text }));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::model::{Answer, Call, Event, Reason, Usage};
+use super::super::model::{Answer, Call, Event, Reason, ToolKind, Usage, input_of, object};
 use super::{Wire, created, id, sse};
 
 /// An item that is being written.
@@ -116,28 +116,26 @@ impl Stream {
 
     fn call(&mut self, answer: &Answer, call: &Call, out: &mut String) {
         let id = self.item_id(Open::Call, answer);
-        let mut item = function_call(&id, call);
-        let whole = item.clone();
+        let whole = call_item(&id, call);
+        let mut item = whole.clone();
         item["status"] = json!("in_progress");
-        item["arguments"] = json!("");
+        let (field, kind) = match call.kind {
+            ToolKind::Function => ("arguments", "response.function_call_arguments"),
+            ToolKind::Custom => ("input", "response.custom_tool_call_input"),
+            ToolKind::LocalShell => ("", ""),
+        };
+        let text = item
+            .get_mut(field)
+            .map(|field| std::mem::replace(field, json!("")));
         let added = json!({ "output_index": self.output.len(), "item": item });
         self.emit("response.output_item.added", added, out);
-        let delta = json!({ "delta": call.arguments });
-        self.about(
-            "response.function_call_arguments.delta",
-            Open::Call,
-            answer,
-            delta,
-            out,
-        );
-        let done = json!({ "arguments": call.arguments });
-        self.about(
-            "response.function_call_arguments.done",
-            Open::Call,
-            answer,
-            done,
-            out,
-        );
+        if let Some(text) = text {
+            let delta = json!({ "delta": text });
+            self.about(&format!("{kind}.delta"), Open::Call, answer, delta, out);
+            let mut done = json!({});
+            done[field] = text;
+            self.about(&format!("{kind}.done"), Open::Call, answer, done, out);
+        }
         self.done(whole, out);
     }
 }
@@ -215,11 +213,39 @@ fn reasoning(id: &str, text: &str) -> Value {
     json!({ "id": id, "type": "reasoning", "summary": [{ "type": "summary_text", "text": text }] })
 }
 
-fn function_call(id: &str, call: &Call) -> Value {
-    json!({
-        "id": id, "type": "function_call", "status": "completed", "call_id": call.id, "name": call.name,
-        "arguments": call.arguments,
-    })
+/// A call as the item of the tool that the caller knows.
+fn call_item(id: &str, call: &Call) -> Value {
+    let mut item = json!({ "id": id, "status": "completed", "call_id": call.id });
+    match call.kind {
+        ToolKind::Function => {
+            item["type"] = json!("function_call");
+            item["name"] = json!(call.name);
+            item["arguments"] = json!(call.arguments);
+        }
+        ToolKind::Custom => {
+            item["type"] = json!("custom_tool_call");
+            item["name"] = json!(call.name);
+            item["input"] = json!(input_of(&call.arguments));
+        }
+        ToolKind::LocalShell => {
+            let mut action = object(&call.arguments);
+            action["type"] = json!("exec");
+            if !action["command"].is_array() {
+                // Some models write it as one line.
+                let line = action["command"].as_str().unwrap_or_default();
+                action["command"] = json!(["bash", "-lc", line]);
+            }
+            if !action["env"].is_object() {
+                action["env"] = json!({});
+            }
+            item["type"] = json!("local_shell_call");
+            item["action"] = action;
+        }
+    }
+    if let Some(namespace) = &call.namespace {
+        item["namespace"] = json!(namespace);
+    }
+    item
 }
 
 fn response(answer: &Answer, status: &str, output: &[Value]) -> Value {
@@ -259,7 +285,7 @@ pub(super) fn whole(answer: &Answer) -> Value {
         output.push(message(&name("msg_", output.len()), &answer.text));
     }
     for (_, call) in &answer.calls {
-        output.push(function_call(&name("fc_", output.len()), call));
+        output.push(call_item(&name("fc_", output.len()), call));
     }
     response(answer, status(answer), &output)
 }

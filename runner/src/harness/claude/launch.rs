@@ -114,10 +114,12 @@ fn of_workspace(context: &LaunchContext) -> Vec<String> {
     words
 }
 
-/// The models that one process can use: it knows a single address, so those of one provider, spoken to natively.
+/// The models that one process can use: it knows a single address, so those of one provider. One that speaks its dialect
+/// comes before those that are translated.
 pub fn usable(models: &[Model], wanted: Option<&str>) -> Vec<Model> {
     let speaks = |model: &&Model| dialects(model).contains(&Dialect::AnthropicMessages);
-    let fitting: Vec<&Model> = models.iter().filter(speaks).collect();
+    let mut fitting: Vec<&Model> = models.iter().filter(speaks).collect();
+    fitting.sort_by_key(|model| !model.dialects.contains(&Dialect::AnthropicMessages.into()));
     let provider = chosen_of(&fitting, wanted).map(|model| model.provider.clone());
     fitting
         .into_iter()
