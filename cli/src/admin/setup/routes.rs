@@ -1,9 +1,11 @@
 //! `lodgectl alias` and `lodgectl policy`.
 
 use super::{connect, done, origin, shown};
+use crate::failure::Failure;
 use crate::table;
 use crate::terminal::print_json;
 use clap::{Args, Subcommand};
+use lodge_proto::ErrorCode;
 use lodge_proto::control::{
     AliasSetup, PolicySetup, PutAliasRequest, PutPolicyRequest, RemoveAliasRequest, RemovePolicyRequest,
 };
@@ -67,7 +69,6 @@ pub(in crate::admin) enum PolicyCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "effect", required = true, multiple = true, args = ["deny", "rewrite", "set_field"])]
 pub(in crate::admin) struct Set {
     #[arg(value_name = "GLOB")]
     model: String,
@@ -166,6 +167,11 @@ async fn list_aliases(socket: &Path, as_json: bool) -> anyhow::Result<()> {
 pub(in crate::admin) async fn policy(socket: &Path, command: &PolicyCommand) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Set(set) => {
+            if set.deny.is_none() && set.rewrite.is_none() && set.set_field.is_empty() {
+                let what = format!("the policy of {} would do nothing", set.model);
+                let failure = Failure::new(ErrorCode::InvalidArgument, what);
+                return Err(failure.mend("give --deny, --rewrite or --set-field").into());
+            }
             let policy = PolicySetup {
                 provider: set.provider.clone().unwrap_or_default(),
                 model: set.model.clone(),
