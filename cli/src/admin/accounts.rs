@@ -129,7 +129,16 @@ pub(super) enum BudgetCommand {
 }
 
 /// What usage is listed by.
-const GROUPS: [&str; 8] = ["user", "team", "org", "organisation", "key", "model", "session", "day"];
+const GROUPS: [&str; 8] = [
+    "user",
+    "team",
+    "org",
+    "organisation",
+    "key",
+    "model",
+    "session",
+    "day",
+];
 
 #[derive(Debug, Args)]
 pub(super) struct Usage {

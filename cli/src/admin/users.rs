@@ -7,9 +7,7 @@ use crate::terminal::{print_json, println};
 use clap::{Args, Subcommand};
 use lodge_proto::ErrorCode;
 use lodge_proto::control::gateway_users_client::GatewayUsersClient;
-use lodge_proto::control::{
-    ListBudgetsRequest, ListUsersRequest, RemoveUserRequest, SetUserRequest, User,
-};
+use lodge_proto::control::{ListBudgetsRequest, ListUsersRequest, RemoveUserRequest, SetUserRequest, User};
 use serde_json::{Value, json};
 use std::path::Path;
 use tonic::transport::Channel;

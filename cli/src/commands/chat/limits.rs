@@ -65,10 +65,21 @@ mod tests {
     fn bounds_are_those_that_were_given() {
         let none = Command::try_parse_from(["chat"]).unwrap();
         assert_eq!(none.limits.wanted(), None);
-        let some = ["chat", "--budget", "2usd", "--allow-model", "claude-*", "--rpm", "5"];
+        let some = [
+            "chat",
+            "--budget",
+            "2usd",
+            "--allow-model",
+            "claude-*",
+            "--rpm",
+            "5",
+        ];
         let some = Command::try_parse_from(some).unwrap().limits.wanted().unwrap();
         assert_eq!(some.budget_nanodollars, Some(2_000_000_000));
-        assert_eq!((some.models, some.requests_per_minute), (vec!["claude-*".to_owned()], Some(5)));
+        assert_eq!(
+            (some.models, some.requests_per_minute),
+            (vec!["claude-*".to_owned()], Some(5))
+        );
         for refused in [["--budget", "two"], ["--session", "s"]] {
             let both = ["chat", "--budget", "1usd"].into_iter().chain(refused);
             assert!(Command::try_parse_from(both).is_err(), "{refused:?}");
