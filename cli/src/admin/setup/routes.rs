@@ -82,8 +82,8 @@ pub(in crate::admin) struct Set {
     #[arg(long, value_name = "MODEL")]
     rewrite: Option<String>,
     /// Set a field of the request's body: a dotted path and JSON, such as `metadata.team="blue"`. Several times, for several.
-    #[arg(long, value_name = "PATH=JSON", value_parser = field)]
-    set_field: Vec<(String, String)>,
+    #[arg(long = "set-field", value_name = "PATH=JSON", value_parser = field)]
+    fields: Vec<(String, String)>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -167,7 +167,7 @@ async fn list_aliases(socket: &Path, as_json: bool) -> anyhow::Result<()> {
 pub(in crate::admin) async fn policy(socket: &Path, command: &PolicyCommand) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Set(set) => {
-            if set.deny.is_none() && set.rewrite.is_none() && set.set_field.is_empty() {
+            if set.deny.is_none() && set.rewrite.is_none() && set.fields.is_empty() {
                 let what = format!("the policy of {} would do nothing", set.model);
                 let failure = Failure::new(ErrorCode::InvalidArgument, what);
                 return Err(failure.mend("give --deny, --rewrite or --set-field").into());
@@ -177,7 +177,7 @@ pub(in crate::admin) async fn policy(socket: &Path, command: &PolicyCommand) -> 
                 model: set.model.clone(),
                 deny: set.deny.clone(),
                 rewrite: set.rewrite.clone().unwrap_or_default(),
-                set: set.set_field.iter().cloned().collect(),
+                set: set.fields.iter().cloned().collect(),
                 ..PolicySetup::default()
             };
             let text = format!("{}: {}", set.model, effect(&policy));
