@@ -164,7 +164,18 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
     drop(up);
     let _up = lodge.up(&[]);
 
-    let accounts = json(&lodge, &["account", "list", "mine", "--json"]);
+    listed(&lodge);
+    taken_back(&lodge);
+    let audit = ctl(&lodge, &["audit", "--json"]);
+    assert!(
+        audit.contains("account.disable") && !audit.contains("sk-of-lodgectl"),
+        "{audit}"
+    );
+}
+
+/// Everything that was set up is shown, and where it comes from.
+fn listed(lodge: &Lodge) {
+    let accounts = json(lodge, &["account", "list", "mine", "--json"]);
     let shown = accounts.as_array().unwrap().iter().map(|account| {
         (
             account["account"].as_str().unwrap(),
@@ -181,7 +192,7 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
             ("team", "sealed", true)
         ]
     );
-    let aliases = json(&lodge, &["alias", "list", "--json"]);
+    let aliases = json(lodge, &["alias", "list", "--json"]);
     assert_eq!(
         (
             &aliases[0]["provider"],
@@ -194,12 +205,12 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
             &"api".into()
         )
     );
-    let policies = json(&lodge, &["policy", "list", "--json"]);
+    let policies = json(lodge, &["policy", "list", "--json"]);
     assert_eq!(
         (&policies[0]["deny"], &policies[0]["set"]["metadata.team"]),
         (&"not for us".into(), &"blue".into())
     );
-    let prices = json(&lodge, &["price", "mine/m", "--json"]);
+    let prices = json(lodge, &["price", "mine/m", "--json"]);
     assert_eq!(
         (
             &prices[0]["source"],
@@ -214,16 +225,10 @@ fn providers_accounts_aliases_policies_and_prices_are_set_up_and_outlive_a_resta
         ["provider", "list"],
     ] {
         assert!(
-            ctl(&lodge, &args).contains("mine") || args[0] == "policy",
+            ctl(lodge, &args).contains("mine") || args[0] == "policy",
             "{args:?}"
         );
     }
-    taken_back(&lodge);
-    let audit = ctl(&lodge, &["audit", "--json"]);
-    assert!(
-        audit.contains("account.disable") && !audit.contains("sk-of-lodgectl"),
-        "{audit}"
-    );
 }
 
 /// Everything that was set up, in the order in which it can be.

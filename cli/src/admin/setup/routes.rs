@@ -1,9 +1,11 @@
 //! `lodgectl alias` and `lodgectl policy`.
 
 use super::{connect, done, origin, shown};
+use crate::failure::Failure;
 use crate::table;
 use crate::terminal::print_json;
 use clap::{Args, Subcommand};
+use lodge_proto::ErrorCode;
 use lodge_proto::control::{
     AliasSetup, PolicySetup, PutAliasRequest, PutPolicyRequest, RemoveAliasRequest, RemovePolicyRequest,
 };
@@ -67,7 +69,6 @@ pub(in crate::admin) enum PolicyCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "effect", required = true, multiple = true, args = ["deny", "rewrite", "set_field"])]
 pub(in crate::admin) struct Set {
     #[arg(value_name = "GLOB")]
     model: String,
@@ -81,8 +82,8 @@ pub(in crate::admin) struct Set {
     #[arg(long, value_name = "MODEL")]
     rewrite: Option<String>,
     /// Set a field of the request's body: a dotted path and JSON, such as `metadata.team="blue"`. Several times, for several.
-    #[arg(long, value_name = "PATH=JSON", value_parser = field)]
-    set_field: Vec<(String, String)>,
+    #[arg(long = "set-field", value_name = "PATH=JSON", value_parser = field)]
+    fields: Vec<(String, String)>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -166,12 +167,17 @@ async fn list_aliases(socket: &Path, as_json: bool) -> anyhow::Result<()> {
 pub(in crate::admin) async fn policy(socket: &Path, command: &PolicyCommand) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Set(set) => {
+            if set.deny.is_none() && set.rewrite.is_none() && set.fields.is_empty() {
+                let what = format!("the policy of {} would do nothing", set.model);
+                let failure = Failure::new(ErrorCode::InvalidArgument, what);
+                return Err(failure.mend("give --deny, --rewrite or --set-field").into());
+            }
             let policy = PolicySetup {
                 provider: set.provider.clone().unwrap_or_default(),
                 model: set.model.clone(),
                 deny: set.deny.clone(),
                 rewrite: set.rewrite.clone().unwrap_or_default(),
-                set: set.set_field.iter().cloned().collect(),
+                set: set.fields.iter().cloned().collect(),
                 ..PolicySetup::default()
             };
             let text = format!("{}: {}", set.model, effect(&policy));

@@ -227,30 +227,7 @@ async fn all_of_it_is_used_at_once_kept_over_a_kill_and_taken_back() {
             scene.restart().await;
         }
     }
-    // Another address does not get the key that was entered for this one.
-    let error = scene
-        .client
-        .put_provider(provider("mine", 9, ""))
-        .await
-        .unwrap_err();
-    assert!(error.message().contains("needed again"), "{}", error.message());
-    // A key alone changes nothing else of it, and an address comes with its key.
     let mut admin = admin(scene.data.path()).await;
-    let mut key = SetProviderKeyRequest {
-        name: "mine".into(),
-        key: OTHER_KEY.into(),
-        ..SetProviderKeyRequest::default()
-    };
-    admin.set_provider_key(key.clone()).await.unwrap();
-    assert_eq!(scene.arrives(MESSAGES, "{}").await.0, OTHER_KEY);
-    key.base_url = format!("http://127.0.0.1:{port}/elsewhere");
-    let moved = admin.set_provider_key(key).await.unwrap().into_inner();
-    let moved = moved.provider.unwrap();
-    assert!(
-        moved.has_key && moved.base_url.ends_with("/elsewhere"),
-        "{moved:?}"
-    );
-    assert_eq!(moved.models[0].context_window, 1000);
     // A provider that an alias leads to stays.
     let remove = RemoveProviderKeyRequest { name: "mine".into() };
     let error = admin.remove_provider_key(remove.clone()).await.unwrap_err();
@@ -288,6 +265,54 @@ async fn all_of_it_is_used_at_once_kept_over_a_kill_and_taken_back() {
         (left.providers.len(), left.accounts.len(), left.policies.len()),
         (0, 0, 0)
     );
+}
+
+#[tokio::test]
+async fn a_key_changes_by_itself_and_an_address_only_with_its_key() {
+    let mut scene = Scene::new("").await;
+    let port = scene.upstream.port;
+    scene
+        .client
+        .put_provider(provider("mine", port, OWN_KEY))
+        .await
+        .unwrap();
+    // Another address does not get the key that was entered for this one.
+    let error = scene
+        .client
+        .put_provider(provider("mine", 9, ""))
+        .await
+        .unwrap_err();
+    assert!(error.message().contains("needed again"), "{}", error.message());
+    // A key alone changes nothing else of it, and an address comes with its key.
+    let mut admin = admin(scene.data.path()).await;
+    let mut key = SetProviderKeyRequest {
+        name: "mine".into(),
+        key: OTHER_KEY.into(),
+        ..SetProviderKeyRequest::default()
+    };
+    admin.set_provider_key(key.clone()).await.unwrap();
+    assert_eq!(scene.arrives(MESSAGES, "{}").await.0, OTHER_KEY);
+    key.base_url = format!("http://127.0.0.1:{port}/elsewhere");
+    let moved = admin.set_provider_key(key).await.unwrap().into_inner();
+    let moved = moved.provider.unwrap();
+    assert!(
+        moved.has_key && moved.base_url.ends_with("/elsewhere"),
+        "{moved:?}"
+    );
+    assert_eq!(moved.models[0].context_window, 1000);
+}
+
+/// No file below a directory holds one of the keys in clear.
+fn none_holds_a_key(data: &Path) {
+    for path in files(data).iter().filter(|path| path.is_file()) {
+        let bytes = std::fs::read(path).unwrap();
+        let holds = |secret: &str| {
+            bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes())
+        };
+        assert!(!holds(OWN_KEY) && !holds(OTHER_KEY), "{}", path.display());
+    }
 }
 
 #[tokio::test]
@@ -350,15 +375,7 @@ async fn accounts_are_added_taken_out_of_use_and_removed_and_their_keys_are_seal
         .await
         .unwrap_err();
     assert!(error.message().contains("`team`"), "{}", error.message());
-    for path in files(scene.data.path()).iter().filter(|path| path.is_file()) {
-        let bytes = std::fs::read(path).unwrap();
-        let holds = |secret: &str| {
-            bytes
-                .windows(secret.len())
-                .any(|window| window == secret.as_bytes())
-        };
-        assert!(!holds(OWN_KEY) && !holds(OTHER_KEY), "{}", path.display());
-    }
+    none_holds_a_key(scene.data.path());
     let remove = RemoveAccountRequest {
         provider: "mine".into(),
         name: "team".into(),
@@ -368,6 +385,23 @@ async fn accounts_are_added_taken_out_of_use_and_removed_and_their_keys_are_seal
         scene.client.remove_account(remove).await.unwrap_err().code(),
         Code::NotFound
     );
+}
+
+const FILE: &str = "[[provider]]\nname = 'filed'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:PORT'\n\
+     key_env = 'PROVIDER_KEY'\nmodels = [{ id = 'm', price = { input = 1, output = 2 } }]\n\
+     [[provider.account]]\nname = 'second'\nkey_env = 'SECOND_KEY'\n\
+     [[alias]]\nprovider = 'filed'\nname = 'best'\ntargets = ['filed/m']\n\
+     [[model_policy]]\nmodel = 'm'\nset = { tier = 1 }\n";
+
+#[tokio::test]
+async fn an_account_may_have_a_login_instead_of_a_key() {
+    let mut scene = Scene::new("").await;
+    let port = scene.upstream.port;
+    scene
+        .client
+        .put_provider(provider("mine", port, ""))
+        .await
+        .unwrap();
     let mut login = account("mine", "login", "");
     login.account.as_mut().unwrap().oauth = Some(OauthSetup {
         client_id: "c".into(),
@@ -380,9 +414,3 @@ async fn accounts_are_added_taken_out_of_use_and_removed_and_their_keys_are_seal
     let has_login = |account: &AccountSetup| account.name == "login" && account.oauth.is_some();
     assert!(listed.iter().any(has_login), "{listed:?}");
 }
-
-const FILE: &str = "[[provider]]\nname = 'filed'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:PORT'\n\
-     key_env = 'PROVIDER_KEY'\nmodels = [{ id = 'm', price = { input = 1, output = 2 } }]\n\
-     [[provider.account]]\nname = 'second'\nkey_env = 'SECOND_KEY'\n\
-     [[alias]]\nprovider = 'filed'\nname = 'best'\ntargets = ['filed/m']\n\
-     [[model_policy]]\nmodel = 'm'\nset = { tier = 1 }\n";
