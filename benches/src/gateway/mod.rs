@@ -34,7 +34,7 @@ pub struct Args {
     /// Only gateways whose name holds one of these; nothing is written then.
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     only: Vec<String>,
-    /// Gateways, clients and model go before other work of the machine (nice -20). Needs the right to that.
+    /// Gateways, clients and model go before other work of the machine (`SCHED_RR`). Needs the right to that.
     #[arg(long)]
     first: bool,
 }

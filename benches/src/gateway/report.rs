@@ -13,7 +13,9 @@ const DIRECT: &str = "none: the model itself";
 impl Column {
     /// The median over the rounds.
     fn median(&self, ask: Ask, value: impl Fn(&Run) -> f64) -> Option<f64> {
-        let mut values: Vec<f64> = self.runs.iter().filter(|run| run.ask == ask).map(value).collect();
+        // A run in which nothing came in time is told below the tables.
+        let runs = self.runs.iter().filter(|run| run.ask == ask && run.seen.done > 0);
+        let mut values: Vec<f64> = runs.map(value).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
     }
@@ -249,6 +251,14 @@ fn problems(out: &mut String, columns: &[Column]) {
         if let Some(problem) = &column.problem {
             any = true;
             let _ = writeln!(out, "- {}: not measured: {}", column.title, clean(problem));
+        }
+        for run in column.runs.iter().filter(|run| run.seen.done == 0) {
+            any = true;
+            let _ = writeln!(
+                out,
+                "- {}, {:?}: nothing came in the time of one round",
+                column.title, run.ask
+            );
         }
         for run in column.runs.iter().filter(|run| run.seen.problems > 0) {
             any = true;

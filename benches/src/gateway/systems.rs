@@ -46,7 +46,7 @@ impl Scene {
     fn on_core(&self, core: Option<&str>, program: &Path) -> Command {
         let mut words: Vec<&OsStr> = Vec::new();
         if self.first {
-            words.extend(["nice", "-n", "-20"].map(OsStr::new));
+            words.extend(["chrt", "--rr", "5"].map(OsStr::new));
         }
         if let Some(core) = core {
             words.extend(["taskset", "-c", core].map(OsStr::new));
