@@ -141,8 +141,7 @@ pub fn text_models(models: &[Model]) -> Vec<String> {
 /// The dialects of a model, best first: its provider's own, and those that the gateway translates; unknown ones left out.
 pub fn dialects(model: &Model) -> Vec<Dialect> {
     let all = model.dialects.iter().chain(&model.translated);
-    all
-        .filter_map(|dialect| Dialect::try_from(*dialect).ok())
+    all.filter_map(|dialect| Dialect::try_from(*dialect).ok())
         .collect()
 }
 
