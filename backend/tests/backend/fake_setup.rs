@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 
 type Answer = Result<Response<SetupChanged>, Status>;
 
-fn done() -> Answer {
-    Ok(Response::new(SetupChanged {}))
+fn done() -> Response<SetupChanged> {
+    Response::new(SetupChanged {})
 }
 
 impl Fake {
@@ -36,7 +36,7 @@ impl GatewaySetup for Fake {
             return Err(Status::failed_precondition(text));
         }
         self.state().setup.providers.push(provider);
-        done()
+        Ok(done())
     }
 
     async fn put_account(&self, request: Request<PutAccountRequest>) -> Answer {
@@ -46,14 +46,14 @@ impl GatewaySetup for Fake {
             return Err(Status::invalid_argument("key: is missing"));
         }
         self.state().setup.accounts.push(account);
-        done()
+        Ok(done())
     }
 
     async fn remove_account(&self, request: Request<RemoveAccountRequest>) -> Answer {
         let RemoveAccountRequest { provider, name } = self.note(request);
         let is_meant = |account: &AccountSetup| account.provider == provider && account.name == name;
         self.state().setup.accounts.retain(|account| !is_meant(account));
-        done()
+        Ok(done())
     }
 
     async fn enable_account(&self, request: Request<EnableAccountRequest>) -> Answer {
@@ -63,43 +63,43 @@ impl GatewaySetup for Fake {
                 account.disabled = !request.enabled;
             }
         }
-        done()
+        Ok(done())
     }
 
     async fn put_alias(&self, request: Request<PutAliasRequest>) -> Answer {
         let alias = self.note(request).alias.unwrap();
         self.state().setup.aliases.push(alias);
-        done()
+        Ok(done())
     }
 
     async fn remove_alias(&self, request: Request<RemoveAliasRequest>) -> Answer {
         let name = self.note(request).name;
         self.state().setup.aliases.retain(|alias| alias.name != name);
-        done()
+        Ok(done())
     }
 
     async fn put_policy(&self, request: Request<PutPolicyRequest>) -> Answer {
         let policy = self.note(request).policy.unwrap();
         self.state().setup.policies.push(policy);
-        done()
+        Ok(done())
     }
 
     async fn remove_policy(&self, request: Request<RemovePolicyRequest>) -> Answer {
         let model = self.note(request).model;
         self.state().setup.policies.retain(|policy| policy.model != model);
-        done()
+        Ok(done())
     }
 
     async fn put_price(&self, request: Request<PutPriceRequest>) -> Answer {
         let price = self.note(request).price.unwrap();
         self.state().setup.prices.push(price);
-        done()
+        Ok(done())
     }
 
     async fn remove_price(&self, request: Request<RemovePriceRequest>) -> Answer {
         let model = self.note(request).model;
         self.state().setup.prices.retain(|price| price.model != model);
-        done()
+        Ok(done())
     }
 
     async fn check_config(

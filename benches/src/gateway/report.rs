@@ -92,15 +92,13 @@ fn table(out: &mut String, columns: &[Column]) {
         let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));
     };
     let gateway = |column: &Column| (column.title != DIRECT).then_some(());
-    row("requests a second, 200 B, 32 connections", &|column| {
-        Some(whole(column.rate(Ask::Small)?))
-    });
-    row("requests a second, 100 kB, 32 connections", &|column| {
-        Some(whole(column.rate(Ask::Medium)?))
-    });
-    row("requests a second, 500 kB, 8 connections", &|column| {
-        Some(whole(column.rate(Ask::Large)?))
-    });
+    for (ask, name) in [
+        (Ask::Small, "requests a second, 200 B, 32 connections"),
+        (Ask::Medium, "requests a second, 100 kB, 32 connections"),
+        (Ask::Large, "requests a second, 500 kB, 8 connections"),
+    ] {
+        row(name, &|column| Some(whole(column.rate(ask)?)));
+    }
     for (ask, name) in [
         (Ask::Small, "CPU a request, 200 B"),
         (Ask::Medium, "CPU a request, 100 kB"),
@@ -123,17 +121,12 @@ fn table(out: &mut String, columns: &[Column]) {
     row("time to the first chunk: p50 / p99", &|column| {
         Some(pair(column.p50(Ask::FirstChunk)?, column.p99(Ask::FirstChunk)?))
     });
-    for (ask, name) in [
-        (
-            Ask::Streams100,
-            "a chunk's delay, 100 streams of 20 chunks a second: p50 / p99",
-        ),
-        (
-            Ask::Streams1000,
-            "a chunk's delay, 1,000 streams of 10 chunks a second: p50 / p99",
-        ),
+    for (ask, streams) in [
+        (Ask::Streams100, "100 streams of 20"),
+        (Ask::Streams1000, "1,000 streams of 10"),
     ] {
-        row(name, &|column| {
+        let name = format!("a chunk's delay, {streams} chunks a second: p50 / p99");
+        row(&name, &|column| {
             let share = column.median(ask, |run| as_f64(run.seen.done) / as_f64(run.seen.wanted.max(1)))?;
             let mut text = pair(column.p50(ask)?, column.p99(ask)?);
             if share < 0.9999 {

@@ -196,7 +196,7 @@ async fn sessions(data: &Path) -> anyhow::Result<(Vec<Lease>, Vec<Target>)> {
         fs::create_dir(&dir)?;
         let deaf = Listener::new(|_| {});
         let session = (SessionId::new(), "bench");
-        let opened = all.open(&dir, session, Egress::default(), deaf).await;
+        let opened = all.open(&dir, session, (Egress::default(), None), deaf).await;
         let lease = opened.map_err(|error| anyhow::anyhow!("a lease: {}", error.message))?;
         targets.push(Target {
             at: Address::Unix(dir.join("gw/gateway.sock")),

@@ -39,8 +39,8 @@ pub(in crate::admin) struct Add {
     #[arg(long)]
     free: bool,
     /// Ask its streams of Chat Completions for their usage, where a client does not.
-    #[arg(long)]
-    add_usage: bool,
+    #[arg(long = "add-usage")]
+    with_usage: bool,
     /// It may be plain HTTP on another machine: the key crosses the network in clear.
     #[arg(long)]
     insecure_http: bool,
@@ -108,7 +108,7 @@ pub(in crate::admin) async fn add(socket: &Path, add: &Add) -> anyhow::Result<()
     let is_plain = add.models.is_empty()
         && !add.responses
         && !add.free
-        && !add.add_usage
+        && !add.with_usage
         && !add.insecure_http
         && add.tools.is_empty();
     // Without a key only servers of one's own are whole; others wait for their accounts.
@@ -139,7 +139,7 @@ pub(in crate::admin) async fn add(socket: &Path, add: &Add) -> anyhow::Result<()
         insecure_http: add.insecure_http,
         responses: add.responses,
         free: add.free,
-        add_usage: add.add_usage,
+        add_usage: add.with_usage,
         models: add.models.clone(),
         provider_tools: add.tools.iter().cloned().collect(),
         ..ProviderSetup::default()
