@@ -7,6 +7,7 @@ mod ops;
 mod preset;
 mod setup;
 mod upstream;
+mod usage;
 mod users;
 
 use crate::commands::wait;
@@ -73,7 +74,7 @@ enum Command {
     #[command(subcommand)]
     Budget(accounts::BudgetCommand),
     /// What was used and what it cost.
-    Usage(accounts::Usage),
+    Usage(usage::Usage),
     /// Who changed what: keys, budgets, providers, the configuration.
     Audit(ops::Audit),
     /// Requests that are under way.
@@ -173,7 +174,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Alias(command) => wait(setup::alias(&socket, command)),
         Command::Policy(command) => wait(setup::policy(&socket, command)),
         Command::Metrics => wait(ops::metrics(&socket)),
-        Command::Usage(usage) => wait(accounts::usage(&socket, usage)),
+        Command::Usage(usage) => wait(usage::usage(&socket, usage)),
         Command::Gateway(Gateway::Address { json }) => wait(address(&socket, *json)),
         Command::Gateway(Gateway::Health { json }) => wait(health(&socket, *json)),
         Command::Provider(ProviderCommand::List { json }) => wait(list(&socket, *json)),

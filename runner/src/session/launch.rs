@@ -5,12 +5,16 @@ use super::journal::Own;
 use super::link::Link;
 use super::port::{Local, Port};
 use super::trusting::{self, Decided};
-use crate::fold::{Launch, Note};
+use crate::fold::{Launch, Note, Source};
 use crate::harness::launch::LaunchContext;
 use crate::launcher::{self, Start, Wanted};
+use crate::lease::Listener;
+use crate::shared::Shared;
+use crate::store::SessionRow;
 use lodge_proto::session::SessionStatus;
 use lodge_proto::{ErrorBody, ErrorCode};
 use lodge_shim::journal::JournalError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time the shim that ends has to let go of the journal.
@@ -28,6 +32,78 @@ pub(super) struct Prepared {
     code: Option<Note>,
 }
 
+/// What is known of the session before its harness starts.
+struct Before {
+    wanted: Wanted,
+    native_session: Option<String>,
+    forked_from: Option<Source>,
+    resume: bool,
+    row: SessionRow,
+}
+
+/// Gets together all that the shim needs.
+async fn prepare(shared: &Arc<Shared>, before: Before, notices: Listener) -> Result<Prepared, ErrorBody> {
+    let Before {
+        wanted,
+        native_session,
+        forked_from,
+        resume,
+        row,
+    } = before;
+    let info = &wanted.info;
+    let Decided { code, note } = trusting::decide(shared, &row).await?;
+    let installed = shared.resolve_harness(&info.harness).await?;
+    let egress = launcher::egress(shared, &wanted).await?;
+    let dir = shared.session_dir(info.id);
+    let lease = shared
+        .leases
+        .open(
+            &dir,
+            (info.id, &info.harness),
+            (egress, wanted.wish.limits.as_ref()),
+            notices,
+        )
+        .await?;
+    let agent = shared.config.agents.get(&info.harness).cloned();
+    let wanted_model = info.model.as_deref();
+    let usable = crate::harness::launch::usable(&info.harness, agent.as_ref(), lease.models(), wanted_model);
+    let models = crate::harness::launch::model_infos(&usable);
+    // Of an agent of the administrator's Lodge knows none.
+    let harness_version = match &agent {
+        Some(_) => String::new(),
+        None => installed.version.to_string(),
+    };
+    let context = LaunchContext {
+        session: info.id,
+        installed,
+        agent,
+        workspace: info.workspace.clone().into(),
+        native_session,
+        models: lease.models().to_vec(),
+        model: info.model.clone(),
+        thinking_level: info.thinking_level.clone(),
+        ask_permissions: shared.config.ask_permissions,
+        trusted: trusting::names(code.as_ref()),
+        forked_from,
+    };
+    let start = launcher::prepare(shared, &wanted, &context, &lease, code).await?;
+    let launch = Launch {
+        harness_version,
+        models,
+        text_models: crate::harness::launch::text_models(&usable),
+        resume,
+        ask_permissions: shared.config.ask_permissions,
+        tier: Some(start.tier),
+        profile: Some(start.profile.clone()),
+    };
+    Ok(Prepared {
+        start,
+        lease,
+        launch,
+        code: note,
+    })
+}
+
 impl Actor {
     /// Begins to start the harness, if it neither runs nor starts.
     pub(super) fn start_harness(&mut self) {
@@ -36,7 +112,7 @@ impl Actor {
             return;
         }
         self.launching = true;
-        let (shared, internal) = (std::sync::Arc::clone(&self.shared), self.internal.clone());
+        let (shared, internal) = (Arc::clone(&self.shared), self.internal.clone());
         let info = self.fold.info();
         let wanted = Wanted {
             wish: self
@@ -48,69 +124,17 @@ impl Actor {
         };
         let native_session = self.fold.native_session();
         let fork = self.fold.created().and_then(|created| created.fork.as_ref());
-        let forked_from = fork.and_then(|fork| fork.source.clone());
-        let resume = native_session.is_some() || info.message_count > 0;
-        let (notices, row) = (self.listener(), self.row.clone());
+        let before = Before {
+            resume: native_session.is_some() || info.message_count > 0,
+            forked_from: fork.and_then(|fork| fork.source.clone()),
+            native_session,
+            row: self.row.clone(),
+            wanted,
+        };
+        let notices = self.listener();
         tokio::spawn(async move {
-            let prepared = async {
-                let Decided { code, note } = trusting::decide(&shared, &row).await?;
-                let installed = shared.resolve_harness(&info.harness).await?;
-                let egress = launcher::egress(&shared, &wanted).await?;
-                let dir = shared.session_dir(info.id);
-                let lease = shared
-                    .leases
-                    .open(
-                        &dir,
-                        (info.id, &info.harness),
-                        (egress, wanted.wish.limits.as_ref()),
-                        notices,
-                    )
-                    .await?;
-                let agent = shared.config.agents.get(&info.harness).cloned();
-                let wanted_model = info.model.as_deref();
-                let usable = crate::harness::launch::usable(
-                    &info.harness,
-                    agent.as_ref(),
-                    lease.models(),
-                    wanted_model,
-                );
-                let models = crate::harness::launch::model_infos(&usable);
-                // Of an agent of the administrator's Lodge knows none.
-                let harness_version = match &agent {
-                    Some(_) => String::new(),
-                    None => installed.version.to_string(),
-                };
-                let context = LaunchContext {
-                    session: info.id,
-                    installed,
-                    agent,
-                    workspace: info.workspace.clone().into(),
-                    native_session,
-                    models: lease.models().to_vec(),
-                    model: info.model.clone(),
-                    thinking_level: info.thinking_level.clone(),
-                    ask_permissions: shared.config.ask_permissions,
-                    trusted: trusting::names(code.as_ref()),
-                    forked_from,
-                };
-                let start = launcher::prepare(&shared, &wanted, &context, &lease, code).await?;
-                let launch = Launch {
-                    harness_version,
-                    models,
-                    text_models: crate::harness::launch::text_models(&usable),
-                    resume,
-                    ask_permissions: shared.config.ask_permissions,
-                    tier: Some(start.tier),
-                    profile: Some(start.profile.clone()),
-                };
-                Ok(Prepared {
-                    start,
-                    lease,
-                    launch,
-                    code: note,
-                })
-            };
-            let _ = internal.send(Internal::Prepared(Box::new(prepared.await)));
+            let prepared = prepare(&shared, before, notices).await;
+            let _ = internal.send(Internal::Prepared(Box::new(prepared)));
         });
     }
 
