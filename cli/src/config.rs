@@ -25,6 +25,7 @@ pub struct Config {
     pub provider: Vec<lodge_gateway::config::ProviderEntry>,
     pub alias: Vec<lodge_gateway::config::AliasEntry>,
     pub model_policy: Vec<lodge_gateway::config::ModelPolicyEntry>,
+    pub user: Vec<lodge_gateway::config::UserEntry>,
     pub telemetry: lodge_gateway::config::TelemetrySection,
     /// Harnesses besides those that Lodge installs.
     pub agent: Vec<Agent>,

@@ -32,7 +32,7 @@ fn option<'a>(words: &'a mut [String], name: &str) -> Option<&'a mut String> {
 
 fn chat(lodge: &Lodge, args: &[&str]) {
     let folder = lodge.folder("work");
-    let mut all = vec!["chat", "--harness", "pi", "--workspace", folder.to_str().unwrap()];
+    let mut all = vec!["chat", "--workspace", folder.to_str().unwrap()];
     all.extend(args);
     all.push("say hello from the model");
     let output = lodge.run(&all);
@@ -46,6 +46,8 @@ fn chat(lodge: &Lodge, args: &[&str]) {
 #[test]
 fn every_command_of_the_page_for_ones_own_models_works() {
     let lodge = Lodge::with_pi();
+    let cache = repository().join("target/test-data/harness-cache");
+    lodge_runner::harness::install::testing::share(&cache, &lodge.data(), "claude").unwrap();
     let vendor = Vendor::start();
     let _up = lodge.up(&["--workspace", lodge.folder("work").to_str().unwrap()]);
     let mut names = Vec::new();
@@ -83,10 +85,20 @@ fn every_command_of_the_page_for_ones_own_models_works() {
         eventually("the model is listed", || {
             lodge.models(provider).contains(&id.to_owned()).then_some(())
         });
-        chat(&lodge, &["--model", &model]);
-        tried.push(provider.to_owned());
+        let harness = option(&mut words, "--harness").unwrap();
+        chat(&lodge, &["--harness", harness, "--model", &model]);
+        tried.push(format!("{harness} {provider}"));
     }
-    assert_eq!(tried, ["anthropic", "openai", "gemini", "ollama"]);
+    assert_eq!(
+        tried,
+        [
+            "pi anthropic",
+            "pi openai",
+            "pi gemini",
+            "pi ollama",
+            "claude gemini"
+        ]
+    );
     let headers = ["authorization", "x-api-key", "x-goog-api-key"];
     let mut without = 0;
     for exchange in vendor.exchanges() {
