@@ -194,11 +194,10 @@ fn opencode_with_providers_of_other_dialects() {
     turns("opencode", &models);
 }
 
-/// Writes what each harness asks a provider of its own dialect, for the snapshots of the gateway: by hand, after a harness
-/// has changed what it sends.
+/// What each harness asks a provider of its own dialect is what the snapshots of the gateway begin from: the same fields at
+/// least. `LODGE_UPDATE=1` writes it anew, after a harness has changed what it sends.
 #[test]
-#[ignore = "writes files of the repository"]
-fn record() {
+fn the_requests_of_the_snapshots_are_those_of_the_harnesses() {
     let native = [
         ("pi", CHAT),
         ("codex", RESPONSES),
@@ -222,9 +221,22 @@ fn record() {
         let body = bodies.next().unwrap().replace(&folder, "/srv/work");
         let mut body: serde_json::Value = serde_json::from_str(&body).unwrap();
         shorten(&mut body);
-        let folder = repository().join("gateway/src/translate/tests/fixtures");
-        std::fs::write(folder.join(format!("{harness}.json")), format!("{body:#}\n")).unwrap();
+        let fixture = repository().join(format!("gateway/src/translate/tests/fixtures/{harness}.json"));
+        if std::env::var_os("LODGE_UPDATE").is_some() {
+            std::fs::write(&fixture, format!("{body:#}\n")).unwrap();
+        }
+        let kept = std::fs::read_to_string(&fixture).unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(
+            fields(&kept),
+            fields(&body),
+            "{harness}: LODGE_UPDATE=1 writes it anew"
+        );
     }
+}
+
+fn fields(body: &serde_json::Value) -> Vec<&String> {
+    body.as_object().unwrap().keys().collect()
 }
 
 /// Long texts say nothing that short ones do not, nor does the tenth tool.

@@ -198,6 +198,7 @@ async fn counters_are_for_the_operator_and_say_nothing_of_what_was_asked() {
         "lodge_gateway_cost_nano_usd_total{provider=\"anthropic\"} 50000",
         "lodge_gateway_settled_total{provider=\"anthropic\",how=\"exact\"} 1",
         "lodge_gateway_upstream_latency_seconds_count{provider=\"anthropic\"} 1",
+        "lodge_gateway_answers_without_usage_total{provider=\"anthropic\"} 0",
         "lodge_gateway_open_requests 0",
         "lodge_gateway_reserved_nano_usd 0",
         "lodge_gateway_account_state{provider=\"anthropic\",account=\"default\",state=\"well\"} 1",
@@ -205,7 +206,20 @@ async fn counters_are_for_the_operator_and_say_nothing_of_what_was_asked() {
     ] {
         assert!(scraped.lines().any(|found| found == line), "{line}\n{scraped}");
     }
+    // A success that says nothing of what it cost is what an alarm waits for.
+    let asking = send(open, post(MESSAGES, &secret, ASK));
+    let (response, ()) = tokio::join!(asking, async {
+        let silent = r#"{"type":"message","model":"m","content":[{"type":"text","text":"y"}]}"#;
+        let mut exchange = upstream.next().await;
+        exchange
+            .answer("200 OK", "content-type: application/json\r\n", silent)
+            .await;
+    });
+    guest::text(response).await;
+    settled(&mut admin(data.path()).await, &format!("key:{id}")).await;
     let shown = counters(data.path()).await;
+    let without = "lodge_gateway_answers_without_usage_total{provider=\"anthropic\"} 1";
+    assert!(shown.lines().any(|found| found == without), "{shown}");
     for secret in ["canary", &secret, PROVIDER_KEY, &id] {
         assert!(!scraped.contains(secret) && !shown.contains(secret), "{secret}");
     }
