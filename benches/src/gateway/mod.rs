@@ -104,11 +104,12 @@ impl Ask {
     const ALL: [Self; 7] = [
         Self::Alone,
         Self::Small,
-        Self::Medium,
-        Self::Large,
         Self::FirstChunk,
         Self::Streams100,
         Self::Streams1000,
+        // Last: what an allocator keeps of large bodies is no cost of streams.
+        Self::Medium,
+        Self::Large,
     ];
 
     /// Bytes of a request, connections, and what they do.
