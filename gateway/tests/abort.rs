@@ -7,6 +7,8 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "it/common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "shared with other tests")]
+mod own;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -50,21 +52,7 @@ const KINDS: [(Waits, &str); 4] = [
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if asked("--list") {
-        if !asked("--ignored") {
-            println!("{NAME}: test");
-        }
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(aborts());
-    println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
+    own::run(NAME, aborts());
 }
 
 async fn aborts() {

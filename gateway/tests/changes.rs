@@ -2,15 +2,15 @@
 //! the next start, and every change is whole or absent.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "shared with other tests")]
+mod own;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use lodge_gateway::{Config, Options};
 use lodge_proto::control::gateway_admin_client::GatewayAdminClient;
 use lodge_proto::control::gateway_setup_client::GatewaySetupClient;
@@ -18,12 +18,10 @@ use lodge_proto::control::{
     AliasSetup, ListProvidersRequest, ModelSetup, ProviderSetup, PutAliasRequest, PutProviderRequest,
     RemoveProviderKeyRequest, ShowSetupRequest,
 };
-use tonic::transport::Channel;
+use own::{Gateway, channel};
 
 /// The one test, as a runner lists it.
 const NAME: &str = "a_change_that_is_killed_is_whole_or_absent";
-/// Set: this process is the gateway, on that data directory.
-const DATA: &str = "LODGE_TEST_CHANGES_DATA";
 const KILLS: usize = 5;
 /// Administrators at a time.
 const WRITERS: usize = 4;
@@ -31,68 +29,13 @@ const WRITERS: usize = 4;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if asked("--list") {
-        if !asked("--ignored") {
-            println!("{NAME}: test");
-        }
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    if let Some(data) = std::env::var_os(DATA) {
-        return runtime.block_on(gateway(Path::new(&data)));
-    }
-    runtime.block_on(kills());
-    println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
+    own::main(NAME, gateway, kills());
 }
 
 /// The process that is killed.
-async fn gateway(data: &Path) {
-    let config = Config::parse(&Options::embedded(data), "", &BTreeMap::new()).unwrap();
-    let ready = || println!("ready");
-    lodge_gateway::serve(config, ready, std::future::pending())
-        .await
-        .unwrap();
-}
-
-struct Killed(Child);
-
-impl Killed {
-    fn start(data: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .env(DATA, data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert_eq!(line, "ready\n");
-        Self(child)
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-async fn channel(data: PathBuf) -> Option<Channel> {
-    let socket = data.join("run/gateway-admin.sock");
-    let connect = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = tonic::transport::Endpoint::from_static("http://gateway");
-    endpoint.connect_with_connector(connect).await.ok()
+async fn gateway(data: PathBuf) {
+    let config = Config::parse(&Options::embedded(&data), "", &BTreeMap::new()).unwrap();
+    own::serve(config, std::future::pending()).await;
 }
 
 fn provider(name: &str) -> PutProviderRequest {
@@ -123,7 +66,7 @@ struct Told {
 /// Adds providers with keys and aliases, and removes every other one, until the gateway is gone.
 async fn administer(data: PathBuf, prefix: String, changes: Arc<AtomicUsize>) -> Told {
     let mut told = Told::default();
-    let Some(channel) = channel(data).await else {
+    let Some(channel) = channel(&data).await else {
         return told;
     };
     let mut setup = GatewaySetupClient::new(channel.clone());
@@ -156,7 +99,7 @@ async fn administer(data: PathBuf, prefix: String, changes: Arc<AtomicUsize>) ->
 async fn kills() {
     let data = tempfile::tempdir().unwrap();
     for round in 0..KILLS {
-        let process = Killed::start(data.path());
+        let process = Gateway::start(data.path(), &[], None).await;
         let changes = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
@@ -182,8 +125,8 @@ async fn kills() {
 
 /// After the next start: all that was told, and nothing by halves.
 async fn check(data: &Path, told: &[Told]) {
-    let _process = Killed::start(data);
-    let channel = channel(data.to_owned()).await.unwrap();
+    let _process = Gateway::start(data, &[], None).await;
+    let channel = channel(data).await.unwrap();
     let shown = GatewaySetupClient::new(channel.clone())
         .show_setup(ShowSetupRequest {})
         .await;

@@ -8,11 +8,11 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "it/common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "shared with other tests")]
+mod own;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -31,11 +31,10 @@ use tonic::transport::Channel;
 use common::guest::{self, post};
 use common::upstream::{Exchange, Upstream};
 use common::{PROVIDER_KEY, soon};
+use own::Gateway;
 
 /// The one test, as a runner lists it.
 const NAME: &str = "a_full_disk_stops_requests_and_loses_none";
-/// Set: this process is the gateway, on that data directory.
-const DATA: &str = "LODGE_TEST_DISK_DATA";
 /// The provider's port.
 const PORT: &str = "LODGE_TEST_DISK_PORT";
 /// What the kernel tells a process that writes beyond the limit, and would end it.
@@ -60,30 +59,13 @@ const COST: u64 = 5 * 2000 + 7 * 10_000;
 const RESERVED: u64 = (ASK.len() as u64 + 4096) * 4000 + 100 * 10_000;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if asked("--list") {
-        if !asked("--ignored") {
-            println!("{NAME}: test");
-        }
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    if let Some(data) = std::env::var_os(DATA) {
-        return runtime.block_on(gateway(Path::new(&data)));
-    }
-    runtime.block_on(async {
+    own::main(NAME, gateway, async {
         room_again().await;
         killed_when_full().await;
     });
-    println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
 }
 
-async fn gateway(data: &Path) {
+async fn gateway(data: PathBuf) {
     // A full disk is an error of the write and no signal.
     let kind = tokio::signal::unix::SignalKind::from_raw(SIGXFSZ);
     let _handled = tokio::signal::unix::signal(kind).unwrap();
@@ -101,43 +83,24 @@ async fn gateway(data: &Path) {
     ]
     .concat();
     let key = ("K".to_owned(), zeroize::Zeroizing::new(PROVIDER_KEY.to_owned()));
-    let config = Config::parse(&Options::embedded(data), &text, &[key].into()).unwrap();
-    lodge_gateway::serve(config, || println!("ready"), std::future::pending())
-        .await
-        .unwrap();
+    let config = Config::parse(&Options::embedded(&data), &text, &[key].into()).unwrap();
+    own::serve(config, std::future::pending()).await;
 }
 
 struct Scene {
     data: tempfile::TempDir,
     upstream: Upstream,
-    gateway: Option<Child>,
+    gateway: Option<Gateway>,
     admin: GatewayAdminClient<Channel>,
     address: SocketAddr,
     secret: String,
 }
 
-async fn start(data: &Path, port: u16) -> (Child, GatewayAdminClient<Channel>, SocketAddr) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .env(DATA, data)
-        .env(PORT, port.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = child.stdout.take().unwrap();
-    let ready = tokio::task::spawn_blocking(move || {
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).map(|_| line)
-    });
-    assert_eq!(ready.await.unwrap().unwrap(), "ready\n", "the gateway started");
-    let socket = data.join("run/gateway-admin.sock");
-    let connect = tower::service_fn(move |_| {
-        let socket: PathBuf = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = tonic::transport::Endpoint::from_static("http://gateway");
-    let mut admin = GatewayAdminClient::new(endpoint.connect_with_connector(connect).await.unwrap());
+async fn start(data: &Path, port: u16) -> (Gateway, GatewayAdminClient<Channel>, SocketAddr) {
+    let gateway = Gateway::start(data, &[(PORT, port.to_string())], None).await;
+    let mut admin = GatewayAdminClient::new(own::channel(data).await.unwrap());
     let health = admin.health(HealthRequest {}).await.unwrap().into_inner();
-    (child, admin, health.address.parse().unwrap())
+    (gateway, admin, health.address.parse().unwrap())
 }
 
 impl Scene {
@@ -194,7 +157,7 @@ impl Scene {
 
     /// From now on files of the gateway may have so many bytes; none: as many as they like.
     fn limit(&self, bytes: Option<u64>) {
-        let process = Pid::from_child(self.gateway.as_ref().unwrap());
+        let process = Pid::from_child(&self.gateway.as_ref().unwrap().0);
         let limit = Rlimit {
             current: bytes,
             maximum: None,
@@ -245,10 +208,7 @@ impl Scene {
     }
 
     fn kill(&mut self) {
-        if let Some(mut gateway) = self.gateway.take() {
-            let _gone = gateway.kill();
-            let _reaped = gateway.wait();
-        }
+        drop(self.gateway.take());
     }
 
     async fn restart(&mut self) {

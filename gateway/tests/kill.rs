@@ -4,10 +4,11 @@
 //! `just gateway-kills` is the long form.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "shared with other tests")]
+mod own;
+
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,10 +26,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tonic::transport::Channel;
 
+use own::Gateway;
+
 /// The one test, as a runner lists it.
 const NAME: &str = "no_kill_loses_what_the_provider_counted";
-/// Set: this process is the gateway, on that data directory.
-const DATA: &str = "LODGE_TEST_KILL_DATA";
 /// The provider's port.
 const PORT: &str = "LODGE_TEST_KILL_PORT";
 /// Kills, where nobody says.
@@ -45,39 +46,19 @@ const OUTPUT: u64 = 10_000;
 const PIECES: u64 = 40;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if asked("--list") {
-        if !asked("--ignored") {
-            println!("{NAME}: test");
-        }
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    if let Some(data) = std::env::var_os(DATA) {
-        return runtime.block_on(gateway(Path::new(&data)));
-    }
-    runtime.block_on(kills());
-    println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
+    own::main(NAME, gateway, kills());
 }
 
 /// The process that is killed.
-async fn gateway(data: &Path) {
+async fn gateway(data: PathBuf) {
     let port = std::env::var(PORT).unwrap();
     let settings = format!(
         "[[provider]]\nname = 'p'\nkind = 'anthropic'\nbase_url = 'http://127.0.0.1:{port}'\nkey_env = 'KEY'\n\
          models = [{{ id = 'm', price = {{ input = 2, output = 10 }} }}]\n"
     );
     let environment = BTreeMap::from([("KEY".to_owned(), zeroize::Zeroizing::new("sk-x".to_owned()))]);
-    let config = Config::parse(&Options::embedded(data), &settings, &environment).unwrap();
-    let ready = || println!("ready");
-    lodge_gateway::serve(config, ready, std::future::pending())
-        .await
-        .unwrap();
+    let config = Config::parse(&Options::embedded(&data), &settings, &environment).unwrap();
+    own::serve(config, std::future::pending()).await;
 }
 
 /// The provider: what it bills for each request, counted before the bytes that say so.
@@ -195,52 +176,23 @@ impl Provider {
     }
 }
 
-/// A gateway of its own process.
-struct Gateway {
-    child: Child,
+/// A gateway of its own process, and the ways to it.
+struct Scene {
+    gateway: Gateway,
     admin: GatewayAdminClient<Channel>,
     address: String,
 }
 
-impl Gateway {
+impl Scene {
     async fn start(data: &Path, port: u16) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .env(DATA, data)
-            .env(PORT, port.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = child.stdout.take().unwrap();
-        let ready = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(output).read_line(&mut line).map(|_| line)
-        });
-        assert_eq!(ready.await.unwrap().unwrap(), "ready\n", "the gateway started");
-        let socket = data.join("run/gateway-admin.sock");
-        let connect = tower::service_fn(move |_| {
-            let socket: PathBuf = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        let endpoint = tonic::transport::Endpoint::from_static("http://gateway");
-        let mut admin = GatewayAdminClient::new(endpoint.connect_with_connector(connect).await.unwrap());
+        let gateway = Gateway::start(data, &[(PORT, port.to_string())], None).await;
+        let mut admin = GatewayAdminClient::new(own::channel(data).await.unwrap());
         let health = admin.health(HealthRequest {}).await.unwrap().into_inner();
         Self {
-            child,
+            gateway,
             admin,
             address: health.address,
         }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
     }
 }
 
@@ -275,14 +227,14 @@ async fn kills() {
     let (mut secret, mut next, mut random) = (String::new(), 1, 0x2545_F491_4F6C_DD1D_u64);
     // The last round ends in peace.
     for round in 0..=kills {
-        let mut gateway = Gateway::start(data.path(), port).await;
-        check(&mut gateway.admin, data.path(), &provider).await;
+        let mut scene = Scene::start(data.path(), port).await;
+        check(&mut scene.admin, data.path(), &provider).await;
         if secret.is_empty() {
-            secret = make_key(&mut gateway.admin).await;
+            secret = make_key(&mut scene.admin).await;
         }
         let begun = provider.progress.lock().unwrap().1;
         let clients: Vec<_> = (next..next + REQUESTS)
-            .map(|id| tokio::spawn(ask(gateway.address.clone(), secret.clone(), id)))
+            .map(|id| tokio::spawn(ask(scene.address.clone(), secret.clone(), id)))
             .collect();
         // At a point of the streams that differs each time, the very first and the last included.
         random = random
@@ -295,15 +247,15 @@ async fn kills() {
         next += REQUESTS;
         if round < kills {
             provider.until(|_, pieces| pieces >= begun + after).await;
-            gateway.kill();
+            drop(scene.gateway);
         }
         for client in clients {
             let _cut_or_done = client.await.unwrap();
         }
         provider.until(|open, _| open == 0).await;
     }
-    let mut gateway = Gateway::start(data.path(), port).await;
-    let last = check(&mut gateway.admin, data.path(), &provider).await;
+    let mut scene = Scene::start(data.path(), port).await;
+    let last = check(&mut scene.admin, data.path(), &provider).await;
     last.print(kills);
     assert!(
         last.exact > 0 && last.inexact > 0,

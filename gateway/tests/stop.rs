@@ -4,11 +4,11 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "it/common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "shared with other tests")]
+mod own;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -25,11 +25,10 @@ use tonic::transport::Channel;
 use common::guest::{self, post};
 use common::upstream::{Exchange, Upstream};
 use common::{PROVIDER_KEY, soon};
+use own::Gateway;
 
 /// The one test, as a runner lists it.
 const NAME: &str = "a_gateway_that_is_told_to_stop_ends_its_streams_and_its_log_holds_no_body";
-/// Set: this process is the gateway, on that data directory.
-const DATA: &str = "LODGE_TEST_STOP_DATA";
 /// The provider's port.
 const PORT: &str = "LODGE_TEST_STOP_PORT";
 /// Seconds for what is under way.
@@ -44,32 +43,15 @@ const END: &str = "event: message_delta\ndata: {\"type\":\"message_delta\",\"del
     \"usage\":{\"output_tokens\":7}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if asked("--list") {
-        if !asked("--ignored") {
-            println!("{NAME}: test");
-        }
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    if let Some(data) = std::env::var_os(DATA) {
-        return runtime.block_on(gateway(Path::new(&data)));
-    }
-    runtime.block_on(async {
+    own::main(NAME, gateway, async {
         ends().await;
         is_cut().await;
         opts_in().await;
     });
-    println!("test {NAME} ... ok\n\ntest result: ok. 1 passed; 0 failed");
 }
 
 /// The child: everything into the log.
-async fn gateway(data: &Path) {
+async fn gateway(data: PathBuf) {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(std::io::stderr)
@@ -80,54 +62,16 @@ async fn gateway(data: &Path) {
          models = [{{ id = 'm', max_output = 1000, context_window = 5000, price = {{ input = 2, output = 10 }} }}]\n"
     );
     let key = ("K".to_owned(), zeroize::Zeroizing::new(PROVIDER_KEY.to_owned()));
-    let config = Config::parse(&Options::embedded(data), &text, &[key].into()).unwrap();
+    let config = Config::parse(&Options::embedded(&data), &text, &[key].into()).unwrap();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
     let told = async move {
         terminate.recv().await;
     };
-    lodge_gateway::serve(config, || println!("ready"), told)
-        .await
-        .unwrap();
-}
-
-/// A gateway of its own process.
-struct Gateway(Child);
-
-impl Gateway {
-    async fn start(data: &Path, (port, drain): (u16, u64), log: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .env(DATA, data)
-            .env(PORT, port.to_string())
-            .env(DRAIN, drain.to_string())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(log).unwrap())
-            .spawn()
-            .unwrap();
-        let output = child.stdout.take().unwrap();
-        let ready = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(output).read_line(&mut line).map(|_| line)
-        });
-        assert_eq!(ready.await.unwrap().unwrap(), "ready\n", "the gateway started");
-        Self(child)
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
+    own::serve(config, told).await;
 }
 
 async fn admin(data: &Path) -> GatewayAdminClient<Channel> {
-    let socket = data.join("run/gateway-admin.sock");
-    let connect = tower::service_fn(move |_| {
-        let socket: PathBuf = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = tonic::transport::Endpoint::from_static("http://gateway");
-    GatewayAdminClient::new(endpoint.connect_with_connector(connect).await.unwrap())
+    GatewayAdminClient::new(own::channel(data).await.unwrap())
 }
 
 async fn make_key(admin: &mut GatewayAdminClient<Channel>, log_bodies: bool) -> String {
@@ -196,7 +140,9 @@ impl Scene {
         let data = tempfile::tempdir().unwrap();
         let log = data.path().join("log");
         let upstream = Upstream::start().await;
-        let gateway = Gateway::start(data.path(), (upstream.port, drain), &log).await;
+        let variables = [(PORT, upstream.port.to_string()), (DRAIN, drain.to_string())];
+        let file = std::fs::File::create(&log).unwrap();
+        let gateway = Gateway::start(data.path(), &variables, Some(file)).await;
         let mut client = admin(data.path()).await;
         let secret = make_key(&mut client, false).await;
         let health = client.health(HealthRequest {}).await.unwrap().into_inner();
